@@ -1,0 +1,3 @@
+//! bazar
+pub mod model;
+pub mod platform;

@@ -1,0 +1,2 @@
+//! The `bazar` executable.
+fn main() {}

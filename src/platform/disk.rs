@@ -1,0 +1,153 @@
+//! The disk: the few operations on files that durability rests on.
+//!
+//! Calls block; asynchronous code makes them through [`Platform::blocking`](super::Platform::blocking).
+//! Nothing is durable before a `sync`: a file's bytes after [`DiskFile::sync`], its name after
+//! [`Disk::sync_folder`] of the folder that holds it.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A file system.
+pub trait Disk: Send + Sync {
+    /// Makes a folder and those above it, where they do not exist.
+    fn create_folders(&self, path: &Path) -> io::Result<()>;
+
+    /// The names of the files in a folder, sorted.
+    fn list(&self, folder: &Path) -> io::Result<Vec<String>>;
+
+    /// The whole content of a file.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+
+    /// Whether a file is there.
+    fn exists(&self, path: &Path) -> io::Result<bool>;
+
+    /// Opens a file to append to and read from, and makes an empty one where none is.
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// Gives a file another name, replacing what had that name, at once and whole.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes the names in a folder durable.
+    fn sync_folder(&self, folder: &Path) -> io::Result<()>;
+
+    /// Takes a folder for this process alone, until the lock is dropped or the process ends.
+    ///
+    /// Fails with [`io::ErrorKind::WouldBlock`] if another has it.
+    fn lock_folder(&self, folder: &Path) -> io::Result<Box<dyn FolderLock>>;
+
+    /// Writes a whole file so that it is durable under its name and a crash leaves either the old
+    /// content or the new.
+    fn replace(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        let temporary = with_suffix(path, ".tmp");
+        let file = self.open(&temporary)?;
+        file.truncate(0)?;
+        file.append(content)?;
+        file.sync()?;
+        self.rename(&temporary, path)?;
+        self.sync_folder(path.parent().unwrap_or(Path::new(".")))
+    }
+}
+
+/// An open file.
+pub trait DiskFile: Send + Sync {
+    /// Writes all bytes at the end.
+    fn append(&self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Makes what was written durable.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Reads exactly `length` bytes from `offset`.
+    fn read_at(&self, offset: u64, length: usize) -> io::Result<Vec<u8>>;
+
+    /// Cuts the file after `length` bytes.
+    fn truncate(&self, length: u64) -> io::Result<()>;
+}
+
+/// Keeps a folder locked while it lives.
+pub trait FolderLock: Send + Sync {}
+
+/// `path` with `suffix` added to its last part.
+pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// The operating system's file system.
+pub struct LocalDisk;
+
+impl Disk for LocalDisk {
+    fn create_folders(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir_all(path)
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(folder)? {
+            names.extend(entry?.file_name().into_string());
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        fs::read(path)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        fs::exists(path)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(OpenOptions::new().read(true).append(true).create(true).open(path)?))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        File::open(folder)?.sync_all()
+    }
+
+    fn lock_folder(&self, folder: &Path) -> io::Result<Box<dyn FolderLock>> {
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join("lock"))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Box::new(file)),
+            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+impl DiskFile for File {
+    fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        (&mut &*self).write_all(bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn read_at(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        self.read_exact_at(&mut bytes, offset)?;
+        Ok(bytes)
+    }
+
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.set_len(length)
+    }
+}
+
+impl FolderLock for File {}
