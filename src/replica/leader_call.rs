@@ -1,0 +1,87 @@
+//! Try here, else at the leader: the one place that knows where a write goes.
+//!
+//! Any replica takes any request. A request that only the leader can answer goes through here, so no
+//! handler knows who leads, or that leaders change.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::machine::{LeaderService, WriteError};
+use super::network::Peers;
+use super::office::Office;
+use super::wire::{self, Answer};
+
+/// How soon a refused request is tried again, unless the leader changes before.
+const RETRY_PAUSE: Duration = Duration::from_millis(10);
+
+/// Carries requests to whoever leads. Cheap to clone.
+#[derive(Clone)]
+pub struct LeaderCall {
+    pub(super) peers: Peers,
+    pub(super) office: watch::Receiver<Office>,
+    pub(super) service: Arc<dyn LeaderService>,
+}
+
+impl LeaderCall {
+    /// Has the leader answer `request`, wherever it is. Waits for one, up to `patience`.
+    ///
+    /// # Errors
+    /// See [`WriteError`]; `Unknown` if the request may have been carried out without an answer.
+    pub async fn call(&self, request: Bytes, patience: Duration) -> Result<Bytes, WriteError> {
+        let deadline = Instant::now() + patience;
+        let mut office = self.office.clone();
+        loop {
+            let current = *office.borrow_and_update();
+            let outcome = match current {
+                Office::Own(_) => self.call_here(request.clone()).await,
+                Office::Other(leader) => self.call_there(leader, &request, deadline).await,
+                Office::Vacant(_) | Office::Preparing(_) => Err(WriteError::NotLeader),
+            };
+            match outcome {
+                Err(WriteError::NotLeader) if Instant::now() < deadline => {
+                    // Whatever happens first: a change of leader, or time to try again.
+                    let _ = tokio::time::timeout(RETRY_PAUSE, office.changed()).await;
+                }
+                Err(WriteError::NotLeader) => return Err(self.no_leader()),
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Answers `request` if this replica leads and is ready to.
+    pub async fn call_here(&self, request: Bytes) -> Result<Bytes, WriteError> {
+        match *self.office.borrow() {
+            Office::Own(_) => {}
+            _ => return Err(WriteError::NotLeader),
+        }
+        self.service.call(request).await
+    }
+
+    async fn call_there(&self, leader: u64, request: &Bytes, deadline: Instant) -> Result<Bytes, WriteError> {
+        let Some(member) = self.peers.group.members.get(&leader) else { return Err(WriteError::NotLeader) };
+        let cluster = self.peers.marker.cluster();
+        let patience = deadline.saturating_duration_since(Instant::now());
+        let answer: Result<Answer<Bytes>, _> =
+            wire::post(&self.peers.client, &member.address, wire::LEADER, cluster, request, patience).await;
+        match answer {
+            Ok(answer) => answer,
+            Err(error) if error.is_definite() => Err(WriteError::NotLeader),
+            Err(error) => Err(WriteError::Unknown(error.to_string())),
+        }
+    }
+
+    fn no_leader(&self) -> WriteError {
+        let group = &self.peers.group;
+        let members: Vec<&str> = group.members.values().map(|member| member.id.as_str()).collect();
+        WriteError::Unavailable(format!(
+            "the {} group has no leader with a majority of its replicas ({}); writes are refused until enough of them \
+             are back",
+            group.name,
+            members.join(", ")
+        ))
+    }
+}

@@ -1,0 +1,89 @@
+//! What a log holds and where: one slot per entry, and the newest entries themselves.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::record::State;
+use crate::platform::DiskFile;
+use crate::replica::raft::{Entry, LogId};
+
+/// What is where. Changed only after the disk has confirmed it.
+#[derive(Default)]
+pub struct Index {
+    pub state: State,
+    /// One slot per entry, oldest first.
+    pub slots: VecDeque<Slot>,
+    /// The newest entries: the last of `slots`, as many as there are here.
+    pub cache: VecDeque<Entry>,
+    pub cache_bytes: u64,
+    pub segments: BTreeMap<u64, Segment>,
+    /// Bytes of all frames ever written by this process: how fast the log grows.
+    pub written_bytes: u64,
+}
+
+/// An entry and where it stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Slot {
+    pub log_id: LogId,
+    pub place: Place,
+}
+
+/// The bytes of one record on disk.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    pub segment: u64,
+    /// Bytes from the start of the segment.
+    pub offset: u64,
+    pub length: u32,
+}
+
+/// An open segment file.
+pub struct Segment {
+    pub file: Arc<dyn DiskFile>,
+    pub bytes: u64,
+}
+
+impl Index {
+    /// Takes up entries; `limit_bytes` bounds those that stay in memory.
+    pub fn append(&mut self, entries: impl IntoIterator<Item = Entry>, slots: &[Slot], limit_bytes: u64) {
+        self.slots.extend(slots);
+        self.cache.extend(entries);
+        self.cache_bytes += slots.iter().map(|slot| u64::from(slot.place.length)).sum::<u64>();
+        while self.cache_bytes > limit_bytes && self.cache.len() > 1 {
+            let oldest = self.slots[self.slots.len() - self.cache.len()];
+            self.cache_bytes -= u64::from(oldest.place.length);
+            self.cache.pop_front();
+        }
+    }
+
+    /// Forgets the entries from `since` on.
+    pub fn truncate(&mut self, since: u64) {
+        while self.slots.back().is_some_and(|slot| slot.log_id.index >= since) {
+            let length = self.slots.pop_back().map_or(0, |slot| u64::from(slot.place.length));
+            if self.cache.pop_back().is_some() {
+                self.cache_bytes -= length;
+            }
+        }
+    }
+
+    /// Forgets the entries up to `upto`, which a snapshot covers.
+    pub fn purge(&mut self, upto: LogId) {
+        self.state.purged = Some(upto);
+        while self.slots.front().is_some_and(|slot| slot.log_id.index <= upto.index) {
+            if self.slots.len() == self.cache.len() {
+                self.cache.pop_front();
+                self.cache_bytes -= u64::from(self.slots[0].place.length);
+            }
+            self.slots.pop_front();
+        }
+    }
+
+    /// The entries `from..to` as far as they exist: positions in `slots`.
+    pub fn positions(&self, from: u64, to: u64) -> Range<usize> {
+        let first = self.slots.front().map_or(0, |slot| slot.log_id.index);
+        let position = |index: u64| (index.saturating_sub(first) as usize).min(self.slots.len());
+        position(from)..position(to).max(position(from))
+    }
+}
+

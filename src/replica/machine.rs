@@ -1,0 +1,78 @@
+//! What a role must be to be replicated: a state machine.
+
+use bytes::Bytes;
+
+use crate::model::UnixMillis;
+use crate::platform::BoxFuture;
+use crate::store::Table;
+
+/// The state that a group keeps in step on all its replicas.
+///
+/// `apply` is a function of the state and the command alone: no clock, no randomness, no I/O. What can
+/// go wrong with a command (sold out, unknown book) is part of its reply.
+pub trait Machine: Send + Sync + 'static {
+    /// Applies commands in order and returns one reply for each.
+    ///
+    /// # Errors
+    /// If a command cannot be understood. The replica then stops: to go on would be to drift apart.
+    fn apply(&self, at_ms: UnixMillis, commands: &[Bytes]) -> Result<Vec<Bytes>, MachineError>;
+
+    /// The whole state at this moment, without copying it.
+    fn cut(&self) -> Cut;
+
+    /// Replaces the whole state with one that [`cut`](Self::cut) gave on some replica.
+    ///
+    /// # Errors
+    /// If the tables cannot be understood.
+    fn restore(&self, saved: Saved) -> Result<(), MachineError>;
+}
+
+/// A state at one moment.
+pub struct Cut {
+    /// What the tables do not hold, as JSON.
+    pub scalars: serde_json::Value,
+    /// The tables, always the same ones in the same order.
+    pub tables: Vec<Box<dyn Table>>,
+}
+
+/// A state as it was read back.
+pub struct Saved {
+    /// As in [`Cut`].
+    pub scalars: serde_json::Value,
+    /// The name of each table and its CSV text.
+    pub tables: Vec<(String, Vec<u8>)>,
+}
+
+/// Why a command or a saved state cannot be understood.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct MachineError(pub String);
+
+/// What the leader of a group does for others, and nobody else may.
+///
+/// Requests and answers are opaque: the role encodes them, `replica` only carries them to the leader.
+pub trait LeaderService: Send + Sync + 'static {
+    /// Called when this replica has become leader and knows all that was committed before, and before
+    /// any [`call`](Self::call). It may propose. If it fails it is called again while the leadership lasts.
+    fn take_office(&self) -> BoxFuture<'_, Result<(), WriteError>>;
+
+    /// Answers one request.
+    fn call(&self, request: Bytes) -> BoxFuture<'_, Result<Bytes, WriteError>>;
+}
+
+/// Why a write was not acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
+pub enum WriteError {
+    /// It was not done, because this replica does not lead.
+    #[error("this replica is not the leader")]
+    NotLeader,
+    /// It was not done, because the group cannot write now.
+    #[error("{0}")]
+    Unavailable(String),
+    /// It was not done, because too much is under way already.
+    #[error("{0}")]
+    Overloaded(String),
+    /// It may or may not have been done, now or later.
+    #[error("{0}")]
+    Unknown(String),
+}

@@ -1,0 +1,193 @@
+//! The sending half of Raft's network: openraft's requests as HTTP requests to peers.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::stream;
+use openraft::error::{
+    Fatal, InstallSnapshotError, NetworkError, RPCError, RaftError, RemoteError, ReplicationClosed, StreamingError,
+    Unreachable,
+};
+use openraft::network::{Backoff, RPCOption};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse, SnapshotResponse,
+    VoteRequest, VoteResponse,
+};
+use openraft::{EmptyNode, OptionalSend, RaftNetwork, RaftNetworkFactory, Snapshot};
+use serde::{Deserialize, Serialize};
+
+use super::group::Group;
+use super::marker::Marker;
+use super::raft::{TypeConfig, Vote};
+use super::snapshot::{Manifest, SnapshotFiles};
+use super::wire::{self, PeerError};
+use crate::http::{CallError, Client, Request};
+use crate::platform::Platform;
+
+/// How long a replica that cannot be reached is left alone between two attempts.
+const UNREACHABLE_PAUSE: Duration = Duration::from_millis(200);
+
+/// How much of a snapshot is sent at a time, in bytes.
+const SNAPSHOT_CHUNK_BYTES: u64 = 256 * 1024;
+
+/// How long sending one snapshot may take in all.
+pub const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Makes a connection to each peer of the group.
+#[derive(Clone)]
+pub struct Peers {
+    pub platform: Platform,
+    pub group: Arc<Group>,
+    pub marker: Marker,
+    pub client: Client,
+}
+
+/// A peer.
+pub struct Peer {
+    peers: Peers,
+    number: u64,
+    address: Option<String>,
+}
+
+/// What precedes the tables of a snapshot on the wire.
+#[derive(Serialize, Deserialize)]
+pub struct SnapshotHeader {
+    pub vote: Vote,
+    /// JSON: the manifest holds free-form scalars.
+    pub manifest: String,
+}
+
+impl RaftNetworkFactory<TypeConfig> for Peers {
+    type Network = Peer;
+
+    async fn new_client(&mut self, target: u64, _node: &EmptyNode) -> Peer {
+        let address = self.group.members.get(&target).map(|member| member.address.clone());
+        Peer { peers: self.clone(), number: target, address }
+    }
+}
+
+type RpcError<E> = RPCError<u64, EmptyNode, RaftError<u64, E>>;
+
+impl Peer {
+    fn address(&self) -> Result<&str, Unreachable> {
+        self.address.as_deref().ok_or_else(|| {
+            Unreachable::new(&io::Error::other(format!("{} has no address", self.peers.group.label(self.number))))
+        })
+    }
+
+    async fn call<Q: Serialize, A>(
+        &self,
+        path: &'static str,
+        message: &Q,
+        option: RPCOption,
+    ) -> Result<A, RpcError<openraft::error::Infallible>>
+    where
+        Result<A, RaftError<u64>>: serde::de::DeserializeOwned,
+    {
+        let cluster = self.peers.marker.cluster();
+        let answer =
+            wire::post(&self.peers.client, self.address()?, path, cluster, message, option.hard_ttl()).await;
+        match answer {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(RemoteError::new(self.number, error).into()),
+            // A peer that is not there is not asked again at once; a lost answer is.
+            Err(error @ (PeerError::Call(CallError::NotSent { .. }) | PeerError::Refused { .. })) => {
+                Err(Unreachable::new(&error).into())
+            }
+            Err(error) => Err(NetworkError::new(&error).into()),
+        }
+    }
+}
+
+impl RaftNetwork<TypeConfig> for Peer {
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<u64>, RpcError<openraft::error::Infallible>> {
+        self.call(wire::APPEND, &rpc, option).await
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        _rpc: InstallSnapshotRequest<TypeConfig>,
+        _option: RPCOption,
+    ) -> Result<InstallSnapshotResponse<u64>, RpcError<InstallSnapshotError>> {
+        // openraft asks for whole snapshots through `full_snapshot` and never comes here.
+        Err(Unreachable::new(&io::Error::from(io::ErrorKind::Unsupported)).into())
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<u64>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<u64>, RpcError<openraft::error::Infallible>> {
+        self.call(wire::VOTE, &rpc, option).await
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot<TypeConfig>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<u64>, StreamingError<TypeConfig, Fatal<u64>>> {
+        let manifest = &*snapshot.snapshot.manifest;
+        tracing::info!(
+            to = self.peers.group.label(self.number), snapshot = %manifest.meta.snapshot_id,
+            bytes = manifest.tables.iter().map(|table| table.bytes).sum::<u64>(), "sending a snapshot"
+        );
+        let body = snapshot_stream(self.peers.platform.clone(), vote, *snapshot.snapshot.clone());
+        let mut request = Request::post_stream(wire::SNAPSHOT, body);
+        if let Some(cluster) = self.peers.marker.cluster() {
+            request = request.header(wire::CLUSTER_HEADER, &cluster.to_string());
+        }
+        let reply = tokio::select! {
+            reply = self.peers.client.send(self.address()?, request, SNAPSHOT_TIMEOUT) => reply,
+            closed = cancel => return Err(closed.into()),
+        };
+        let reply = reply.map_err(|error| Unreachable::new(&error))?;
+        let answer = wire::decode::<Result<SnapshotResponse<u64>, Fatal<u64>>>(&reply.body);
+        match answer.map_err(|error| Unreachable::new(&error))? {
+            Ok(response) => Ok(response),
+            Err(fatal) => Err(RemoteError::new(self.number, fatal).into()),
+        }
+    }
+
+    fn backoff(&self) -> Backoff {
+        Backoff::new(std::iter::repeat(UNREACHABLE_PAUSE))
+    }
+}
+
+/// The bytes of a snapshot: the length of its header, the header, then the tables one after another.
+fn snapshot_stream(
+    platform: Platform,
+    vote: Vote,
+    files: SnapshotFiles,
+) -> impl stream::Stream<Item = io::Result<Bytes>> + Send + 'static {
+    let header = wire::encode(&SnapshotHeader { vote, manifest: manifest_json(&files.manifest) });
+    let mut start = BytesMut::with_capacity(4 + header.len());
+    start.put_u32_le(header.len() as u32);
+    start.put(header);
+
+    let chunks = files.manifest.tables.iter().enumerate().flat_map(|(table, described)| {
+        let bytes = described.bytes;
+        (0..bytes).step_by(SNAPSHOT_CHUNK_BYTES as usize).map(move |from| {
+            (table, from, SNAPSHOT_CHUNK_BYTES.min(bytes - from) as usize)
+        })
+    });
+    let chunks: Vec<_> = chunks.collect();
+    let reads = stream::iter(chunks);
+    let body = futures_util::StreamExt::then(reads, move |(table, from, length)| {
+        let (platform, file) = (platform.clone(), files.files[table].clone());
+        async move { platform.blocking(move || file.read_at(from, length)).await.map(Bytes::from) }
+    });
+    futures_util::StreamExt::chain(stream::iter([Ok(start.freeze())]), body)
+}
+
+fn manifest_json(manifest: &Manifest) -> String {
+    serde_json::to_string(manifest).expect("a manifest is plain data with text keys")
+}

@@ -1,0 +1,51 @@
+//! The types with which openraft is used here. Nothing outside `replica` names them.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::snapshot::SnapshotFiles;
+use crate::model::UnixMillis;
+
+openraft::declare_raft_types!(
+    /// One Raft group of bazar.
+    pub TypeConfig:
+        D = Batch,
+        R = Replies,
+        NodeId = u64,
+        Node = openraft::EmptyNode,
+        Entry = openraft::Entry<TypeConfig>,
+        SnapshotData = SnapshotFiles,
+        AsyncRuntime = openraft::TokioRuntime,
+);
+
+pub(super) type Raft = openraft::Raft<TypeConfig>;
+pub(super) type Entry = openraft::Entry<TypeConfig>;
+pub(super) type LogId = openraft::LogId<u64>;
+pub(super) type Vote = openraft::Vote<u64>;
+pub(super) type StoredMembership = openraft::StoredMembership<u64, openraft::EmptyNode>;
+pub(super) type SnapshotMeta = openraft::SnapshotMeta<u64, openraft::EmptyNode>;
+pub(super) type StorageError = openraft::StorageError<u64>;
+
+/// The payload of one log entry: commands that share one fsync and one replication round.
+///
+/// Commands are opaque here. They are encoded once, where they are proposed, and those same bytes go
+/// to the log, over the network and to every replica's state machine.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    /// When the leader proposed it. Never decreases along the log.
+    pub at_ms: UnixMillis,
+    /// The commands, in the order in which they are applied. None at all makes a barrier.
+    pub commands: Vec<Bytes>,
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} commands at {} ms", self.commands.len(), self.at_ms)
+    }
+}
+
+/// One opaque reply per command of a batch.
+#[derive(Debug, Default)]
+pub struct Replies(pub Vec<Bytes>);

@@ -1,0 +1,179 @@
+//! The receiving half of the replicas' conversation: `/internal/…` on every replica.
+//!
+//! | path | answers |
+//! | --- | --- |
+//! | `raft/append`, `raft/vote`, `raft/snapshot` | openraft's requests |
+//! | `replica/read-index` | how far the group has committed, from the leader |
+//! | `replica/leader` | the role's answer to a request that only the leader may serve |
+//! | `replica/origin`, `replica/prepare`, `replica/join`, `replica/admit` | see [`formation`](super::formation) |
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::{Method, StatusCode};
+use openraft::Snapshot;
+use openraft::raft::SnapshotResponse;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::Mutex;
+
+use super::formation::Formation;
+use super::leader_call::LeaderCall;
+use super::network::{SNAPSHOT_TIMEOUT, SnapshotHeader};
+use super::raft::Raft;
+use super::read_index::ReadIndex;
+use super::snapshot::{Manifest, SnapshotFiles};
+use super::state_machine::StateMachine;
+use super::wire;
+use crate::error::ApiError;
+use crate::http::{Response, body, reply};
+use crate::platform::{DiskFile, Platform};
+
+/// The largest request from another replica, in bytes; snapshots are streamed and have no such bound.
+const MAX_REQUEST_BYTES: usize = 64 << 20;
+
+/// How long the body of a request may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The largest header of a snapshot, in bytes.
+const MAX_SNAPSHOT_HEADER_BYTES: usize = 16 << 20;
+
+/// Answers other replicas.
+pub struct Service {
+    pub raft: Raft,
+    pub platform: Platform,
+    pub state_machine: StateMachine,
+    pub reads: ReadIndex,
+    pub leader: LeaderCall,
+    pub formation: Formation,
+    /// Snapshots are received one at a time.
+    pub receiving: Mutex<()>,
+}
+
+impl Service {
+    /// Answers a request whose path begins with `/internal/`.
+    ///
+    /// # Errors
+    /// If the request is none that a replica makes.
+    pub async fn handle(&self, request: hyper::Request<Incoming>) -> Result<Response, ApiError> {
+        let path = request.uri().path().to_owned();
+        if request.method() != Method::POST {
+            return Err(ApiError::MethodNotAllowed { allow: "POST" });
+        }
+        let is_about_membership = [wire::ORIGIN, wire::PREPARE, wire::JOIN].contains(&path.as_str());
+        if !is_about_membership {
+            self.check_cluster(&request)?;
+        }
+        if path == wire::SNAPSHOT {
+            return self.receive_snapshot(request.into_body()).await;
+        }
+        let bytes = body::read(request.into_body(), MAX_REQUEST_BYTES, BODY_TIMEOUT).await?;
+        match path.as_str() {
+            wire::APPEND => answer(&self.raft.append_entries(message(&bytes)?).await),
+            wire::VOTE => answer(&self.raft.vote(message(&bytes)?).await),
+            wire::READ_INDEX => answer(&self.reads.index_as_leader().await),
+            wire::LEADER => answer(&self.leader.call_here(message::<Bytes>(&bytes)?).await),
+            wire::ORIGIN => answer(&self.formation.origin().await),
+            wire::PREPARE => answer(&self.formation.prepare(message(&bytes)?).await),
+            wire::JOIN => answer(&self.formation.allow_join(message(&bytes)?).await),
+            wire::ADMIT => answer(&self.formation.admit(message(&bytes)?).await),
+            _ => Err(ApiError::UnknownPath),
+        }
+    }
+
+    /// Refuses what is meant for another group, and everything while this replica belongs to none.
+    fn check_cluster(&self, request: &hyper::Request<Incoming>) -> Result<(), ApiError> {
+        let meant = request.headers().get(wire::CLUSTER_HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let own = self.formation.peers.marker.cluster();
+        match own.is_some() && own == meant {
+            true => Ok(()),
+            false => Err(ApiError::Conflict("this replica is not part of that group".to_owned())),
+        }
+    }
+
+    async fn receive_snapshot(&self, body: Incoming) -> Result<Response, ApiError> {
+        let _only_one = self.receiving.lock().await;
+        let received = tokio::time::timeout(SNAPSHOT_TIMEOUT, self.store_snapshot(body));
+        let (header, files) = received.await.map_err(|_| ApiError::RequestTimeout)??;
+        let snapshot = Snapshot { meta: files.manifest.meta.clone(), snapshot: Box::new(files) };
+        let installed = self.raft.install_full_snapshot(header.vote, snapshot).await;
+        let installed: Result<SnapshotResponse<u64>, _> = installed;
+        answer(&installed)
+    }
+
+    async fn store_snapshot(&self, mut body: Incoming) -> Result<(SnapshotHeader, SnapshotFiles), ApiError> {
+        let mut arrived = Arrived::default();
+        let length = arrived.take(&mut body, 4).await?;
+        let length = u32::from_le_bytes([length[0], length[1], length[2], length[3]]) as usize;
+        if length > MAX_SNAPSHOT_HEADER_BYTES {
+            return Err(ApiError::BodyTooLarge { limit_bytes: MAX_SNAPSHOT_HEADER_BYTES });
+        }
+        let header: SnapshotHeader = message(&arrived.take(&mut body, length).await?)?;
+        let manifest: Manifest =
+            serde_json::from_str(&header.manifest).map_err(|error| ApiError::Malformed(error.to_string()))?;
+        tracing::info!(snapshot = %manifest.meta.snapshot_id, "receiving a snapshot");
+
+        let snapshots = self.state_machine.snapshots();
+        let begin = move || {
+            snapshots.lock().unwrap_or_else(std::sync::PoisonError::into_inner).begin_receiving(&manifest)
+        };
+        let files = self.platform.blocking(begin).await.map_err(internal)?;
+        for (table, file) in files.manifest.tables.iter().zip(&files.files) {
+            let mut missing = table.bytes;
+            while missing > 0 {
+                let chunk = arrived.some(&mut body, missing).await?;
+                missing -= chunk.len() as u64;
+                self.store(file.clone(), chunk).await?;
+            }
+        }
+        Ok((header, files))
+    }
+
+    async fn store(&self, file: std::sync::Arc<dyn DiskFile>, chunk: Bytes) -> Result<(), ApiError> {
+        self.platform.blocking(move || file.append(&chunk)).await.map_err(internal)
+    }
+}
+
+/// What has arrived of a body and was not taken yet.
+#[derive(Default)]
+struct Arrived(Bytes);
+
+impl Arrived {
+    /// Exactly `length` bytes.
+    async fn take(&mut self, body: &mut Incoming, length: usize) -> Result<Bytes, ApiError> {
+        let mut taken = bytes::BytesMut::new();
+        while taken.len() < length {
+            let missing = (length - taken.len()) as u64;
+            taken.extend_from_slice(&self.some(body, missing).await?);
+        }
+        Ok(taken.freeze())
+    }
+
+    /// At least one byte, and at most `limit`.
+    async fn some(&mut self, body: &mut Incoming, limit: u64) -> Result<Bytes, ApiError> {
+        while self.0.is_empty() {
+            let broken = |what: String| ApiError::Malformed(format!("the snapshot broke off: {what}"));
+            let frame = tokio::time::timeout(BODY_TIMEOUT, body.frame()).await.map_err(|_| ApiError::RequestTimeout)?;
+            match frame {
+                None => return Err(broken("it is shorter than its header says".to_owned())),
+                Some(Err(error)) => return Err(broken(error.to_string())),
+                Some(Ok(frame)) => self.0 = frame.into_data().unwrap_or_default(),
+            }
+        }
+        Ok(self.0.split_to((self.0.len() as u64).min(limit) as usize))
+    }
+}
+
+fn internal(error: std::io::Error) -> ApiError {
+    ApiError::Internal(error.to_string())
+}
+
+fn message<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    wire::decode(bytes).map_err(|error| ApiError::Malformed(format!("not a message between replicas: {error}")))
+}
+
+fn answer<T: Serialize>(answer: &T) -> Result<Response, ApiError> {
+    Ok(reply::bytes(StatusCode::OK, "application/octet-stream", wire::encode(answer)))
+}

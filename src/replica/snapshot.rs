@@ -1,0 +1,201 @@
+//! Snapshots: the tables as CSV files, with the log position that they stand for.
+//!
+//! A snapshot is a manifest that names the table files, how many bytes of each belong to it and their
+//! checksum. Replacing the manifest is the one atomic step: files are only ever added beside it or grown
+//! behind the bytes that it names, and they are durable before it is. Files that no manifest names any
+//! more are removed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::machine::{Cut, Saved};
+use super::raft::SnapshotMeta;
+use crate::model::UnixMillis;
+use crate::platform::{Disk, DiskFile};
+use crate::store::TableFile;
+
+const MANIFEST: &str = "manifest.json";
+
+/// Begins the names of files that are still being received from another replica.
+const INCOMING: &str = "incoming-";
+
+/// Everything about a snapshot but the bytes of its tables.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The log position and the membership at it.
+    pub meta: SnapshotMeta,
+    /// The highest time that any applied batch carried.
+    pub at_ms: UnixMillis,
+    /// The machine's scalars.
+    pub scalars: serde_json::Value,
+    /// Its tables.
+    pub tables: Vec<ManifestTable>,
+}
+
+/// One table of a snapshot.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ManifestTable {
+    /// The table's name.
+    pub name: String,
+    /// Its file in the snapshot folder.
+    pub file: String,
+    /// How many of the file's first bytes are the table.
+    pub bytes: u64,
+    /// The CRC-32 of these bytes.
+    pub crc32: u32,
+}
+
+/// A snapshot whose files are at hand: one to send, or one that was received.
+#[derive(Clone)]
+pub struct SnapshotFiles {
+    /// What the files are.
+    pub manifest: Arc<Manifest>,
+    /// The table files, open, in the manifest's order.
+    pub files: Vec<Arc<dyn DiskFile>>,
+}
+
+impl fmt::Debug for SnapshotFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "snapshot {}", self.manifest.meta.snapshot_id)
+    }
+}
+
+/// The snapshot folder of one replica. Its calls block.
+pub struct SnapshotStore {
+    disk: Arc<dyn Disk>,
+    folder: PathBuf,
+    current: Option<Arc<Manifest>>,
+    /// Files that this process wrote and may grow, by table.
+    growing: BTreeMap<&'static str, TableFile>,
+    next_file_number: u64,
+}
+
+impl SnapshotStore {
+    /// Opens the folder, or makes it.
+    ///
+    /// # Errors
+    /// If the disk fails or the manifest is not readable.
+    pub fn open(disk: Arc<dyn Disk>, folder: &Path) -> io::Result<SnapshotStore> {
+        disk.create_folders(folder)?;
+        let path = folder.join(MANIFEST);
+        let current = match disk.exists(&path)? {
+            true => Some(Arc::new(serde_json::from_slice(&disk.read(&path)?)?)),
+            false => None,
+        };
+        let next_file_number =
+            disk.list(folder)?.iter().filter_map(|name| name.rsplit('.').nth(1)?.parse::<u64>().ok()).max().unwrap_or(0)
+                + 1;
+        let store =
+            SnapshotStore { disk, folder: folder.to_owned(), current, growing: BTreeMap::new(), next_file_number };
+        store.remove_unnamed(|_| true)?;
+        Ok(store)
+    }
+
+    /// The newest snapshot.
+    pub fn current(&self) -> Option<Arc<Manifest>> {
+        self.current.clone()
+    }
+
+    /// The newest snapshot, ready to be sent.
+    pub fn current_files(&self) -> io::Result<Option<SnapshotFiles>> {
+        let Some(manifest) = self.current.clone() else { return Ok(None) };
+        let open = |table: &ManifestTable| self.disk.open(&self.folder.join(&table.file));
+        let files = manifest.tables.iter().map(open).collect::<io::Result<_>>()?;
+        Ok(Some(SnapshotFiles { manifest, files }))
+    }
+
+    /// Reads a snapshot's tables back and checks them.
+    ///
+    /// # Errors
+    /// If a file is not what the manifest says.
+    pub fn load(&self, manifest: &Manifest) -> io::Result<Saved> {
+        let read = |table: &ManifestTable| {
+            let path = self.folder.join(&table.file);
+            let bytes = crate::store::read_prefix(&*self.disk, &path, table.bytes, table.crc32)?;
+            Ok((table.name.clone(), bytes))
+        };
+        let tables = manifest.tables.iter().map(read).collect::<io::Result<_>>()?;
+        Ok(Saved { scalars: manifest.scalars.clone(), tables })
+    }
+
+    /// Makes `cut` the newest snapshot. Only what is new since the last one is written.
+    pub fn write(&mut self, cut: &Cut, meta: SnapshotMeta, at_ms: UnixMillis) -> io::Result<Arc<Manifest>> {
+        let mut tables = Vec::with_capacity(cut.tables.len());
+        for table in &cut.tables {
+            let grows = self.growing.get(table.name()).is_some_and(|file| file.can_append(&**table));
+            if !grows {
+                let path = self.folder.join(self.new_file_name(table.name()));
+                self.growing.insert(table.name(), TableFile::create(self.disk.clone(), path));
+            }
+            let file = self.growing.get_mut(table.name()).expect("it was there or has just been put there");
+            file.update(&**table)?;
+            file.sync()?;
+            let name = file.path().file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+            tables.push(ManifestTable {
+                name: table.name().to_owned(),
+                file: name,
+                bytes: file.bytes(),
+                crc32: file.crc32(),
+            });
+        }
+        self.disk.sync_folder(&self.folder)?;
+        self.publish(Manifest { meta, at_ms, scalars: cut.scalars.clone(), tables }, |name| !name.starts_with(INCOMING))
+    }
+
+    /// Prepares to receive a snapshot: its files, empty, under names of their own.
+    pub fn begin_receiving(&mut self, sent: &Manifest) -> io::Result<SnapshotFiles> {
+        let mut manifest = sent.clone();
+        let mut files = Vec::with_capacity(manifest.tables.len());
+        for table in &mut manifest.tables {
+            table.file = format!("{INCOMING}{}", self.new_file_name(&table.name));
+            files.push(self.disk.open(&self.folder.join(&table.file))?);
+        }
+        Ok(SnapshotFiles { manifest: Arc::new(manifest), files })
+    }
+
+    /// Makes a snapshot that was received the newest one.
+    ///
+    /// # Errors
+    /// If what was received is not what was sent; nothing has changed then.
+    pub fn adopt(&mut self, received: &SnapshotFiles) -> io::Result<Saved> {
+        let saved = self.load(&received.manifest)?;
+        received.files.iter().try_for_each(|file| file.sync())?;
+        self.disk.sync_folder(&self.folder)?;
+        self.growing.clear();
+        self.publish((*received.manifest).clone(), |_| true)?;
+        Ok(saved)
+    }
+
+    fn new_file_name(&mut self, table: &str) -> String {
+        let number = self.next_file_number;
+        self.next_file_number += 1;
+        format!("{table}.{number}.csv")
+    }
+
+    fn publish(&mut self, manifest: Manifest, may_remove: impl Fn(&str) -> bool) -> io::Result<Arc<Manifest>> {
+        let text = serde_json::to_vec_pretty(&manifest)?;
+        self.disk.replace(&self.folder.join(MANIFEST), &text)?;
+        let manifest = Arc::new(manifest);
+        self.current = Some(manifest.clone());
+        self.remove_unnamed(may_remove)?;
+        Ok(manifest)
+    }
+
+    fn remove_unnamed(&self, may_remove: impl Fn(&str) -> bool) -> io::Result<()> {
+        let is_named = |name: &str| {
+            name == MANIFEST
+                || self.current.as_ref().is_some_and(|manifest| manifest.tables.iter().any(|table| table.file == name))
+        };
+        for name in self.disk.list(&self.folder)? {
+            if !is_named(&name) && may_remove(&name) {
+                self.disk.remove(&self.folder.join(&name))?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,76 @@
+//! How a replica stands, for people and for probes.
+
+use openraft::ServerState;
+use serde::{Deserialize, Serialize};
+
+use super::group::Group;
+use super::office::Office;
+use super::raft::Raft;
+
+/// How one replica stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Its name.
+    pub id: String,
+    /// `leader`, `follower`, `candidate`, `learner` (does not vote yet) or `stopped`.
+    pub state: String,
+    /// Whether it is ready to act as leader.
+    pub in_office: bool,
+    /// The leader that it knows of.
+    pub leader: Option<String>,
+    /// The term that it is in.
+    pub term: u64,
+    /// The last entry of its log.
+    pub last_log_index: u64,
+    /// The last entry whose effect is in its state.
+    pub applied_index: u64,
+    /// The applied index that its CSV tables show.
+    pub tables_index: u64,
+    /// The last entry that its newest snapshot covers.
+    pub snapshot_index: u64,
+    /// The replicas that vote.
+    pub voters: Vec<String>,
+    /// What a leader knows of the others.
+    pub peers: Vec<PeerStatus>,
+}
+
+/// What a leader knows of another replica.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// Its name.
+    pub id: String,
+    /// The last entry that its log is known to hold.
+    pub matched_index: u64,
+    /// How many entries it is behind.
+    pub lag: u64,
+}
+
+pub(super) fn status(raft: &Raft, group: &Group, office: Office, tables_index: u64) -> Status {
+    let metrics = raft.metrics().borrow().clone();
+    let last_log_index = metrics.last_log_index.unwrap_or(0);
+    let peer = |(number, matched): (u64, Option<openraft::LogId<u64>>)| {
+        let matched_index = matched.map_or(0, |log_id| log_id.index);
+        PeerStatus { id: group.label(number), matched_index, lag: last_log_index.saturating_sub(matched_index) }
+    };
+    let replication = metrics.replication.unwrap_or_default();
+    Status {
+        id: group.label(group.own),
+        state: match metrics.state {
+            ServerState::Leader => "leader",
+            ServerState::Follower => "follower",
+            ServerState::Candidate => "candidate",
+            ServerState::Learner => "learner",
+            ServerState::Shutdown => "stopped",
+        }
+        .to_owned(),
+        in_office: matches!(office, Office::Own(_)),
+        leader: metrics.current_leader.map(|leader| group.label(leader)),
+        term: metrics.current_term,
+        last_log_index,
+        applied_index: metrics.last_applied.map_or(0, |log_id| log_id.index),
+        tables_index,
+        snapshot_index: metrics.snapshot.map_or(0, |log_id| log_id.index),
+        voters: metrics.membership_config.membership().voter_ids().map(|number| group.label(number)).collect(),
+        peers: replication.into_iter().filter(|(number, _)| *number != group.own).map(peer).collect(),
+    }
+}

@@ -1,0 +1,63 @@
+//! The tables as people read them: CSV files that follow the state.
+//!
+//! After each applied batch the tables are brought up to date. One update runs at a time and covers every
+//! batch that arrived meanwhile, and updates take at most a fifth of the time, so that a big table makes
+//! its file late, not the shop slow. These files are for reading: bazar never reads them back, so an
+//! edit in a spreadsheet cannot harm the shop (and the next update undoes it).
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::machine::Cut;
+use super::state_machine::StateMachine;
+use crate::platform::{Disk, Platform};
+use crate::store::TableFile;
+
+/// After an update, as many times its duration passes before the next.
+const REST: u32 = 4;
+
+/// Keeps the files in `folder` up to date until the state machine goes.
+///
+/// `written` is the applied index that the files show. Returns with an error if the disk fails.
+pub async fn follow(
+    platform: Platform,
+    state_machine: StateMachine,
+    folder: Arc<Path>,
+    written: Arc<AtomicU64>,
+) -> io::Result<()> {
+    let mut applied: watch::Receiver<u64> = state_machine.watch_applied();
+    let mut files: Option<Vec<TableFile>> = None;
+    loop {
+        applied.borrow_and_update();
+        let started = Instant::now();
+        let (cut, position) = state_machine.cut();
+        let (disk, folder) = (platform.disk.clone(), folder.clone());
+        let update = move || {
+            let mut files = match files {
+                Some(files) => files,
+                None => open(disk, &folder, &cut)?,
+            };
+            for (file, table) in files.iter_mut().zip(&cut.tables) {
+                file.update(&**table)?;
+            }
+            io::Result::Ok(files)
+        };
+        files = Some(platform.blocking(update).await?);
+        written.store(position.index(), Ordering::Release);
+        tokio::time::sleep(started.elapsed() * REST).await;
+        if applied.changed().await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+fn open(disk: Arc<dyn Disk>, folder: &Path, cut: &Cut) -> io::Result<Vec<TableFile>> {
+    disk.create_folders(folder)?;
+    let file = |name: &str| TableFile::create(disk.clone(), folder.join(format!("{name}.csv")));
+    Ok(cut.tables.iter().map(|table| file(table.name())).collect())
+}

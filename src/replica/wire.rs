@@ -1,0 +1,97 @@
+//! How replicas talk to each other: paths, headers and the encoding of bodies.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::machine::WriteError;
+use super::marker::ClusterId;
+use crate::http::{CallError, Client, Request};
+
+/// Names the group that a request is meant for, so that no replica takes part in another one's.
+pub const CLUSTER_HEADER: &str = "bazar-cluster";
+
+/// openraft's AppendEntries.
+pub const APPEND: &str = "/internal/raft/append";
+/// openraft's RequestVote.
+pub const VOTE: &str = "/internal/raft/vote";
+/// A snapshot, streamed.
+pub const SNAPSHOT: &str = "/internal/raft/snapshot";
+/// A read index.
+pub const READ_INDEX: &str = "/internal/replica/read-index";
+/// A request to whoever leads.
+pub const LEADER: &str = "/internal/replica/leader";
+/// What a replica knows of its own beginnings.
+pub const ORIGIN: &str = "/internal/replica/origin";
+/// Asks a replica to become part of a new group.
+pub const PREPARE: &str = "/internal/replica/prepare";
+/// Asks for the group's permission to come back with an empty disk.
+pub const JOIN: &str = "/internal/replica/join";
+/// Asks the leader to make a replica a voter.
+pub const ADMIT: &str = "/internal/replica/admit";
+
+/// What a replica knows of its own beginnings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Origin {
+    /// Whether it holds anything of a group's history.
+    pub has_history: bool,
+    /// The group that it belongs to.
+    pub cluster: Option<ClusterId>,
+}
+
+/// An answer from a replica, or why it gave none.
+pub type Answer<T> = Result<T, WriteError>;
+
+pub fn encode<T: Serialize>(message: &T) -> Bytes {
+    postcard::to_stdvec(message).expect("messages hold nothing that postcard cannot write").into()
+}
+
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, postcard::Error> {
+    postcard::from_bytes(bytes)
+}
+
+/// Why a call to another replica brought no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum PeerError {
+    /// It may have been done.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// It answered something that is no answer.
+    #[error("{address} answered {what}")]
+    Refused {
+        /// The replica.
+        address: String,
+        /// What it answered.
+        what: String,
+    },
+}
+
+impl PeerError {
+    /// Whether the request was certainly not carried out.
+    pub fn is_definite(&self) -> bool {
+        !matches!(self, PeerError::Call(CallError::Unknown { .. }))
+    }
+}
+
+/// Posts `message` to a replica and reads its answer.
+pub async fn post<Q: Serialize, A: DeserializeOwned>(
+    client: &Client,
+    address: &str,
+    path: &'static str,
+    cluster: Option<ClusterId>,
+    message: &Q,
+    timeout: Duration,
+) -> Result<A, PeerError> {
+    let mut request = Request::post(path, encode(message));
+    if let Some(cluster) = cluster {
+        request = request.header(CLUSTER_HEADER, &cluster.to_string());
+    }
+    let reply = client.send(address, request, timeout).await?;
+    let refused = |what| PeerError::Refused { address: address.to_owned(), what };
+    if !reply.status.is_success() {
+        return Err(refused(format!("{}: {}", reply.status, String::from_utf8_lossy(&reply.body))));
+    }
+    decode(&reply.body).map_err(|error| refused(format!("an unreadable message: {error}")))
+}
