@@ -1,3 +1,4 @@
 //! bazar
 pub mod model;
 pub mod platform;
+pub mod store;

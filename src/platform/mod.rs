@@ -11,7 +11,7 @@ mod net;
 use std::sync::Arc;
 
 pub use clock::{Clock, SystemClock};
-pub use disk::{Disk, DiskFile, FolderLock, LocalDisk};
+pub use disk::{Disk, DiskFile, FolderLock, LocalDisk, with_suffix};
 pub use net::{BoxFuture, Listener, Network, Stream, TcpNetwork};
 
 /// What a node needs of the machine it runs on. Cheap to clone.

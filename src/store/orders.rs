@@ -1,0 +1,117 @@
+//! Orders as rows: `order_id,book_id,title,price,placed_at,idempotency_key`.
+
+use std::io;
+
+use crate::model::{Order, from_rfc3339, to_rfc3339};
+
+use super::interner::Interner;
+use super::rows::{RowError, RowWriter, read_rows};
+
+/// The columns of the orders.
+pub const HEADER: &[&str] = &["order_id", "book_id", "title", "price", "placed_at", "idempotency_key"];
+
+/// Writes one order as a row under [`HEADER`].
+///
+/// # Errors
+///
+/// Those of the output.
+pub fn write_order(out: &mut RowWriter<'_>, order: &Order) -> io::Result<()> {
+    out.value(order.order_id)?
+        .value(order.book_id)?
+        .text(&order.title)?
+        .value(order.price)?
+        .text(&to_rfc3339(order.placed_at_ms))?
+        .value(&order.key)?
+        .end_row()
+}
+
+/// The orders in a whole file, in its order. Equal titles share one text.
+///
+/// # Errors
+///
+/// The first row that [`write_order`] did not write.
+pub fn parse(text: &[u8]) -> Result<Vec<Order>, RowError> {
+    let mut titles = Interner::default();
+    read_rows(text, HEADER, |row| {
+        Ok(Order {
+            order_id: row.value(0)?,
+            book_id: row.value(1)?,
+            title: titles.share(row.text(2)),
+            price: row.value(3)?,
+            placed_at_ms: from_rfc3339(row.text(4))
+                .ok_or_else(|| row.error(4, "a moment is written 2026-01-31T12:00:00.000Z"))?,
+            key: row.value(5)?,
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{Cents, Key, MAX_PRICE};
+    use crate::store::testing::{any_text, written_rows};
+
+    fn written(orders: &[Order]) -> Vec<u8> {
+        written_rows(HEADER, |out| orders.iter().try_for_each(|order| write_order(out, order)))
+    }
+
+    #[test]
+    fn an_order_is_one_plain_row() {
+        let order = Order {
+            order_id: 1,
+            book_id: 7,
+            title: "Spring".into(),
+            price: Cents(2000),
+            placed_at_ms: 1_769_860_800_007,
+            key: "buy#1".parse().unwrap(),
+        };
+        assert_eq!(
+            String::from_utf8(written(&[order])).unwrap(),
+            "order_id,book_id,title,price,placed_at,idempotency_key\n1,7,Spring,20,2026-01-31T12:00:00.007Z,buy#1\n"
+        );
+    }
+
+    #[test]
+    fn equal_titles_share_one_text() {
+        let text = b"order_id,book_id,title,price,placed_at,idempotency_key\n\
+            1,7,Spring,20,2026-01-31T12:00:00.007Z,a\n2,7,Spring,20,2026-01-31T12:00:00.008Z,b\n";
+        let orders = parse(text).unwrap();
+        assert!(Arc::ptr_eq(&orders[0].title, &orders[1].title));
+    }
+
+    #[test]
+    fn a_moment_that_is_none_is_refused_with_line_and_column() {
+        let text = b"order_id,book_id,title,price,placed_at,idempotency_key\n1,7,Spring,20,yesterday,a\n";
+        assert_eq!(
+            parse(text).unwrap_err().to_string(),
+            r#"line 2: placed_at (column 5): "yesterday": a moment is written 2026-01-31T12:00:00.000Z"#
+        );
+    }
+
+    fn any_key() -> impl Strategy<Value = Key> {
+        prop_oneof![any::<u128>().prop_map(Key::Uuid), "[!-~]{1,128}".prop_map(|text| text.parse().unwrap())]
+    }
+
+    prop_compose! {
+        fn any_order()(
+            (order_id, book_id) in any::<(u64, u64)>(),
+            title in any_text(),
+            price in 0..=MAX_PRICE.0,
+            placed_at_ms in 0..4_000_000_000_000u64,
+            key in any_key(),
+        ) -> Order {
+            Order { order_id, book_id, title: title.into(), price: Cents(price), placed_at_ms, key }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn orders_come_back_as_they_were_written(orders in prop::collection::vec(any_order(), 0..20)) {
+            prop_assert_eq!(parse(&written(&orders)).unwrap(), orders);
+        }
+    }
+}

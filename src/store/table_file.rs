@@ -1,0 +1,207 @@
+//! One file on disk, kept equal to one table.
+//!
+//! A table that only grew is appended to its file; one that changed is written to a temporary file
+//! that is then renamed, so that a reader sees the old table or the new. The text goes out in pieces
+//! of bounded size, however big the table.
+//!
+//! After a failure nobody knows what the file holds, so it is not appended to again: the next update
+//! writes anew. This module does not know what the files are for. Its two users differ in what they
+//! ask for: tables for people to look at are updated under one name and never waited for; a
+//! snapshot's are made durable, and are written anew under a new name each time, because a manifest
+//! still refers to the first bytes of the old one.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crc32fast::Hasher;
+
+use super::{RowWriter, Table};
+use crate::platform::{Disk, DiskFile, with_suffix};
+
+/// Why a file could not be brought up to its table, or does not hold what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum TableFileError {
+    /// The disk did not take the text.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the disk says.
+        source: io::Error,
+    },
+    /// The disk did not give the text.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the disk says.
+        source: io::Error,
+    },
+    /// The file ends too early.
+    #[error("{} is cut off: expected {expected} bytes, found {found}", path.display())]
+    CutOff {
+        /// The file.
+        path: PathBuf,
+        /// Its least length in bytes.
+        expected: u64,
+        /// Its length in bytes.
+        found: u64,
+    },
+    /// The file is long enough, but not what was written.
+    #[error("{} is damaged: expected crc32 {expected:08x} of its first {bytes} bytes, found {found:08x}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// How much of it was read.
+        bytes: u64,
+        /// The checksum of what was written.
+        expected: u32,
+        /// The checksum of what was read.
+        found: u32,
+    },
+}
+
+/// The first bytes of a file, which stay as they are when the file grows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prefix {
+    /// The file.
+    pub path: PathBuf,
+    /// How many bytes.
+    pub bytes: u64,
+    /// Their CRC-32 (IEEE).
+    pub crc32: u32,
+}
+
+impl Prefix {
+    /// Reads exactly these bytes, whatever the file holds after them.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, is shorter, or has other bytes than these.
+    pub fn read(&self, disk: &dyn Disk) -> Result<Vec<u8>, TableFileError> {
+        let path = || self.path.clone();
+        let mut text = disk.read(&self.path).map_err(|source| TableFileError::Read { path: path(), source })?;
+        let found = text.len() as u64;
+        match usize::try_from(self.bytes) {
+            Ok(bytes) if bytes <= text.len() => text.truncate(bytes),
+            _ => return Err(TableFileError::CutOff { path: path(), expected: self.bytes, found }),
+        }
+        match crc32fast::hash(&text) {
+            crc32 if crc32 == self.crc32 => Ok(text),
+            found => Err(TableFileError::Damaged { path: path(), bytes: self.bytes, expected: self.crc32, found }),
+        }
+    }
+}
+
+/// Keeps a file equal to a table.
+pub struct TableFile {
+    disk: Arc<dyn Disk>,
+    /// Taken out while the file is changed and put back when that went well.
+    held: Option<Held>,
+}
+
+/// What a file is known to hold.
+struct Held {
+    path: PathBuf,
+    generation: u64,
+    rows: u64,
+    content: Content,
+}
+
+impl TableFile {
+    /// Knows of no file yet: the first update writes one.
+    pub fn new(disk: Arc<dyn Disk>) -> Self {
+        TableFile { disk, held: None }
+    }
+
+    /// Makes the file equal to `table`: appends the new rows if the rest is in it already, and
+    /// otherwise writes the whole table to `path`, replacing what is there. Neither is durable yet.
+    ///
+    /// # Errors
+    ///
+    /// [`TableFileError::Write`]; what the file then holds is unknown.
+    pub fn update(&mut self, table: &dyn Table, path: &Path) -> Result<(), TableFileError> {
+        self.held = Some(self.bring_up(table, path)?);
+        Ok(())
+    }
+
+    /// Like [`update`](Self::update), and durable once it returns what the table takes of which
+    /// file. A path that no manifest refers to keeps every prefix returned before as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`TableFileError::Write`]; prefixes returned before are untouched if `path` is none of theirs.
+    pub fn update_durably(&mut self, table: &dyn Table, path: &Path) -> Result<Prefix, TableFileError> {
+        let held = self.bring_up(table, path)?;
+        let folder = held.path.parent().unwrap_or(Path::new("."));
+        let durable = held.content.file.sync().and_then(|()| self.disk.sync_folder(folder));
+        durable.map_err(|source| TableFileError::Write { path: held.path.clone(), source })?;
+        let prefix = Prefix {
+            path: held.path.clone(),
+            bytes: held.content.bytes,
+            crc32: held.content.checksum.clone().finalize(),
+        };
+        self.held = Some(held);
+        Ok(prefix)
+    }
+
+    fn bring_up(&mut self, table: &dyn Table, path: &Path) -> Result<Held, TableFileError> {
+        match self.held.take() {
+            Some(held) if held.generation == table.generation() && held.rows <= table.rows() => {
+                let path = held.path.clone();
+                append(held, table).map_err(|source| TableFileError::Write { path, source })
+            }
+            _ => rewrite(self.disk.as_ref(), table, path)
+                .map_err(|source| TableFileError::Write { path: path.to_owned(), source }),
+        }
+    }
+}
+
+/// Adds the rows that the file does not have.
+fn append(mut held: Held, table: &dyn Table) -> io::Result<Held> {
+    if held.rows < table.rows() {
+        let mut out = RowWriter::new(&mut held.content);
+        table.write(held.rows..table.rows(), &mut out)?;
+        out.finish()?;
+        held.rows = table.rows();
+    }
+    Ok(held)
+}
+
+/// Writes everything beside `path` and gives it that name.
+fn rewrite(disk: &dyn Disk, table: &dyn Table, path: &Path) -> io::Result<Held> {
+    let temporary = with_suffix(path, ".tmp");
+    let file = disk.open(&temporary)?;
+    file.truncate(0)?;
+    let mut content = Content { file, bytes: 0, checksum: Hasher::new() };
+    let mut out = RowWriter::new(&mut content);
+    out.header(table.header())?;
+    table.write(0..table.rows(), &mut out)?;
+    out.finish()?;
+    disk.rename(&temporary, path)?;
+    Ok(Held { path: path.to_owned(), generation: table.generation(), rows: table.rows(), content })
+}
+
+/// The text of a file, counted as it is written.
+struct Content {
+    file: Arc<dyn DiskFile>,
+    bytes: u64,
+    checksum: Hasher,
+}
+
+impl io::Write for Content {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.file.append(text)?;
+        self.bytes += text.len() as u64;
+        self.checksum.update(text);
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
