@@ -1,4 +1,5 @@
 //! bazar
 pub mod model;
 pub mod platform;
+pub mod replica;
 pub mod store;

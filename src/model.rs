@@ -18,7 +18,7 @@ pub type OrderId = u64;
 pub type UnixMillis = u64;
 
 /// The highest price a book may have.
-pub const MAX_PRICE: Cents = Cents(100_000_000_00);
+pub const MAX_PRICE: Cents = Cents(10_000_000_000);
 
 /// The largest stock a book may have.
 pub const MAX_QUANTITY: u64 = 1_000_000_000_000;

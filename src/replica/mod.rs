@@ -68,7 +68,8 @@ pub use status::{PeerStatus, Status};
 use tokio::sync::{Mutex, watch};
 
 use crate::error::ApiError;
-use crate::http::{Client, Response};
+use crate::http::client::Client;
+use crate::http::reply::Response;
 use crate::platform::{FolderLock, Platform};
 
 /// Log entries that are kept although a snapshot covers them, for followers that are a little behind.

@@ -24,7 +24,7 @@ use super::marker::Marker;
 use super::raft::{TypeConfig, Vote};
 use super::snapshot::{Manifest, SnapshotFiles};
 use super::wire::{self, PeerError};
-use crate::http::{CallError, Client, Request};
+use crate::http::client::{CallError, Client, Request};
 use crate::platform::Platform;
 
 /// How long a replica that cannot be reached is left alone between two attempts.
@@ -135,16 +135,13 @@ impl RaftNetwork<TypeConfig> for Peer {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<u64>, StreamingError<TypeConfig, Fatal<u64>>> {
-        let manifest = &*snapshot.snapshot.manifest;
+        let manifest = snapshot.snapshot.manifest.clone();
         tracing::info!(
             to = self.peers.group.label(self.number), snapshot = %manifest.meta.snapshot_id,
             bytes = manifest.tables.iter().map(|table| table.bytes).sum::<u64>(), "sending a snapshot"
         );
-        let body = snapshot_stream(self.peers.platform.clone(), vote, *snapshot.snapshot.clone());
-        let mut request = Request::post_stream(wire::SNAPSHOT, body);
-        if let Some(cluster) = self.peers.marker.cluster() {
-            request = request.header(wire::CLUSTER_HEADER, &cluster.to_string());
-        }
+        let body = snapshot_stream(self.peers.platform.clone(), vote, *snapshot.snapshot);
+        let request = wire::meant_for(self.peers.marker.cluster(), Request::post_stream(wire::SNAPSHOT, body));
         let reply = tokio::select! {
             reply = self.peers.client.send(self.address()?, request, SNAPSHOT_TIMEOUT) => reply,
             closed = cancel => return Err(closed.into()),

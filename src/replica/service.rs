@@ -28,7 +28,8 @@ use super::snapshot::{Manifest, SnapshotFiles};
 use super::state_machine::StateMachine;
 use super::wire;
 use crate::error::ApiError;
-use crate::http::{Response, body, reply};
+use crate::http::body;
+use crate::http::reply::{self, Response};
 use crate::platform::{DiskFile, Platform};
 
 /// The largest request from another replica, in bytes; snapshots are streamed and have no such bound.
@@ -175,5 +176,5 @@ fn message<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
 }
 
 fn answer<T: Serialize>(answer: &T) -> Result<Response, ApiError> {
-    Ok(reply::bytes(StatusCode::OK, "application/octet-stream", wire::encode(answer)))
+    Ok(reply::content(StatusCode::OK, "application/octet-stream", wire::encode(answer)))
 }

@@ -17,7 +17,7 @@ use super::machine::{Cut, Saved};
 use super::raft::SnapshotMeta;
 use crate::model::UnixMillis;
 use crate::platform::{Disk, DiskFile};
-use crate::store::TableFile;
+use crate::store::{Prefix, TableFile};
 
 const MANIFEST: &str = "manifest.json";
 
@@ -115,9 +115,8 @@ impl SnapshotStore {
     /// If a file is not what the manifest says.
     pub fn load(&self, manifest: &Manifest) -> io::Result<Saved> {
         let read = |table: &ManifestTable| {
-            let path = self.folder.join(&table.file);
-            let bytes = crate::store::read_prefix(&*self.disk, &path, table.bytes, table.crc32)?;
-            Ok((table.name.clone(), bytes))
+            let prefix = Prefix { path: self.folder.join(&table.file), bytes: table.bytes, crc32: table.crc32 };
+            Ok((table.name.clone(), prefix.read(&*self.disk).map_err(io::Error::other)?))
         };
         let tables = manifest.tables.iter().map(read).collect::<io::Result<_>>()?;
         Ok(Saved { scalars: manifest.scalars.clone(), tables })
@@ -127,23 +126,18 @@ impl SnapshotStore {
     pub fn write(&mut self, cut: &Cut, meta: SnapshotMeta, at_ms: UnixMillis) -> io::Result<Arc<Manifest>> {
         let mut tables = Vec::with_capacity(cut.tables.len());
         for table in &cut.tables {
-            let grows = self.growing.get(table.name()).is_some_and(|file| file.can_append(&**table));
-            if !grows {
-                let path = self.folder.join(self.new_file_name(table.name()));
-                self.growing.insert(table.name(), TableFile::create(self.disk.clone(), path));
-            }
-            let file = self.growing.get_mut(table.name()).expect("it was there or has just been put there");
-            file.update(&**table)?;
-            file.sync()?;
-            let name = file.path().file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+            // Taken only if the table has to be written anew.
+            let path = self.folder.join(self.new_file_name(table.name()));
+            let disk = &self.disk;
+            let file = self.growing.entry(table.name()).or_insert_with(|| TableFile::new(disk.clone()));
+            let prefix = file.update_durably(&**table, &path).map_err(io::Error::other)?;
             tables.push(ManifestTable {
                 name: table.name().to_owned(),
-                file: name,
-                bytes: file.bytes(),
-                crc32: file.crc32(),
+                file: file_name(&prefix.path),
+                bytes: prefix.bytes,
+                crc32: prefix.crc32,
             });
         }
-        self.disk.sync_folder(&self.folder)?;
         self.publish(Manifest { meta, at_ms, scalars: cut.scalars.clone(), tables }, |name| !name.starts_with(INCOMING))
     }
 
@@ -198,4 +192,8 @@ impl SnapshotStore {
         }
         Ok(())
     }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

@@ -5,6 +5,7 @@
 //! its file late, not the shop slow. These files are for reading: bazar never reads them back, so an
 //! edit in a spreadsheet cannot harm the shop (and the next update undoes it).
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,9 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::machine::Cut;
 use super::state_machine::StateMachine;
-use crate::platform::{Disk, Platform};
+use crate::platform::Platform;
 use crate::store::TableFile;
 
 /// After an update, as many times its duration passes before the next.
@@ -31,33 +31,29 @@ pub async fn follow(
     written: Arc<AtomicU64>,
 ) -> io::Result<()> {
     let mut applied: watch::Receiver<u64> = state_machine.watch_applied();
-    let mut files: Option<Vec<TableFile>> = None;
+    let mut files: BTreeMap<&'static str, TableFile> = BTreeMap::new();
+    {
+        let (disk, folder) = (platform.disk.clone(), folder.clone());
+        platform.blocking(move || disk.create_folders(&folder)).await?;
+    }
     loop {
         applied.borrow_and_update();
         let started = Instant::now();
         let (cut, position) = state_machine.cut();
         let (disk, folder) = (platform.disk.clone(), folder.clone());
         let update = move || {
-            let mut files = match files {
-                Some(files) => files,
-                None => open(disk, &folder, &cut)?,
-            };
-            for (file, table) in files.iter_mut().zip(&cut.tables) {
-                file.update(&**table)?;
+            for table in &cut.tables {
+                let path = folder.join(format!("{}.csv", table.name()));
+                let file = files.entry(table.name()).or_insert_with(|| TableFile::new(disk.clone()));
+                file.update(&**table, &path).map_err(io::Error::other)?;
             }
             io::Result::Ok(files)
         };
-        files = Some(platform.blocking(update).await?);
+        files = platform.blocking(update).await?;
         written.store(position.index(), Ordering::Release);
         tokio::time::sleep(started.elapsed() * REST).await;
         if applied.changed().await.is_err() {
             return Ok(());
         }
     }
-}
-
-fn open(disk: Arc<dyn Disk>, folder: &Path, cut: &Cut) -> io::Result<Vec<TableFile>> {
-    disk.create_folders(folder)?;
-    let file = |name: &str| TableFile::create(disk.clone(), folder.join(format!("{name}.csv")));
-    Ok(cut.tables.iter().map(|table| file(table.name())).collect())
 }

@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper::header::{HeaderName, HeaderValue};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::machine::WriteError;
 use super::marker::ClusterId;
-use crate::http::{CallError, Client, Request};
+use crate::http::client::{CallError, Client, Request};
 
 /// Names the group that a request is meant for, so that no replica takes part in another one's.
-pub const CLUSTER_HEADER: &str = "bazar-cluster";
+pub const CLUSTER_HEADER: HeaderName = HeaderName::from_static("bazar-cluster");
 
 /// openraft's AppendEntries.
 pub const APPEND: &str = "/internal/raft/append";
@@ -75,6 +76,15 @@ impl PeerError {
     }
 }
 
+/// Says on a request which group it is meant for.
+pub fn meant_for(cluster: Option<ClusterId>, request: Request) -> Request {
+    let name = cluster.and_then(|cluster| HeaderValue::try_from(cluster.to_string()).ok());
+    match name {
+        Some(name) => request.header(CLUSTER_HEADER, name),
+        None => request,
+    }
+}
+
 /// Posts `message` to a replica and reads its answer.
 pub async fn post<Q: Serialize, A: DeserializeOwned>(
     client: &Client,
@@ -84,10 +94,7 @@ pub async fn post<Q: Serialize, A: DeserializeOwned>(
     message: &Q,
     timeout: Duration,
 ) -> Result<A, PeerError> {
-    let mut request = Request::post(path, encode(message));
-    if let Some(cluster) = cluster {
-        request = request.header(CLUSTER_HEADER, &cluster.to_string());
-    }
+    let request = meant_for(cluster, Request::post(path, encode(message)));
     let reply = client.send(address, request, timeout).await?;
     let refused = |what| PeerError::Refused { address: address.to_owned(), what };
     if !reply.status.is_success() {

@@ -1,0 +1,132 @@
+//! What the catalog's log says, and what applying it answers.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Book, BookId, Cents, Key, OrderId, UnixMillis};
+
+/// One command of the catalog's log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Fills an empty shop; ignored by one that was filled before.
+    Seed(Vec<Book>),
+    /// Something that a client asked for.
+    Write(Write),
+}
+
+/// A client's request to change something, which happens once however often it is sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Write {
+    /// Requests with the same key are one request.
+    pub key: Key,
+    /// When it was first sent. One older than keys are remembered is refused.
+    pub sent_at_ms: UnixMillis,
+    /// What to do.
+    pub action: Action,
+}
+
+/// What can be done to the catalog.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Action {
+    /// Takes one copy out of the stock and gives out the next order number.
+    Purchase {
+        /// Which book.
+        book_id: BookId,
+    },
+    /// Changes a book's price, its stock or both.
+    Update {
+        /// Which book.
+        book_id: BookId,
+        /// The new price.
+        price: Option<Cents>,
+        /// Copies that came (positive) or went.
+        quantity_change: Option<i64>,
+    },
+    /// Puts a new book on sale.
+    Add {
+        /// Its number; the next free one if none is given.
+        book_id: Option<BookId>,
+        /// Its title.
+        title: String,
+        /// Its topic.
+        topic: String,
+        /// Its price.
+        price: Cents,
+        /// Copies in stock.
+        quantity: u64,
+    },
+    /// Takes a book off sale.
+    Remove {
+        /// Which book.
+        book_id: BookId,
+    },
+}
+
+impl Action {
+    /// The book that it is about, where its number is known beforehand.
+    pub fn book_id(&self) -> Option<BookId> {
+        match self {
+            Action::Purchase { book_id } | Action::Update { book_id, .. } | Action::Remove { book_id } => Some(*book_id),
+            Action::Add { book_id, .. } => *book_id,
+        }
+    }
+}
+
+/// The answer to a [`Write`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// It was decided, now or when the key was first seen.
+    Decided(Decision),
+    /// The key belongs to another request. Nothing was done.
+    KeyReused,
+    /// The request is older than keys are remembered. Nothing was done.
+    KeyExpired,
+}
+
+/// What was decided about a request, for ever.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// When.
+    pub at_ms: UnixMillis,
+    /// What.
+    pub outcome: Outcome,
+}
+
+/// The outcome of an [`Action`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// A copy was sold.
+    Bought {
+        /// The order's number.
+        order_id: OrderId,
+        /// The book's title.
+        title: std::sync::Arc<str>,
+        /// What is paid.
+        price: Cents,
+    },
+    /// There is no copy left to sell.
+    SoldOut {
+        /// The book's title.
+        title: std::sync::Arc<str>,
+    },
+    /// The book after the change.
+    Updated(Book),
+    /// The new book.
+    Added(Book),
+    /// The book as it was.
+    Removed(Book),
+    /// There is no such book.
+    UnknownBook,
+    /// More copies would go than there are.
+    NotEnough {
+        /// The copies that there are.
+        quantity: u64,
+    },
+    /// More copies would be in stock than a shop can hold.
+    TooMany {
+        /// The copies that there are.
+        quantity: u64,
+    },
+    /// Another book has this number.
+    NumberTaken,
+}

@@ -1,0 +1,127 @@
+//! What was decided under which idempotency key, in the order of the decisions.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use imbl::Vector;
+
+use super::command::{Action, Decision, Outcome};
+use crate::model::{Key, OrderId, UnixMillis};
+
+/// Entries that are forgotten together at the least, so that forgetting one by one does not make the
+/// table anew each time.
+const FORGOTTEN_AT_ONCE: usize = 1024;
+
+/// One decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Under which key.
+    pub key: Key,
+    /// What was asked.
+    pub action: Action,
+    /// What was decided.
+    pub decision: Decision,
+    /// The highest order number given until then, this decision included.
+    pub last_order_id: OrderId,
+}
+
+/// All decisions that are remembered.
+#[derive(Default)]
+pub struct Ledger {
+    entries: Vector<Arc<Entry>>,
+    by_key: HashMap<Key, Arc<Entry>>,
+    generation: u64,
+}
+
+impl Ledger {
+    /// A ledger with these entries, whose table has this generation.
+    pub fn new(entries: Vec<Entry>, generation: u64) -> Self {
+        let entries: Vector<Arc<Entry>> = entries.into_iter().map(Arc::new).collect();
+        let by_key = entries.iter().map(|entry| (entry.key.clone(), entry.clone())).collect();
+        Ledger { entries, by_key, generation }
+    }
+
+    /// What was decided under `key`.
+    pub fn find(&self, key: &Key) -> Option<&Arc<Entry>> {
+        self.by_key.get(key)
+    }
+
+    /// Adds a decision. Its key must be new.
+    pub fn record(&mut self, entry: Entry) {
+        let entry = Arc::new(entry);
+        self.by_key.insert(entry.key.clone(), entry.clone());
+        self.entries.push_back(entry);
+    }
+
+    /// Forgets decisions from before `moment`, once they are many and at least half of all.
+    pub fn forget_before(&mut self, moment: UnixMillis) {
+        let enough = FORGOTTEN_AT_ONCE.max(self.entries.len() / 2);
+        if self.entries.get(enough).is_none_or(|entry| entry.decision.at_ms >= moment) {
+            return;
+        }
+        // Decisions are in order of time, for a batch never carries an earlier one than those before.
+        let (mut low, mut high) = (enough, self.entries.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.entries[middle].decision.at_ms < moment {
+                true => low = middle + 1,
+                false => high = middle,
+            }
+        }
+        let kept = self.entries.split_off(low);
+        for forgotten in std::mem::replace(&mut self.entries, kept) {
+            self.by_key.remove(&forgotten.key);
+        }
+        self.generation += 1;
+    }
+
+    /// The entries, sharing their memory.
+    pub fn entries(&self) -> Vector<Arc<Entry>> {
+        self.entries.clone()
+    }
+
+    /// Changes when entries are forgotten.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Up to `limit` purchases after order number `after`, in order of their numbers.
+    pub fn purchases_after(&self, after: OrderId, limit: usize) -> Vec<Arc<Entry>> {
+        // `last_order_id` never falls along the ledger, so it can be searched for.
+        let (mut low, mut high) = (0, self.entries.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.entries[middle].last_order_id <= after {
+                true => low = middle + 1,
+                false => high = middle,
+            }
+        }
+        let is_purchase = |entry: &&Arc<Entry>| matches!(entry.decision.outcome, Outcome::Bought { .. });
+        self.entries.skip(low).iter().filter(is_purchase).take(limit).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(number: u64, at_ms: UnixMillis) -> Entry {
+        Entry {
+            key: format!("key-{number}").parse().unwrap(),
+            action: Action::Purchase { book_id: 1 },
+            decision: Decision { at_ms, outcome: Outcome::UnknownBook },
+            last_order_id: 0,
+        }
+    }
+
+    #[test]
+    fn decisions_are_forgotten_many_at_a_time_and_only_when_old() {
+        let mut ledger = Ledger::new((0..3000).map(|number| entry(number, number)).collect(), 7);
+        ledger.forget_before(1400);
+        assert_eq!((ledger.entries().len(), ledger.generation()), (3000, 7));
+        ledger.forget_before(2000);
+        assert_eq!((ledger.entries().len(), ledger.generation()), (1000, 8));
+        assert!(ledger.find(&entry(1999, 0).key).is_none());
+        assert!(ledger.find(&entry(2000, 0).key).is_some());
+    }
+}
