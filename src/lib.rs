@@ -1,3 +1,5 @@
 //! bazar
+pub mod error;
+pub mod http;
 pub mod model;
 pub mod platform;
