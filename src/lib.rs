@@ -1,4 +1,6 @@
 //! bazar
+pub mod error;
+pub mod http;
 pub mod model;
 pub mod platform;
 pub mod replica;

@@ -1,0 +1,104 @@
+//! Reads request bodies, with an end to their size and to the wait for them.
+//!
+//! Knows no message: what a body must say is the type that it is read into.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::HeaderMap;
+use hyper::body::{Body, Incoming};
+use hyper::header::CONTENT_TYPE;
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+
+use crate::error::ApiError;
+
+/// Reads a whole body.
+///
+/// # Errors
+/// [`ApiError::BodyTooLarge`] if it is, or is announced to be, longer than `limit_bytes`;
+/// [`ApiError::RequestTimeout`] if it is not there after `deadline`; [`ApiError::Malformed`] if the
+/// client breaks off.
+pub async fn read(body: Incoming, limit_bytes: usize, deadline: Duration) -> Result<Bytes, ApiError> {
+    if body.size_hint().lower() > limit_bytes as u64 {
+        return Err(ApiError::BodyTooLarge { limit_bytes });
+    }
+    match tokio::time::timeout(deadline, Limited::new(body, limit_bytes).collect()).await {
+        Err(_) => Err(ApiError::RequestTimeout),
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::BodyTooLarge { limit_bytes }),
+        Ok(Err(error)) => Err(ApiError::Malformed(format!("the body broke off: {error}"))),
+    }
+}
+
+/// Reads a value from a JSON body. A body without a `Content-Type` is taken for JSON.
+///
+/// # Errors
+/// [`ApiError::UnsupportedMediaType`] if the body claims to be something else;
+/// [`ApiError::Malformed`] if it is not JSON; [`ApiError::Invalid`] if it is, but not such a value.
+pub fn json<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, ApiError> {
+    if let Some(media_type) = headers.get(CONTENT_TYPE) {
+        let essence = media_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+        if !essence.trim_ascii().eq_ignore_ascii_case(b"application/json") {
+            return Err(ApiError::UnsupportedMediaType(format!(
+                "the body is {}: send JSON with the header Content-Type: application/json",
+                String::from_utf8_lossy(essence)
+            )));
+        }
+    }
+    serde_json::from_slice(body).map_err(|error| match error.classify() {
+        Category::Data => ApiError::Invalid(format!("the body has a wrong value: {error}")),
+        Category::Syntax | Category::Eof | Category::Io => {
+            ApiError::Malformed(format!("the body is not JSON: {error}"))
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::HeaderValue;
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Change {
+        price: u64,
+    }
+
+    fn parse(media_type: Option<&'static str>, body: &str) -> Result<Change, ApiError> {
+        let headers = media_type.map(|value| (CONTENT_TYPE, HeaderValue::from_static(value)));
+        json(&headers.into_iter().collect(), body.as_bytes())
+    }
+
+    #[test]
+    fn json_is_read_with_its_media_type_or_without_any() {
+        for media_type in [None, Some("application/json"), Some("Application/JSON ; charset=utf-8")] {
+            assert_eq!(parse(media_type, r#"{"price":65}"#), Ok(Change { price: 65 }));
+        }
+    }
+
+    #[test]
+    fn another_media_type_is_refused_with_the_right_one() {
+        let refusal = parse(Some("application/x-www-form-urlencoded"), r#"{"price":65}"#);
+        assert!(matches!(&refusal, Err(ApiError::UnsupportedMediaType(hint)) if hint.contains("application/json")));
+    }
+
+    #[test]
+    fn broken_json_is_malformed_and_says_where() {
+        for body in ["", "{\"price\":", "{\"price\":65}}", "price=65"] {
+            assert!(
+                matches!(parse(None, body), Err(ApiError::Malformed(detail)) if detail.contains("line 1 column")),
+                "{body}"
+            );
+        }
+    }
+
+    #[test]
+    fn json_of_another_shape_is_invalid() {
+        for body in ["{}", "[]", r#"{"price":"65"}"#, r#"{"price":-1}"#] {
+            assert!(matches!(parse(None, body), Err(ApiError::Invalid(_))), "{body}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What every request gets, whatever answers it: an id, a deadline, its timing and a log line.
+//!
+//! The id is the client's `X-Request-Id` where that is usable, else a new one. The handler finds it in
+//! the request's headers and may pass it on to other nodes. Knows neither paths nor connections.
+
+use std::time::Duration;
+
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::header::{HeaderName, HeaderValue};
+use tokio::time::{Instant, timeout};
+
+use super::reply::{self, Response};
+use super::server::Handler;
+use crate::error::ApiError;
+
+/// The header with the request's id, on requests and on responses.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// The longest request id that a client may choose, in bytes.
+const MAX_REQUEST_ID_BYTES: usize = 64;
+
+/// Has the handler answer within `request_timeout`, and completes its response.
+pub async fn answer<H: Handler>(handler: &H, mut request: Request<Incoming>, request_timeout: Duration) -> Response {
+    let start = Instant::now();
+    let id = request_id(&mut request);
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+
+    let mut response = timeout(request_timeout, handler.handle(request)).await.unwrap_or_else(|_| {
+        let detail = format!("there is no answer yet after {} ms", request_timeout.as_millis());
+        reply::problem(&ApiError::OutcomeUnknown(detail), uri.path())
+    });
+
+    let total_ms = start.elapsed().as_secs_f64() * 1000.0;
+    let timing = HeaderValue::from_maybe_shared(bytes::Bytes::from(format!("total;dur={total_ms:.3}")))
+        .expect("a number in ASCII is a header value");
+    // A second line extends a list that the handler may have begun.
+    response.headers_mut().append(SERVER_TIMING, timing);
+    tracing::debug!(%method, path = uri.path(), status = response.status().as_u16(), total_ms, ?id, "answered");
+    response.headers_mut().insert(X_REQUEST_ID, id);
+    response
+}
+
+/// The id that the request carries; it is given one if it has none that is usable.
+fn request_id(request: &mut Request<Incoming>) -> HeaderValue {
+    match request.headers().get(&X_REQUEST_ID) {
+        Some(id) if is_request_id(id.as_bytes()) => id.clone(),
+        _ => {
+            let text = format!("{:016x}", fastrand::u64(..));
+            let id = HeaderValue::from_maybe_shared(bytes::Bytes::from(text))
+                .expect("hexadecimal digits are a header value");
+            request.headers_mut().insert(X_REQUEST_ID, id.clone());
+            id
+        }
+    }
+}
+
+/// Visible ASCII of a bounded length: it is written to logs and sent on as it is.
+fn is_request_id(bytes: &[u8]) -> bool {
+    (1..=MAX_REQUEST_ID_BYTES).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_id_is_short_visible_ascii() {
+        assert!(is_request_id(b"7f3c-purchase"));
+        assert!(is_request_id(&[b'x'; 64]));
+        for id in [&b""[..], &[b'x'; 65], b"two words", b"tab\t", "ключ".as_bytes()] {
+            assert!(!is_request_id(id), "{id:?}");
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! HTTP/1.1 as both sides of bazar speak it: to customers, and between the nodes.
+//!
+//! | module | does |
+//! | --- | --- |
+//! | [`server`] | accepts connections, bounds them, and drains them at shutdown |
+//! | `pace` | cuts connections whose peer is too slow |
+//! | `envelope` | gives each request its id, deadline, timing and log line |
+//! | [`path`] | takes apart the path and the query |
+//! | [`body`] | reads bodies, up to a size and a deadline |
+//! | [`reply`] | makes responses, and problem details of errors |
+//! | [`client`] | sends requests to other nodes, and says whether a failed one may have been carried out |
+//!
+//! The layer knows no path, no role and no book. A node's routes are a [`server::Handler`].
+
+pub mod body;
+pub mod client;
+mod envelope;
+mod pace;
+pub mod path;
+pub mod reply;
+pub mod server;

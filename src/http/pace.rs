@@ -1,0 +1,244 @@
+//! Cuts connections whose peer is too slow, so that none is held for nothing.
+//!
+//! A timer for the header alone leaves a hole: a peer that never reads its response holds its
+//! connection for ever. So the whole connection is watched. Its peer must send a request's header
+//! within one time of its first byte, and move some byte in another; while the server itself is at
+//! work on a request, the peer owes nothing. Knows nothing of HTTP but where a request starts and ends.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
+
+use crate::platform::Stream;
+
+/// How long a connection that the server closes still takes what the peer sends.
+///
+/// Closing with unread bytes resets the connection, and the peer may lose the response that says why.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// Bytes of a lingering connection that are thrown away at a time.
+const DISCARD_BYTES: usize = 8 * 1024;
+
+/// Measures the peer of one connection.
+pub struct Pace {
+    header_timeout: Duration,
+    idle_timeout: Duration,
+    turn: Mutex<(Turn, Instant)>,
+}
+
+/// Whose turn it is.
+#[derive(Clone, Copy, PartialEq)]
+enum Turn {
+    /// The peer's, to take the last response and to begin another request.
+    Idle,
+    /// The peer's, to complete the header of a request.
+    Header,
+    /// The server's.
+    Working,
+}
+
+impl Pace {
+    /// Begins to measure; the first header is due as if its first byte were here.
+    pub fn new(header_timeout: Duration, idle_timeout: Duration) -> Self {
+        Pace { header_timeout, idle_timeout, turn: Mutex::new((Turn::Header, Instant::now())) }
+    }
+
+    /// The header is here and the server works.
+    pub fn working(&self) {
+        self.update(|_| Some(Turn::Working));
+    }
+
+    /// The server has an answer.
+    pub fn answered(&self) {
+        self.update(|_| Some(Turn::Idle));
+    }
+
+    fn received(&self) {
+        self.update(|turn| (turn == Turn::Idle).then_some(Turn::Header));
+    }
+
+    fn sent(&self) {
+        self.update(Some);
+    }
+
+    /// Restarts the time if `next` gives the turn to someone.
+    fn update(&self, next: impl FnOnce(Turn) -> Option<Turn>) {
+        let mut current = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(turn) = next(current.0) {
+            *current = (turn, Instant::now());
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let (turn, since) = *self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        match turn {
+            Turn::Idle => Some(since + self.idle_timeout),
+            Turn::Header => Some(since + self.header_timeout),
+            Turn::Working => None,
+        }
+    }
+
+    /// Returns once the peer has been too slow.
+    pub async fn too_slow(&self) {
+        // A deadline that arises during a sleep is at least the shorter timeout away, so none is missed.
+        let look_again = self.header_timeout.min(self.idle_timeout);
+        loop {
+            let now = Instant::now();
+            match self.deadline() {
+                Some(deadline) if deadline <= now => return,
+                Some(deadline) => sleep_until(deadline.min(now + look_again)).await,
+                None => sleep(look_again).await,
+            }
+        }
+    }
+}
+
+/// A stream that tells its [`Pace`] when bytes move, and closes without a reset.
+pub struct Paced {
+    stream: Box<dyn Stream>,
+    pace: Arc<Pace>,
+    linger: Option<Pin<Box<Sleep>>>,
+}
+
+impl Paced {
+    /// Watches `stream` for `pace`.
+    pub fn new(stream: Box<dyn Stream>, pace: Arc<Pace>) -> Self {
+        Paced { stream, pace, linger: None }
+    }
+
+    fn note_sent(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if matches!(outcome, Poll::Ready(Ok(1..))) {
+            self.pace.sent();
+        }
+        outcome
+    }
+}
+
+impl AsyncRead for Paced {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        if buffer.filled().len() > before {
+            self.pace.received();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Paced {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.note_sent(outcome)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.note_sent(outcome)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.linger.is_none() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
+        }
+        let Paced { stream, linger, .. } = &mut *self;
+        let end = linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+        let mut discarded = [0; DISCARD_BYTES];
+        loop {
+            if end.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            let mut buffer = ReadBuf::new(&mut discarded);
+            match ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {}
+                // The peer has closed too, or is gone: nothing is left to be lost.
+                Ok(()) | Err(_) => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: Duration = Duration::from_secs(5);
+    const IDLE: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_header_that_begins_long_after_the_last_answer_has_its_own_time() {
+        let pace = Arc::new(Pace::new(HEADER, IDLE));
+        pace.working();
+        pace.answered();
+        let verdict = tokio::spawn({
+            let pace = pace.clone();
+            async move { pace.too_slow().await }
+        });
+        sleep(IDLE / 2).await;
+        pace.received();
+        let start = Instant::now();
+        verdict.await.unwrap();
+        assert_eq!(start.elapsed().as_secs(), HEADER.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_server_may_work_as_long_as_it_likes() {
+        let pace = Pace::new(HEADER, IDLE);
+        pace.working();
+        assert!(tokio::time::timeout(IDLE * 10, pace.too_slow()).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_does_not_take_its_response_is_too_slow() {
+        let (mine, _peer) = tokio::io::duplex(16);
+        let pace = Arc::new(Pace::new(HEADER, IDLE));
+        let mut stream = Paced::new(Box::new(mine), pace.clone());
+        pace.working();
+        pace.answered();
+        let response = [0; 64];
+        tokio::select! {
+            _ = tokio::io::AsyncWriteExt::write_all(&mut stream, &response) => panic!("nobody read it"),
+            () = pace.too_slow() => {}
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_takes_its_response_byte_by_byte_keeps_its_connection() {
+        let (mine, mut peer) = tokio::io::duplex(1);
+        let pace = Arc::new(Pace::new(HEADER, IDLE));
+        let mut stream = Paced::new(Box::new(mine), pace.clone());
+        pace.working();
+        pace.answered();
+        let reader = tokio::spawn(async move {
+            for _ in 0..8 {
+                sleep(IDLE / 2).await;
+                tokio::io::AsyncReadExt::read_u8(&mut peer).await.unwrap();
+            }
+        });
+        tokio::select! {
+            written = tokio::io::AsyncWriteExt::write_all(&mut stream, &[0; 8]) => written.unwrap(),
+            () = pace.too_slow() => panic!("bytes moved all the time"),
+        }
+        reader.await.unwrap();
+    }
+}

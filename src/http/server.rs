@@ -1,0 +1,206 @@
+//! The server loop: accepts connections, bounds them, and drains them at shutdown.
+//!
+//! Every wait has an end: for a free place, for a header, for the handler, for the peer to take its
+//! response, for the last requests at shutdown. Knows no path: a [`Handler`] answers the requests.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::sync::Semaphore;
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::envelope;
+use super::pace::{Pace, Paced};
+use super::reply::{self, Response};
+use crate::error::ApiError;
+use crate::platform::{Listener, Stream};
+
+pub use super::envelope::X_REQUEST_ID;
+
+/// The longest request line and header together, in bytes; more is answered with 431.
+const MAX_HEADER_BYTES: usize = 16 * 1024;
+
+/// The largest piece of a body that is read or written at a time, in bytes.
+const MAX_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Connections beyond the limit that are told so at the same time; more are dropped without a word.
+const MAX_REFUSALS: usize = 64;
+
+/// How long a connection beyond the limit may take to send the request that is refused.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long accepting rests when it fails time after time, as when file descriptors run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Answers requests.
+pub trait Handler: Send + Sync + 'static {
+    /// Answers one request.
+    ///
+    /// The future is dropped at any of its waits if the client leaves or the request's time runs out:
+    /// work that must come to its end belongs in a task of its own. A response to HEAD is made as the
+    /// one to GET; its body is not sent.
+    fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Response> + Send;
+}
+
+/// The bounds of a server.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at the same time. Those beyond it are answered 503 and closed.
+    pub max_connections: usize,
+    /// From a request's first byte, or the connection's start, to the end of its header.
+    pub header_timeout: Duration,
+    /// From a request's header to its response; then 504 is answered and the handler dropped.
+    pub request_timeout: Duration,
+    /// How long a connection may wait for its next request, or for the peer to take any byte of a response.
+    pub idle_timeout: Duration,
+    /// How long the requests under way at shutdown may take to finish.
+    pub drain_timeout: Duration,
+}
+
+/// Serves until `shutdown`, then closes the listener, lets the requests under way finish within the
+/// drain timeout, and returns. Dropping the future cuts all connections at once.
+pub async fn serve<H: Handler>(
+    mut listener: Box<dyn Listener>,
+    handler: Arc<H>,
+    limits: Limits,
+    shutdown: CancellationToken,
+) {
+    let places = Arc::new(Semaphore::new(limits.max_connections));
+    let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
+    let mut connections = JoinSet::new();
+
+    while let Some(stream) = next_connection(&mut *listener, &shutdown).await {
+        while let Some(ended) = connections.try_join_next() {
+            report(ended);
+        }
+        // A token of its own: connections that share one would contend for its lock.
+        let stop = shutdown.child_token();
+        if let Ok(place) = places.clone().try_acquire_owned() {
+            let handler = handler.clone();
+            connections.spawn(async move {
+                converse(stream, handler, true, limits, stop).await;
+                drop(place);
+            });
+        } else if let Ok(place) = refusals.clone().try_acquire_owned() {
+            let limits = Limits { header_timeout: REFUSAL_TIMEOUT, idle_timeout: REFUSAL_TIMEOUT, ..limits };
+            connections.spawn(async move {
+                converse(stream, Arc::new(Full), false, limits, stop).await;
+                drop(place);
+            });
+        }
+    }
+
+    drop(listener);
+    let drained = tokio::time::timeout(limits.drain_timeout, async {
+        while let Some(ended) = connections.join_next().await {
+            report(ended);
+        }
+    });
+    if drained.await.is_err() {
+        tracing::warn!(connections = connections.len(), "requests that did not finish in time are dropped");
+        connections.shutdown().await;
+    }
+}
+
+/// The next connection; nothing once `shutdown` is asked for.
+async fn next_connection(listener: &mut dyn Listener, shutdown: &CancellationToken) -> Option<Box<dyn Stream>> {
+    let accept = async {
+        let mut failures = 0_u64;
+        loop {
+            match listener.accept().await {
+                Ok((stream, _from)) => return stream,
+                Err(error) => {
+                    failures += 1;
+                    tracing::warn!(%error, failures, "could not accept a connection");
+                    // A single failure is a client's that left; repeated ones are the machine's.
+                    if failures > 1 {
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                }
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = shutdown.cancelled() => None,
+        stream = accept => Some(stream),
+    }
+}
+
+/// Answers the requests of one connection until it ends.
+async fn converse<H: Handler>(
+    stream: Box<dyn Stream>,
+    handler: Arc<H>,
+    keep_alive: bool,
+    limits: Limits,
+    stop: CancellationToken,
+) {
+    let pace = Arc::new(Pace::new(limits.header_timeout, limits.idle_timeout));
+    let service = service_fn(|request| {
+        let (handler, pace) = (handler.clone(), pace.clone());
+        async move {
+            pace.working();
+            let response = envelope::answer(&*handler, request, limits.request_timeout).await;
+            pace.answered();
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let mut connection = pin!(
+        http1::Builder::new()
+            .keep_alive(keep_alive)
+            // Hyper's own timer knows one time for both an idle connection and a slow header.
+            .header_read_timeout(None)
+            .max_header_size(MAX_HEADER_BYTES)
+            .max_buf_size(MAX_BUFFER_BYTES)
+            .serve_connection(TokioIo::new(Paced::new(stream, pace.clone())), service)
+    );
+    let mut too_slow = pin!(pace.too_slow());
+    let mut stopped = pin!(stop.cancelled());
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            biased;
+            outcome = connection.as_mut() => {
+                if let Err(error) = outcome {
+                    tracing::debug!(%error, "a connection broke");
+                }
+                return;
+            }
+            () = too_slow.as_mut() => {
+                tracing::debug!("cut a connection whose peer was too slow");
+                return;
+            }
+            () = stopped.as_mut(), if !stopping => {
+                stopping = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+/// A panic ends its connection alone, and must not go unnoticed.
+fn report(ended: Result<(), JoinError>) {
+    if let Err(failure) = ended
+        && failure.is_panic()
+    {
+        tracing::error!(%failure, "a handler panicked");
+    }
+}
+
+/// Answers where there is no place left.
+struct Full;
+
+impl Handler for Full {
+    async fn handle(&self, request: Request<Incoming>) -> Response {
+        reply::problem(&ApiError::Overloaded("there are too many connections".into()), request.uri().path())
+    }
+}

@@ -1,0 +1,476 @@
+//! The HTTP layer over real sockets on the loopback.
+
+// Clippy takes a helper of a test for no test.
+#![allow(clippy::unwrap_used)]
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bazar::error::ApiError;
+use bazar::http::client::{CallError, Client, Request as Call};
+use bazar::http::path::Path;
+use bazar::http::reply::{self, Response};
+use bazar::http::server::{Handler, Limits, serve};
+use bazar::http::{body, client};
+use bazar::platform::{BoxFuture, Listener, Network, Platform, Stream, TcpNetwork};
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::{Request, StatusCode};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const BODY_LIMIT_BYTES: usize = 1000;
+const PATIENCE: Duration = Duration::from_secs(5);
+
+const LIMITS: Limits = Limits {
+    max_connections: 16,
+    header_timeout: Duration::from_secs(5),
+    request_timeout: Duration::from_secs(5),
+    idle_timeout: Duration::from_secs(5),
+    drain_timeout: Duration::from_secs(5),
+};
+
+/// Some routes to try the server with.
+#[derive(Default)]
+struct Routes {
+    waiting: Notify,
+    go_on: Notify,
+}
+
+impl Handler for Routes {
+    async fn handle(&self, request: Request<Incoming>) -> Response {
+        let path = request.uri().path().to_owned();
+        self.route(request, &path).await.unwrap_or_else(|error| reply::problem(&error, &path))
+    }
+}
+
+impl Routes {
+    async fn route(&self, request: Request<Incoming>, path: &str) -> Result<Response, ApiError> {
+        match Path::parse(path)?.segments()[..] {
+            ["hello", name] => {
+                let mut response = reply::json(StatusCode::OK, &json!({ "hello": name }));
+                response.headers_mut().insert("server-timing", HeaderValue::from_static("cache;dur=1"));
+                Ok(response)
+            }
+            ["length"] => {
+                let bytes = body::read(request.into_body(), BODY_LIMIT_BYTES, Duration::from_millis(200)).await?;
+                Ok(reply::json(StatusCode::OK, &bytes.len()))
+            }
+            ["header", name] => {
+                let value = request.headers().get(name).map(|value| value.to_str().unwrap());
+                Ok(reply::json(StatusCode::OK, &value))
+            }
+            ["wait"] => {
+                self.waiting.notify_one();
+                self.go_on.notified().await;
+                Ok(reply::json(StatusCode::OK, &"waited"))
+            }
+            ["panic"] => panic!("on purpose"),
+            _ => Err(ApiError::UnknownPath),
+        }
+    }
+}
+
+struct Server {
+    address: String,
+    routes: Arc<Routes>,
+    shutdown: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    async fn start(limits: Limits) -> Server {
+        let listener = TcpNetwork.listen("127.0.0.1:0").await.unwrap();
+        let address = listener.local_address().unwrap().to_string();
+        let (routes, shutdown) = (Arc::new(Routes::default()), CancellationToken::new());
+        let task = tokio::spawn(serve(listener, routes.clone(), limits, shutdown.clone()));
+        Server { address, routes, shutdown, task }
+    }
+
+    async fn connect(&self) -> Wire {
+        Wire(TcpStream::connect(&self.address).await.unwrap())
+    }
+
+    async fn call(&self, request: Call) -> client::Reply {
+        Client::new(&Platform::system()).send(&self.address, request, PATIENCE).await.unwrap()
+    }
+}
+
+/// A client that writes HTTP by hand.
+struct Wire(TcpStream);
+
+impl Wire {
+    async fn write(&mut self, text: &str) {
+        self.0.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    /// The header of the next response, in lower case, and its body.
+    async fn read(&mut self) -> (String, String) {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(self.0.read_u8().await.unwrap());
+        }
+        let head = String::from_utf8(head).unwrap().to_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap_or("0");
+        let mut body = vec![0; length.parse().unwrap()];
+        self.0.read_exact(&mut body).await.unwrap();
+        (head, String::from_utf8(body).unwrap())
+    }
+
+    async fn assert_closed(&mut self) {
+        let mut rest = Vec::new();
+        let end = tokio::time::timeout(PATIENCE, self.0.read_to_end(&mut rest)).await;
+        // A reset is an end as well.
+        let _ = end.expect("the server closes the connection");
+        assert_eq!(String::from_utf8_lossy(&rest), "");
+    }
+}
+
+fn document(reply: &client::Reply) -> Value {
+    serde_json::from_slice(&reply.body).unwrap()
+}
+
+#[tokio::test]
+async fn one_connection_carries_many_requests() {
+    let server = Server::start(LIMITS).await;
+    let mut wire = server.connect().await;
+    for name in ["one", "two", "three"] {
+        wire.write(&format!("GET /api/hello/{name} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+        let (head, body) = wire.read().await;
+        assert!(head.starts_with("http/1.1 200 ok"), "{head}");
+        assert_eq!(body, format!(r#"{{"hello":"{name}"}}"#));
+    }
+}
+
+#[tokio::test]
+async fn head_is_answered_with_the_header_alone() {
+    let server = Server::start(LIMITS).await;
+    let mut wire = server.connect().await;
+    wire.write("HEAD /hello/you HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    let mut answer = String::new();
+    wire.0.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("content-length: 15\r\n"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_request_id_is_kept_if_usable_and_made_if_not() {
+    let server = Server::start(LIMITS).await;
+    let name = HeaderName::from_static("x-request-id");
+    let usable = server.call(Call::get("/header/x-request-id").header(name.clone(), HeaderValue::from_static("a-1")));
+    let reply = usable.await;
+    assert_eq!(reply.headers[&name], "a-1");
+    assert_eq!(document(&reply), "a-1");
+
+    let unusable = server.call(Call::get("/header/x-request-id").header(name.clone(), HeaderValue::from_static("a b")));
+    let reply = unusable.await;
+    assert_eq!(reply.headers[&name].len(), 16);
+    assert_eq!(document(&reply), reply.headers[&name].to_str().unwrap(), "the handler sees the same id");
+}
+
+#[tokio::test]
+async fn the_total_time_is_added_to_the_handlers_timings() {
+    let server = Server::start(LIMITS).await;
+    let reply = server.call(Call::get("/hello/you")).await;
+    let timings: Vec<_> = reply.headers.get_all("server-timing").iter().map(|value| value.to_str().unwrap()).collect();
+    assert_eq!(timings[0], "cache;dur=1");
+    assert!(timings[1].starts_with("total;dur="), "{timings:?}");
+}
+
+#[tokio::test]
+async fn an_error_is_a_problem_document() {
+    let server = Server::start(LIMITS).await;
+    let reply = server.call(Call::get("/nothing/here")).await;
+    assert_eq!(reply.status, StatusCode::NOT_FOUND);
+    assert_eq!(reply.headers["content-type"], "application/problem+json");
+    assert_eq!(document(&reply)["type"], "/problems/unknown-path");
+    assert_eq!(document(&reply)["instance"], "/nothing/here");
+}
+
+#[tokio::test]
+async fn a_body_within_the_limit_is_read_whether_announced_or_streamed() {
+    let server = Server::start(LIMITS).await;
+    let whole = server.call(Call::post("/length", Bytes::from(vec![0; BODY_LIMIT_BYTES]))).await;
+    assert_eq!(document(&whole), BODY_LIMIT_BYTES);
+    let pieces = std::iter::repeat_with(|| io::Result::Ok(Bytes::from_static(&[0; 100]))).take(10);
+    let streamed = server.call(Call::post_stream("/length", futures_util::stream::iter(pieces))).await;
+    assert_eq!(document(&streamed), 1000);
+}
+
+#[tokio::test]
+async fn a_body_that_is_announced_too_long_is_refused_before_it_is_sent() {
+    let server = Server::start(LIMITS).await;
+    let mut wire = server.connect().await;
+    wire.write("POST /length HTTP/1.1\r\nhost: x\r\ncontent-length: 1001\r\n\r\n").await;
+    let (head, body) = wire.read().await;
+    assert!(head.starts_with("http/1.1 413"), "{head}");
+    assert!(body.contains("/problems/body-too-large"), "{body}");
+}
+
+#[tokio::test]
+async fn a_client_that_sends_far_too_much_before_it_reads_still_gets_its_413() {
+    let server = Server::start(LIMITS).await;
+    let mut wire = server.connect().await;
+    let length = 8_000_000;
+    wire.write(&format!("POST /length HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n")).await;
+    wire.write(&"x".repeat(length)).await;
+    let (head, _) = wire.read().await;
+    assert!(head.starts_with("http/1.1 413"), "{head}");
+}
+
+#[tokio::test]
+async fn a_body_that_turns_out_too_long_is_refused() {
+    let server = Server::start(LIMITS).await;
+    let mut wire = server.connect().await;
+    let chunk = format!("1f4\r\n{}\r\n", "x".repeat(500));
+    wire.write(&format!("POST /length HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n{chunk}{chunk}{chunk}"))
+        .await;
+    let (head, _) = wire.read().await;
+    assert!(head.starts_with("http/1.1 413"), "{head}");
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_waited_for_only_so_long() {
+    let server = Server::start(LIMITS).await;
+    let mut wire = server.connect().await;
+    wire.write("POST /length HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nhalf").await;
+    let (head, _) = wire.read().await;
+    assert!(head.starts_with("http/1.1 408"), "{head}");
+}
+
+#[tokio::test]
+async fn a_header_that_is_too_long_is_refused() {
+    let server = Server::start(LIMITS).await;
+    let mut wire = server.connect().await;
+    wire.write(&format!("GET /hello/you HTTP/1.1\r\nhost: x\r\nx-long: {}\r\n\r\n", "x".repeat(17_000))).await;
+    let (head, _) = wire.read().await;
+    assert!(head.starts_with("http/1.1 431"), "{head}");
+}
+
+#[tokio::test]
+async fn a_slow_header_is_cut() {
+    let server = Server::start(Limits { header_timeout: Duration::from_millis(100), ..LIMITS }).await;
+    let mut first = server.connect().await;
+    first.write("GET /hello/you HTTP/1.1\r\nho").await;
+    first.assert_closed().await;
+
+    let mut second = server.connect().await;
+    second.write("GET /hello/you HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    second.read().await;
+    second.write("GET /hello/you HTTP/1.1\r\nho").await;
+    second.assert_closed().await;
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_cut() {
+    let server = Server::start(Limits { idle_timeout: Duration::from_millis(100), ..LIMITS }).await;
+    let mut wire = server.connect().await;
+    wire.write("GET /hello/you HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    wire.read().await;
+    wire.assert_closed().await;
+}
+
+#[tokio::test]
+async fn a_handler_that_takes_too_long_leaves_the_outcome_unknown() {
+    let server = Server::start(Limits { request_timeout: Duration::from_millis(50), ..LIMITS }).await;
+    let reply = server.call(Call::post("/wait", Bytes::new())).await;
+    assert_eq!(reply.status, StatusCode::GATEWAY_TIMEOUT);
+    assert_eq!(document(&reply)["type"], "/problems/outcome-unknown");
+}
+
+#[tokio::test]
+async fn a_panic_ends_its_own_connection_alone() {
+    let server = Server::start(LIMITS).await;
+    let mut wire = server.connect().await;
+    wire.write("GET /panic HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    wire.assert_closed().await;
+    assert_eq!(server.call(Call::get("/hello/you")).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_connection_beyond_the_limit_is_told_so_and_finds_a_place_later() {
+    let server = Server::start(Limits { max_connections: 1, ..LIMITS }).await;
+    let mut first = server.connect().await;
+    first.write("GET /hello/you HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    first.read().await;
+
+    let mut second = server.connect().await;
+    second.write("POST /length HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\nbody").await;
+    let (head, body) = second.read().await;
+    assert!(head.starts_with("http/1.1 503"), "{head}");
+    assert!(head.contains("retry-after: 1\r\n") && head.contains("connection: close\r\n"), "{head}");
+    assert!(body.contains("/problems/overloaded"), "{body}");
+    second.assert_closed().await;
+
+    drop(first);
+    let deadline = Instant::now() + PATIENCE;
+    while server.call(Call::get("/hello/you")).await.status != StatusCode::OK {
+        assert!(Instant::now() < deadline, "the place of a closed connection is never free again");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn shutdown_finishes_the_request_under_way_and_takes_no_new_ones() {
+    let server = Server::start(LIMITS).await;
+    let mut idle = server.connect().await;
+    idle.write("GET /hello/you HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    idle.read().await;
+    let mut busy = server.connect().await;
+    busy.write("GET /wait HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    server.routes.waiting.notified().await;
+
+    server.shutdown.cancel();
+    idle.assert_closed().await;
+    drop(idle);
+    let deadline = Instant::now() + PATIENCE;
+    while TcpStream::connect(&server.address).await.is_ok() {
+        assert!(Instant::now() < deadline, "the server goes on listening");
+        tokio::task::yield_now().await;
+    }
+    assert!(!server.task.is_finished());
+
+    server.routes.go_on.notify_one();
+    let (head, body) = busy.read().await;
+    assert!(head.contains("connection: close"), "{head}");
+    assert_eq!(body, r#""waited""#);
+    drop(busy);
+    tokio::time::timeout(PATIENCE, server.task).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn shutdown_does_not_wait_for_ever() {
+    let server = Server::start(Limits { drain_timeout: Duration::from_millis(50), ..LIMITS }).await;
+    let mut wire = server.connect().await;
+    wire.write("GET /wait HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    server.routes.waiting.notified().await;
+    server.shutdown.cancel();
+    tokio::time::timeout(PATIENCE, server.task).await.unwrap().unwrap();
+    wire.assert_closed().await;
+}
+
+#[tokio::test]
+async fn a_call_to_a_closed_port_was_not_sent() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let outcome = Client::new(&Platform::system()).send(&address, Call::get("/"), PATIENCE).await;
+    assert!(matches!(outcome, Err(CallError::NotSent { .. })), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_call_with_an_impossible_path_was_not_sent() {
+    let outcome = Client::new(&Platform::system()).send("127.0.0.1:1", Call::get("/a b"), PATIENCE).await;
+    assert!(matches!(outcome, Err(CallError::NotSent { .. })), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_call_whose_time_runs_out_while_it_connects_was_not_sent() {
+    struct Nowhere;
+    impl Network for Nowhere {
+        fn listen<'a>(&'a self, _address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Listener>>> {
+            Box::pin(std::future::pending())
+        }
+
+        fn connect<'a>(&'a self, _address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Stream>>> {
+            Box::pin(std::future::pending())
+        }
+    }
+    let mut platform = Platform::system();
+    platform.network = Arc::new(Nowhere);
+    let client = Client::new(&platform);
+    let outcome = client.send("127.0.0.1:1", Call::get("/"), Duration::from_millis(20)).await;
+    assert!(matches!(outcome, Err(CallError::NotSent { .. })), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_call_whose_connection_closes_without_an_answer_is_unknown() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let peer = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.read_u8().await.unwrap();
+    });
+    let outcome = Client::new(&Platform::system()).send(&address, Call::get("/"), PATIENCE).await;
+    assert!(matches!(outcome, Err(CallError::Unknown { .. })), "{outcome:?}");
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_call_that_is_answered_too_late_is_unknown() {
+    let server = Server::start(LIMITS).await;
+    let client = Client::new(&Platform::system());
+    let outcome = client.send(&server.address, Call::get("/wait"), Duration::from_millis(50)).await;
+    assert!(matches!(outcome, Err(CallError::Unknown { .. })), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_reply_that_breaks_off_is_unknown() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let peer = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.read_u8().await.unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf").await.unwrap();
+    });
+    let outcome = Client::new(&Platform::system()).send(&address, Call::get("/"), PATIENCE).await;
+    assert!(matches!(outcome, Err(CallError::Unknown { .. })), "{outcome:?}");
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_that_fails_breaks_its_call_off() {
+    let server = Server::start(LIMITS).await;
+    let pieces = vec![Ok(Bytes::from_static(b"first")), Err(io::Error::other("no more"))];
+    let call = Call::post_stream("/length", futures_util::stream::iter(pieces));
+    let outcome = Client::new(&Platform::system()).send(&server.address, call, PATIENCE).await;
+    assert!(matches!(outcome, Err(CallError::Unknown { .. })), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_client_outlives_the_connections_that_the_server_closes() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let peer = tokio::spawn(async move {
+        loop {
+            let mut wire = Wire(listener.accept().await.unwrap().0);
+            wire.0.read_u8().await.unwrap();
+            // Closes right after, though it promised to keep the connection.
+            wire.write("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+        }
+    });
+    let client = Client::new(&Platform::system());
+    let mut answered = 0;
+    let deadline = Instant::now() + PATIENCE;
+    while answered < 10 {
+        assert!(Instant::now() < deadline, "no connection after those that were closed");
+        match client.send(&address, Call::get("/"), PATIENCE).await {
+            Ok(_) => answered += 1,
+            Err(error) => assert!(matches!(error, CallError::Unknown { .. }), "{error}"),
+        }
+    }
+    peer.abort();
+}
+
+#[tokio::test]
+async fn clients_and_their_calls_can_be_shared_between_tasks() {
+    let server = Server::start(LIMITS).await;
+    let client = Client::new(&Platform::system());
+    let done = Arc::new(Semaphore::new(0));
+    for number in 0..8 {
+        let (client, address, done) = (client.clone(), server.address.clone(), done.clone());
+        tokio::spawn(async move {
+            let reply = client.send(&address, Call::get(format!("/hello/{number}")), PATIENCE).await.unwrap();
+            assert_eq!(document(&reply)["hello"], number.to_string());
+            done.add_permits(1);
+        });
+    }
+    let all = tokio::time::timeout(PATIENCE, done.acquire_many(8)).await;
+    assert!(all.is_ok());
+}
