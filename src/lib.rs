@@ -1,3 +1,4 @@
 //! bazar
+pub mod config;
 pub mod model;
 pub mod platform;
