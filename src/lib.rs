@@ -1,4 +1,6 @@
 //! bazar
+
+pub mod config;
 pub mod error;
 pub mod http;
 pub mod model;
