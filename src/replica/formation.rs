@@ -253,11 +253,7 @@ impl Formation {
 
     fn lost_memory(&self, witness: u64) -> FormationError {
         let group = &self.peers.group;
-        FormationError::LostMemory {
-            group: group.name,
-            witness: group.label(witness),
-            own: group.label(group.own),
-        }
+        FormationError::LostMemory { group: group.name, witness: group.label(witness), own: group.label(group.own) }
     }
 
     fn remind(&self, attempts: &mut u32, awaited: &str, reason: &dyn std::fmt::Display) {

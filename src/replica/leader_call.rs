@@ -58,7 +58,10 @@ impl LeaderCall {
             Office::Own(_) => {}
             _ => return Err(WriteError::NotLeader),
         }
-        self.service.call(request).await
+        // A task of its own: what was begun comes to its end even if whoever asked leaves.
+        let service = self.service.clone();
+        let answer = tokio::spawn(async move { service.call(request).await });
+        answer.await.unwrap_or_else(|failure| Err(WriteError::Unknown(format!("the leader failed: {failure}"))))
     }
 
     async fn call_there(&self, leader: u64, request: &Bytes, deadline: Instant) -> Result<Bytes, WriteError> {

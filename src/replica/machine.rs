@@ -56,6 +56,9 @@ pub trait LeaderService: Send + Sync + 'static {
     /// any [`call`](Self::call). It may propose. If it fails it is called again while the leadership lasts.
     fn take_office(&self) -> BoxFuture<'_, Result<(), WriteError>>;
 
+    /// What a read that begins now must know, besides the state that it will see.
+    fn observe(&self, question: &Bytes) -> Bytes;
+
     /// Answers one request.
     fn call(&self, request: Bytes) -> BoxFuture<'_, Result<Bytes, WriteError>>;
 }

@@ -22,8 +22,8 @@
 
 mod formation;
 mod group;
-pub mod log;
 mod leader_call;
+pub mod log;
 mod machine;
 mod marker;
 mod network;
@@ -40,8 +40,8 @@ mod wire;
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -260,6 +260,7 @@ impl Opened {
             raft: raft.clone(),
             peers: peers.clone(),
             office: watched.clone(),
+            service: service.clone(),
             round_timeout: settings.election_timeout_max,
         };
         let reads = ReadIndex::start(rounds, state_machine.watch_applied(), settings.majority_wait);
@@ -317,13 +318,14 @@ impl Replica {
         self.inner.formation.take_part(join).await
     }
 
-    /// Waits until this replica's state shows every write that was acknowledged before the call, or until
-    /// it is clear that its group has no majority.
+    /// Waits until this replica's state shows every write that was acknowledged before the call, and brings
+    /// what the leader [observed](LeaderService::observe) of `question`; or until it is clear that the group
+    /// has no majority.
     ///
     /// # Errors
     /// If too many reads are waiting.
-    pub async fn wait_until_current(&self) -> Result<Freshness, WriteError> {
-        self.inner.reads.wait().await
+    pub async fn wait_until_current(&self, question: Bytes) -> Result<Freshness, WriteError> {
+        self.inner.reads.wait(question).await
     }
 
     /// Has the leader's [`LeaderService`] answer `request`, wherever the leader is, and waits up to
@@ -403,12 +405,4 @@ async fn take_snapshots(raft: Raft, state_machine: StateMachine, log: LogReader,
             return;
         }
     }
-}
-
-/// The newest snapshot's index, for tests that wait for one.
-#[cfg(test)]
-fn snapshot_index(state_machine: &StateMachine) -> Option<u64> {
-    let snapshots = state_machine.snapshots();
-    let snapshots = snapshots.lock().unwrap_or_else(PoisonError::into_inner);
-    snapshots.current().and_then(|manifest| manifest.meta.last_log_id).map(|log_id| log_id.index)
 }

@@ -88,8 +88,7 @@ impl Peer {
         Result<A, RaftError<u64>>: serde::de::DeserializeOwned,
     {
         let cluster = self.peers.marker.cluster();
-        let answer =
-            wire::post(&self.peers.client, self.address()?, path, cluster, message, option.hard_ttl()).await;
+        let answer = wire::post(&self.peers.client, self.address()?, path, cluster, message, option.hard_ttl()).await;
         match answer {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(RemoteError::new(self.number, error).into()),
@@ -172,9 +171,9 @@ fn snapshot_stream(
 
     let chunks = files.manifest.tables.iter().enumerate().flat_map(|(table, described)| {
         let bytes = described.bytes;
-        (0..bytes).step_by(SNAPSHOT_CHUNK_BYTES as usize).map(move |from| {
-            (table, from, SNAPSHOT_CHUNK_BYTES.min(bytes - from) as usize)
-        })
+        (0..bytes)
+            .step_by(SNAPSHOT_CHUNK_BYTES as usize)
+            .map(move |from| (table, from, SNAPSHOT_CHUNK_BYTES.min(bytes - from) as usize))
     });
     let chunks: Vec<_> = chunks.collect();
     let reads = stream::iter(chunks);

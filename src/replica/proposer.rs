@@ -142,10 +142,7 @@ impl Proposer {
 }
 
 type Response = oneshot::Receiver<
-    Result<
-        ClientWriteResponse<TypeConfig>,
-        openraft::error::ClientWriteError<u64, openraft::EmptyNode>,
-    >,
+    Result<ClientWriteResponse<TypeConfig>, openraft::error::ClientWriteError<u64, openraft::EmptyNode>>,
 >;
 
 fn answer(replies: Vec<oneshot::Sender<Outcome>>, outcome: Result<Vec<Bytes>, WriteError>) {

@@ -47,5 +47,5 @@ impl fmt::Debug for Batch {
 }
 
 /// One opaque reply per command of a batch.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Replies(pub Vec<Bytes>);

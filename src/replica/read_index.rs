@@ -7,10 +7,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::machine::WriteError;
+use super::machine::{LeaderService, WriteError};
 use super::network::Peers;
 use super::office::Office;
 use super::raft::Raft;
@@ -25,13 +26,20 @@ const RETRY_PAUSE: Duration = Duration::from_millis(10);
 /// What a read saw.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Freshness {
-    /// Every write that was acknowledged before the read began.
-    Current,
+    /// Every write that was acknowledged before the read began; with what the leader observed then.
+    Current(Bytes),
     /// What this replica holds, which may be behind: its group has no majority.
     Stale,
 }
 
-type Waiter = oneshot::Sender<Answer<u64>>;
+/// What the leader says about reads: how far the group has committed, and what its role
+/// [observed](LeaderService::observe) of each question.
+pub type Position = (u64, Vec<Bytes>);
+
+struct Waiter {
+    questions: Vec<Bytes>,
+    answer: oneshot::Sender<Answer<Position>>,
+}
 
 /// Makes reads current. Cheap to clone.
 #[derive(Clone)]
@@ -47,6 +55,7 @@ pub struct ReadRounds {
     pub raft: Raft,
     pub peers: Peers,
     pub office: watch::Receiver<Office>,
+    pub service: Arc<dyn LeaderService>,
     /// How long one round may take.
     pub round_timeout: Duration,
 }
@@ -60,10 +69,11 @@ impl ReadIndex {
         ReadIndex { queue, office, applied, majority_wait }
     }
 
-    /// Waits until this replica's state shows every write acknowledged before the call.
+    /// Waits until this replica's state shows every write acknowledged before the call, and brings what
+    /// the leader observed of `question` when the read began.
     ///
     /// Gives up, as [`Freshness::Stale`], when nobody has acted for the group for `majority_wait`.
-    pub async fn wait(&self) -> Result<Freshness, WriteError> {
+    pub async fn wait(&self, question: Bytes) -> Result<Freshness, WriteError> {
         let deadline = Instant::now() + self.majority_wait;
         let mut office = self.office.clone();
         loop {
@@ -72,10 +82,10 @@ impl ReadIndex {
                 return Ok(Freshness::Stale);
             }
             if vacant_since.is_none()
-                && let Ok(index) = self.index().await?
+                && let Ok((index, mut observed)) = self.position(vec![question.clone()]).await?
                 && self.wait_applied(index, deadline).await
             {
-                return Ok(Freshness::Current);
+                return Ok(Freshness::Current(observed.pop().unwrap_or_default()));
             }
             if Instant::now() >= deadline {
                 return Ok(Freshness::Stale);
@@ -86,21 +96,21 @@ impl ReadIndex {
     }
 
     /// How far the group had committed at some moment after this call. The outer error is definite.
-    async fn index(&self) -> Result<Answer<u64>, WriteError> {
-        let (waiter, answer) = oneshot::channel();
+    async fn position(&self, questions: Vec<Bytes>) -> Result<Answer<Position>, WriteError> {
+        let (answer, position) = oneshot::channel();
         self.queue
-            .try_send(waiter)
+            .try_send(Waiter { questions, answer })
             .map_err(|_| WriteError::Overloaded(format!("{QUEUED_READS} reads are waiting already")))?;
-        Ok(answer.await.unwrap_or_else(|_| Err(WriteError::Unavailable("this replica is stopping".to_owned()))))
+        Ok(position.await.unwrap_or_else(|_| Err(WriteError::Unavailable("this replica is stopping".to_owned()))))
     }
 
-    /// The index for a follower that asks. Only a leader in office gives one.
-    pub async fn index_as_leader(&self) -> Answer<u64> {
+    /// The position for a follower that asks. Only a leader in office gives one.
+    pub async fn position_as_leader(&self, questions: Vec<Bytes>) -> Answer<Position> {
         match *self.office.borrow() {
             Office::Own(_) => {}
             _ => return Err(WriteError::NotLeader),
         }
-        self.index().await?
+        self.position(questions).await?
     }
 
     async fn wait_applied(&self, index: u64, deadline: Instant) -> bool {
@@ -112,24 +122,29 @@ impl ReadIndex {
 
 impl ReadRounds {
     async fn run(self, mut waiting: mpsc::Receiver<Waiter>) {
-        let rounds = Arc::new(self);
         let mut waiters = Vec::new();
         // A round must begin after every read that it serves, hence one at a time.
         while waiting.recv_many(&mut waiters, QUEUED_READS).await > 0 {
-            let answer = rounds.round().await;
-            for waiter in waiters.drain(..) {
-                let _ = waiter.send(answer.clone());
+            let questions = waiters.iter().flat_map(|waiter| waiter.questions.iter().cloned()).collect();
+            let position = self.round(questions).await;
+            let index = position.as_ref().map(|(index, _)| *index).map_err(WriteError::clone);
+            let mut observed = position.map(|(_, observed)| observed).unwrap_or_default().into_iter();
+            for Waiter { questions, answer } in waiters.drain(..) {
+                let own = observed.by_ref().take(questions.len()).collect();
+                let _ = answer.send(index.clone().map(|index| (index, own)));
             }
         }
     }
 
-    async fn round(&self) -> Answer<u64> {
+    async fn round(&self, questions: Vec<Bytes>) -> Answer<Position> {
         let office = *self.office.borrow();
         match office {
             Office::Own(_) => {
+                // Before the round: a write that is over by then is below the index that the round brings.
+                let observed = questions.iter().map(|question| self.service.observe(question)).collect();
                 let confirmed = tokio::time::timeout(self.round_timeout, self.raft.get_read_log_id()).await;
                 match confirmed {
-                    Ok(Ok((log_id, _))) => Ok(log_id.map_or(0, |log_id| log_id.index)),
+                    Ok(Ok((log_id, _))) => Ok((log_id.map_or(0, |log_id| log_id.index), observed)),
                     Ok(Err(error)) => Err(WriteError::Unavailable(error.to_string())),
                     Err(_) => Err(WriteError::Unavailable("no majority confirmed the leader in time".to_owned())),
                 }
@@ -138,7 +153,7 @@ impl ReadRounds {
                 let Some(member) = self.peers.group.members.get(&leader) else { return Err(WriteError::NotLeader) };
                 let cluster = self.peers.marker.cluster();
                 let timeout = self.round_timeout;
-                wire::post(&self.peers.client, &member.address, wire::READ_INDEX, cluster, &(), timeout)
+                wire::post(&self.peers.client, &member.address, wire::READ_INDEX, cluster, &questions, timeout)
                     .await
                     .unwrap_or_else(|error| Err(WriteError::Unavailable(error.to_string())))
             }

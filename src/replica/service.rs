@@ -74,7 +74,7 @@ impl Service {
         match path.as_str() {
             wire::APPEND => answer(&self.raft.append_entries(message(&bytes)?).await),
             wire::VOTE => answer(&self.raft.vote(message(&bytes)?).await),
-            wire::READ_INDEX => answer(&self.reads.index_as_leader().await),
+            wire::READ_INDEX => answer(&self.reads.position_as_leader(message(&bytes)?).await),
             wire::LEADER => answer(&self.leader.call_here(message::<Bytes>(&bytes)?).await),
             wire::ORIGIN => answer(&self.formation.origin().await),
             wire::PREPARE => answer(&self.formation.prepare(message(&bytes)?).await),
@@ -117,9 +117,8 @@ impl Service {
         tracing::info!(snapshot = %manifest.meta.snapshot_id, "receiving a snapshot");
 
         let snapshots = self.state_machine.snapshots();
-        let begin = move || {
-            snapshots.lock().unwrap_or_else(std::sync::PoisonError::into_inner).begin_receiving(&manifest)
-        };
+        let begin =
+            move || snapshots.lock().unwrap_or_else(std::sync::PoisonError::into_inner).begin_receiving(&manifest);
         let files = self.platform.blocking(begin).await.map_err(internal)?;
         for (table, file) in files.manifest.tables.iter().zip(&files.files) {
             let mut missing = table.bytes;

@@ -87,9 +87,13 @@ impl SnapshotStore {
             true => Some(Arc::new(serde_json::from_slice(&disk.read(&path)?)?)),
             false => None,
         };
-        let next_file_number =
-            disk.list(folder)?.iter().filter_map(|name| name.rsplit('.').nth(1)?.parse::<u64>().ok()).max().unwrap_or(0)
-                + 1;
+        let next_file_number = disk
+            .list(folder)?
+            .iter()
+            .filter_map(|name| name.rsplit('.').nth(1)?.parse::<u64>().ok())
+            .max()
+            .unwrap_or(0)
+            + 1;
         let store =
             SnapshotStore { disk, folder: folder.to_owned(), current, growing: BTreeMap::new(), next_file_number };
         store.remove_unnamed(|_| true)?;
@@ -127,7 +131,8 @@ impl SnapshotStore {
         let mut tables = Vec::with_capacity(cut.tables.len());
         for table in &cut.tables {
             // Taken only if the table has to be written anew.
-            let path = self.folder.join(self.new_file_name(table.name()));
+            let name = self.new_file_name(table.name());
+            let path = self.folder.join(name);
             let disk = &self.disk;
             let file = self.growing.entry(table.name()).or_insert_with(|| TableFile::new(disk.clone()));
             let prefix = file.update_durably(&**table, &path).map_err(io::Error::other)?;

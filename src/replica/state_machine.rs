@@ -164,12 +164,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn begin_receiving_snapshot(&mut self) -> Result<Box<SnapshotFiles>, StorageError> {
-        let nothing = Manifest {
-            meta: SnapshotMeta::default(),
-            at_ms: 0,
-            scalars: serde_json::Value::Null,
-            tables: Vec::new(),
-        };
+        let nothing =
+            Manifest { meta: SnapshotMeta::default(), at_ms: 0, scalars: serde_json::Value::Null, tables: Vec::new() };
         Ok(Box::new(SnapshotFiles { manifest: Arc::new(nothing), files: Vec::new() }))
     }
 
@@ -219,4 +215,3 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
         self.state_machine.on_snapshots(ErrorVerb::Write, build).await.map(ready)
     }
 }
-

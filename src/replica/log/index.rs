@@ -86,4 +86,3 @@ impl Index {
         position(from)..position(to).max(position(from))
     }
 }
-

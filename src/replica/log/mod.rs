@@ -20,9 +20,9 @@ use std::ops::{Bound, RangeBounds};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use index::{Index, Place, Segment, Slot};
 use openraft::storage::{LogFlushed, RaftLogStorage};
 use openraft::{AnyError, ErrorSubject, ErrorVerb, LogState, OptionalSend, RaftLogReader, StorageIOError};
-use index::{Index, Place, Segment, Slot};
 use record::{Frame, MAGIC, Placed, Record, State};
 pub use recovery::LogError;
 
@@ -76,7 +76,10 @@ impl Log {
         let path = folder.to_owned();
         let index = platform.blocking(move || open_index(&*disk, &path, limits)).await?;
         let (platform, folder) = (platform.clone(), folder.into());
-        Ok(Log { shared: Shared { platform, folder, limits, index: Arc::new(Mutex::new(index)) }, committed_hint: None })
+        Ok(Log {
+            shared: Shared { platform, folder, limits, index: Arc::new(Mutex::new(index)) },
+            committed_hint: None,
+        })
     }
 
     /// A reading end.
@@ -230,8 +233,7 @@ impl LogReader {
             return Ok(cached);
         }
         on_disk.shrink_to_fit();
-        let mut entries =
-            self.shared.read(on_disk).await.map_err(|error| storage_error(ErrorVerb::Read, error))?;
+        let mut entries = self.shared.read(on_disk).await.map_err(|error| storage_error(ErrorVerb::Read, error))?;
         entries.extend(cached);
         Ok(entries)
     }
