@@ -65,7 +65,9 @@ impl Action {
     /// The book that it is about, where its number is known beforehand.
     pub fn book_id(&self) -> Option<BookId> {
         match self {
-            Action::Purchase { book_id } | Action::Update { book_id, .. } | Action::Remove { book_id } => Some(*book_id),
+            Action::Purchase { book_id } | Action::Update { book_id, .. } | Action::Remove { book_id } => {
+                Some(*book_id)
+            }
             Action::Add { book_id, .. } => *book_id,
         }
     }

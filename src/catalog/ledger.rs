@@ -6,7 +6,7 @@ use std::sync::Arc;
 use imbl::Vector;
 
 use super::command::{Action, Decision, Outcome};
-use crate::model::{Key, OrderId, UnixMillis};
+use crate::model::{Key, Order, OrderId, UnixMillis};
 
 /// Entries that are forgotten together at the least, so that forgetting one by one does not make the
 /// table anew each time.
@@ -23,6 +23,25 @@ pub struct Entry {
     pub decision: Decision,
     /// The highest order number given until then, this decision included.
     pub last_order_id: OrderId,
+}
+
+impl Entry {
+    /// The order that a purchase became; nothing for any other decision.
+    pub fn as_order(&self) -> Option<Order> {
+        let (Action::Purchase { book_id }, Outcome::Bought { order_id, title, price }) =
+            (&self.action, &self.decision.outcome)
+        else {
+            return None;
+        };
+        Some(Order {
+            order_id: *order_id,
+            book_id: *book_id,
+            title: title.clone(),
+            price: *price,
+            placed_at_ms: self.decision.at_ms,
+            key: self.key.clone(),
+        })
+    }
 }
 
 /// All decisions that are remembered.

@@ -7,6 +7,7 @@ use imbl::OrdMap;
 
 use super::command::{Action, Command, Decision, Outcome, Reply, Write};
 use super::ledger::{Entry, Ledger};
+use crate::coherence::normalized;
 use crate::model::{Book, BookId, MAX_QUANTITY, OrderId, UnixMillis};
 
 /// How long a key is remembered at least, and how old a request may be: a duplicate that is delayed for
@@ -33,11 +34,6 @@ pub struct State {
     pub ledger: Ledger,
     /// The books of each topic, by the topic in lower case. Follows from `books`.
     topics: HashMap<String, BTreeSet<BookId>>,
-}
-
-/// A topic as searches compare it.
-pub fn normalized(topic: &str) -> String {
-    topic.to_lowercase()
 }
 
 impl State {
@@ -142,9 +138,23 @@ impl State {
         }
     }
 
-    /// Replaces the books, as a snapshot has them.
-    pub fn set_books(&mut self, books: Vec<Book>) {
-        self.topics.clear();
+    /// Becomes the state that a snapshot tells of.
+    pub fn replace(
+        &mut self,
+        seeded: bool,
+        last_book_id: BookId,
+        last_order_id: OrderId,
+        books: Vec<Book>,
+        ledger: Ledger,
+    ) {
+        *self = State {
+            seeded,
+            last_book_id,
+            last_order_id,
+            ledger,
+            books_generation: self.books_generation + 1,
+            ..State::default()
+        };
         books.iter().for_each(|book| self.enter_topic(book));
         self.books = books.into_iter().map(|book| (book.id, book)).collect();
     }

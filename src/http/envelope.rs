@@ -26,6 +26,7 @@ const MAX_REQUEST_ID_BYTES: usize = 64;
 pub async fn answer<H: Handler>(handler: &H, mut request: Request<Incoming>, request_timeout: Duration) -> Response {
     let start = Instant::now();
     let id = request_id(&mut request);
+    let request_timeout = handler.request_timeout(&request, request_timeout);
     let (method, uri) = (request.method().clone(), request.uri().clone());
 
     let mut response = timeout(request_timeout, handler.handle(request)).await.unwrap_or_else(|_| {

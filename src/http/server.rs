@@ -49,6 +49,11 @@ pub trait Handler: Send + Sync + 'static {
     /// work that must come to its end belongs in a task of its own. A response to HEAD is made as the
     /// one to GET; its body is not sent.
     fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Response> + Send;
+
+    /// How long this request may take, where the server's limit is `usual`.
+    fn request_timeout(&self, _request: &Request<Incoming>, usual: Duration) -> Duration {
+        usual
+    }
 }
 
 /// The bounds of a server.

@@ -38,6 +38,7 @@ mod status;
 mod tables;
 mod wire;
 
+use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -150,7 +151,6 @@ pub struct Replica {
 struct Inner {
     raft: Raft,
     settings: Settings,
-    state_machine: StateMachine,
     office: watch::Receiver<Office>,
     reads: ReadIndex,
     leader: LeaderCall,
@@ -269,7 +269,7 @@ impl Opened {
         let service = Service {
             raft: raft.clone(),
             platform,
-            state_machine: state_machine.clone(),
+            state_machine,
             reads: reads.clone(),
             leader: leader.clone(),
             formation: formation.clone(),
@@ -280,7 +280,6 @@ impl Opened {
             inner: Arc::new(Inner {
                 raft,
                 settings,
-                state_machine,
                 office,
                 reads,
                 leader,
@@ -299,12 +298,13 @@ impl Opened {
 pub struct Propose(Proposer);
 
 impl Propose {
-    /// Commits `command` and returns what applying it replied.
+    /// Queues `command` now, behind those that were queued before; the future commits it and brings what
+    /// applying it replied.
     ///
     /// # Errors
     /// See [`WriteError`].
-    pub async fn propose(&self, command: Bytes) -> Result<Bytes, WriteError> {
-        self.0.propose(command).await
+    pub fn begin(&self, command: Bytes) -> impl Future<Output = Result<Bytes, WriteError>> + Send + 'static {
+        self.0.begin(command)
     }
 }
 
@@ -350,6 +350,16 @@ impl Replica {
         *self.inner.office.borrow()
     }
 
+    /// The name of the replica that leads, as far as this one knows.
+    pub fn leader(&self) -> Option<String> {
+        let group = &self.inner.settings.group;
+        match self.office() {
+            Office::Own(_) => Some(group.label(group.own)),
+            Office::Other(leader) => Some(group.label(leader)),
+            Office::Vacant(_) | Office::Preparing(_) => None,
+        }
+    }
+
     /// Waits until the replica cannot go on, and tells why.
     pub async fn failed(&self) -> String {
         let mut failure = self.inner.failure.clone();
@@ -375,6 +385,16 @@ impl Replica {
             tracing::warn!(%error, "replication did not stop cleanly");
         }
     }
+}
+
+/// Whether a path belongs to the replicas' conversation, which [`Replica::handle`] answers.
+pub fn is_between_replicas(path: &str) -> bool {
+    path.starts_with("/internal/raft/") || path.starts_with("/internal/replica/")
+}
+
+/// How long a request between replicas may take, where that is longer than any other may.
+pub fn request_timeout(path: &str) -> Option<Duration> {
+    [wire::SNAPSHOT, wire::ADMIT].contains(&path).then_some(network::SNAPSHOT_TIMEOUT)
 }
 
 async fn report_failure(raft: Raft, failed: watch::Sender<Option<String>>) {

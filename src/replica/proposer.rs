@@ -4,6 +4,7 @@
 //! One task takes the queue's commands in order, as many as have gathered, and hands them to openraft as
 //! one batch. While a batch is on its way the next one gathers.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,19 +60,23 @@ impl Proposer {
         proposer
     }
 
-    /// Proposes one command and returns its reply once it is committed and applied here.
+    /// Queues one command now, behind those that were queued before; the future brings its reply once it
+    /// is committed and applied here.
     ///
     /// # Errors
     /// See [`WriteError`]; of them only `Unknown` leaves open whether the command will be applied.
-    pub async fn propose(&self, command: Bytes) -> Outcome {
+    pub fn begin(&self, command: Bytes) -> impl Future<Output = Outcome> + Send + 'static {
         let (reply, outcome) = oneshot::channel();
-        self.queue.try_send(Waiting { command, reply }).map_err(|error| match error {
+        let queued = self.queue.try_send(Waiting { command, reply }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => {
                 WriteError::Overloaded(format!("{} writes are waiting already", self.limits.queue_commands))
             }
             mpsc::error::TrySendError::Closed(_) => WriteError::Unavailable("this replica is stopping".to_owned()),
-        })?;
-        outcome.await.unwrap_or_else(|_| Err(WriteError::Unknown("this replica stopped".to_owned())))
+        });
+        async move {
+            queued?;
+            outcome.await.unwrap_or_else(|_| Err(WriteError::Unknown("this replica stopped".to_owned())))
+        }
     }
 
     /// Commits and applies an empty batch: afterwards all that was committed before it is applied here.

@@ -94,7 +94,7 @@ pub(super) fn shown(text: &str) -> String {
 }
 
 /// One row that [`RowWriter`] wrote.
-pub(super) struct Row<'a> {
+pub struct Row<'a> {
     header: &'static [&'static str],
     fields: &'a StringRecord,
 }
@@ -123,7 +123,7 @@ impl Row<'_> {
 ///
 /// The first row that was not written so: another header, another number of fields, no UTF-8, or
 /// what `parse` refuses.
-pub(super) fn read_rows<T>(
+pub fn read_rows<T>(
     text: &[u8],
     header: &'static [&'static str],
     mut parse: impl FnMut(Row<'_>) -> Result<T, RowError>,

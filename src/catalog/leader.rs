@@ -1,0 +1,125 @@
+//! What only the catalog's leader does: decide writes.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::coherence::Coherence;
+use super::command::{Action, Command, Reply, Write};
+use super::machine::CatalogMachine;
+use crate::coherence::{Tag, normalized};
+use crate::platform::{BoxFuture, Platform};
+use crate::replica::{LeaderService, Propose, WriteError};
+use crate::store::read_seed;
+
+/// The answer to each write of a request.
+pub type Decided = Vec<Result<Reply, WriteError>>;
+
+/// Decides writes while this replica leads the catalog.
+pub struct CatalogLeader {
+    /// The state that commands are applied to.
+    pub machine: Arc<CatalogMachine>,
+    /// Where commands are proposed.
+    pub propose: Propose,
+    /// The frontends' caches.
+    pub coherence: Coherence,
+    /// To read the seed with.
+    pub platform: Platform,
+    /// The books of a new shop.
+    pub seed: PathBuf,
+}
+
+impl LeaderService for CatalogLeader {
+    fn take_office(&self) -> BoxFuture<'_, Result<(), WriteError>> {
+        Box::pin(async move {
+            self.coherence.reset();
+            if self.machine.state().seeded {
+                return Ok(());
+            }
+            let seed = self.seed().await?;
+            tracing::info!(books = seed.len(), from = %self.seed.display(), "filling a new shop");
+            self.propose.begin(encode(&Command::Seed(seed))).await.map(drop)
+        })
+    }
+
+    fn observe(&self, question: &Bytes) -> Bytes {
+        let tags: Vec<Tag> = decode(question).unwrap_or_default();
+        let pending: Vec<bool> = tags.iter().map(|tag| self.coherence.is_pending(tag)).collect();
+        encode(&pending)
+    }
+
+    fn call(&self, request: Bytes) -> BoxFuture<'_, Result<Bytes, WriteError>> {
+        Box::pin(async move {
+            let writes: Vec<Write> = decode(&request)
+                .map_err(|error| WriteError::Unavailable(format!("not a request to the catalog's leader: {error}")))?;
+            Ok(encode(&self.decide(writes).await))
+        })
+    }
+}
+
+/// Whether a write to each of the tags in the question was under way, as [`CatalogLeader`] observed it.
+pub fn pending(observed: &Bytes) -> Vec<bool> {
+    decode(observed).unwrap_or_default()
+}
+
+impl CatalogLeader {
+    async fn decide(&self, writes: Vec<Write>) -> Decided {
+        let under_way = self.coherence.begin(self.tags(&writes)).await;
+        let proposals = writes.into_iter().map(|write| self.propose.begin(encode(&Command::Write(write))));
+        let decided: Decided = join_all(proposals).await.into_iter().map(|outcome| outcome.and_then(reply)).collect();
+        let is_unknown = |outcome: &Result<Reply, WriteError>| matches!(outcome, Err(WriteError::Unknown(_)));
+        if !decided.iter().any(is_unknown) {
+            under_way.finish();
+        }
+        decided
+    }
+
+    /// Everything that these writes may change for readers.
+    fn tags(&self, writes: &[Write]) -> Vec<Tag> {
+        let state = self.machine.state();
+        let mut tags = BTreeSet::new();
+        for write in writes {
+            if let Some(book_id) = write.action.book_id() {
+                tags.insert(Tag::Book(book_id));
+                tags.extend(state.books.get(&book_id).map(|book| Tag::Topic(normalized(&book.topic))));
+            }
+            if let Action::Add { topic, .. } = &write.action {
+                // Its number may not be known yet, so whatever was absent may be this book.
+                tags.extend([Tag::Topic(normalized(topic)), Tag::Absence]);
+            }
+        }
+        tags.into_iter().collect()
+    }
+
+    async fn seed(&self) -> Result<Vec<crate::model::Book>, WriteError> {
+        let (disk, path) = (self.platform.disk.clone(), self.seed.clone());
+        let text = self.platform.blocking(move || disk.read(&path)).await;
+        let text = text.map_err(|error| {
+            WriteError::Unavailable(format!("the new shop's books cannot be read: {}: {error}", self.seed.display()))
+        })?;
+        read_seed(&self.seed, &text).map_err(|errors| WriteError::Unavailable(errors.to_string()))
+    }
+}
+
+fn reply(bytes: Bytes) -> Result<Reply, WriteError> {
+    match decode::<Option<Reply>>(&bytes) {
+        Ok(Some(reply)) => Ok(reply),
+        Ok(None) => Err(WriteError::Unknown("the catalog gave no reply to a write".to_owned())),
+        Err(error) => Err(WriteError::Unknown(format!("the catalog's reply is unreadable: {error}"))),
+    }
+}
+
+/// The encoding of everything that the catalog says to itself.
+pub fn encode<T: Serialize>(message: &T) -> Bytes {
+    postcard::to_stdvec(message).expect("the catalog's messages hold nothing that postcard cannot write").into()
+}
+
+/// The reverse of [`encode`].
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, postcard::Error> {
+    postcard::from_bytes(bytes)
+}

@@ -1,0 +1,249 @@
+//! The catalog's state as `replica` keeps it: commands in, tables out.
+//!
+//! | table | rows |
+//! | --- | --- |
+//! | `catalog.csv` | the books on sale |
+//! | `ledger.csv` | what was decided under which idempotency key |
+
+use std::io;
+use std::ops::Range;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use bytes::Bytes;
+use imbl::{OrdMap, Vector};
+use serde::{Deserialize, Serialize};
+
+use super::command::{Action, Command, Decision, Outcome};
+use super::ledger::{Entry, Ledger};
+use super::state::State;
+use crate::model::{Book, BookId, OrderId, UnixMillis, from_rfc3339, to_rfc3339};
+use crate::replica::{Cut, Machine, MachineError, Saved};
+use crate::store::{RowError, RowWriter, Table, books, read_rows};
+
+const LEDGER_HEADER: &[&str] = &["idempotency_key", "decided_at", "last_order_id", "request", "outcome"];
+
+/// The catalog of one replica.
+#[derive(Default)]
+pub struct CatalogMachine {
+    state: RwLock<State>,
+}
+
+/// What the tables do not tell.
+#[derive(Serialize, Deserialize)]
+struct Scalars {
+    seeded: bool,
+    last_book_id: BookId,
+    last_order_id: OrderId,
+}
+
+impl CatalogMachine {
+    /// The state, to read from. Writers wait meanwhile.
+    pub fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Machine for CatalogMachine {
+    fn apply(&self, at_ms: UnixMillis, commands: &[Bytes]) -> Result<Vec<Bytes>, MachineError> {
+        let unknown = |error: postcard::Error| MachineError(format!("not a command of the catalog: {error}"));
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut replies = Vec::with_capacity(commands.len());
+        for command in commands {
+            let command: Command = postcard::from_bytes(command).map_err(unknown)?;
+            let reply = state.apply(at_ms, command);
+            let reply = postcard::to_stdvec(&reply).expect("replies hold nothing that postcard cannot write");
+            replies.push(reply.into());
+        }
+        Ok(replies)
+    }
+
+    fn cut(&self) -> Cut {
+        let state = self.state();
+        let scalars =
+            Scalars { seeded: state.seeded, last_book_id: state.last_book_id, last_order_id: state.last_order_id };
+        Cut {
+            scalars: serde_json::to_value(scalars).expect("numbers and truth values have a form in JSON"),
+            tables: vec![
+                Box::new(BookTable { books: state.books.clone(), generation: state.books_generation }),
+                Box::new(LedgerTable { entries: state.ledger.entries(), generation: state.ledger.generation() }),
+            ],
+        }
+    }
+
+    fn restore(&self, saved: Saved) -> Result<(), MachineError> {
+        let scalars: Scalars =
+            serde_json::from_value(saved.scalars).map_err(|error| MachineError(format!("scalars: {error}")))?;
+        let (mut books, mut entries) = (Vec::new(), Vec::new());
+        for (name, text) in saved.tables {
+            let unreadable = |error: RowError| MachineError(format!("table {name}, {error}"));
+            match name.as_str() {
+                "catalog" => books = books::parse(&text).map_err(unreadable)?,
+                "ledger" => entries = parse_ledger(&text).map_err(unreadable)?,
+                _ => return Err(MachineError(format!("there is no table {name}"))),
+            }
+        }
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let ledger = Ledger::new(entries, state.ledger.generation() + 1);
+        state.replace(scalars.seeded, scalars.last_book_id, scalars.last_order_id, books, ledger);
+        Ok(())
+    }
+}
+
+struct BookTable {
+    books: OrdMap<BookId, Book>,
+    generation: u64,
+}
+
+impl Table for BookTable {
+    fn name(&self) -> &'static str {
+        "catalog"
+    }
+
+    fn header(&self) -> &'static [&'static str] {
+        books::HEADER
+    }
+
+    fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    fn rows(&self) -> u64 {
+        self.books.len() as u64
+    }
+
+    fn write(&self, rows: Range<u64>, out: &mut RowWriter<'_>) -> io::Result<()> {
+        let length = (rows.end - rows.start) as usize;
+        self.books.values().skip(rows.start as usize).take(length).try_for_each(|book| books::write_book(out, book))
+    }
+}
+
+struct LedgerTable {
+    entries: Vector<Arc<Entry>>,
+    generation: u64,
+}
+
+impl Table for LedgerTable {
+    fn name(&self) -> &'static str {
+        "ledger"
+    }
+
+    fn header(&self) -> &'static [&'static str] {
+        LEDGER_HEADER
+    }
+
+    fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    fn rows(&self) -> u64 {
+        self.entries.len() as u64
+    }
+
+    fn write(&self, rows: Range<u64>, out: &mut RowWriter<'_>) -> io::Result<()> {
+        let rows = self.entries.focus().narrow(rows.start as usize..rows.end as usize);
+        rows.into_iter().try_for_each(|entry| write_entry(out, entry))
+    }
+}
+
+fn write_entry(out: &mut RowWriter<'_>, entry: &Entry) -> io::Result<()> {
+    out.value(&entry.key)?
+        .text(&to_rfc3339(entry.decision.at_ms))?
+        .value(entry.last_order_id)?
+        .text(&serde_json::to_string(&entry.action)?)?
+        .text(&serde_json::to_string(&entry.decision.outcome)?)?
+        .end_row()
+}
+
+fn parse_ledger(text: &[u8]) -> Result<Vec<Entry>, RowError> {
+    read_rows(text, LEDGER_HEADER, |row| {
+        let at_ms = from_rfc3339(row.text(1)).ok_or_else(|| row.error(1, "not a moment"))?;
+        let action: Action = serde_json::from_str(row.text(3)).map_err(|error| row.error(3, error))?;
+        let outcome: Outcome = serde_json::from_str(row.text(4)).map_err(|error| row.error(4, error))?;
+        Ok(Entry { key: row.value(0)?, action, decision: Decision { at_ms, outcome }, last_order_id: row.value(2)? })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::command::Write;
+    use crate::model::Cents;
+
+    const NOW: UnixMillis = 1_800_000_000_000;
+
+    fn encode(command: &Command) -> Bytes {
+        postcard::to_stdvec(command).unwrap().into()
+    }
+
+    fn busy_machine() -> CatalogMachine {
+        let machine = CatalogMachine::default();
+        let book = |id: BookId, title: &str| Book {
+            id,
+            title: title.into(),
+            topic: "a, \"b\"\n".into(),
+            price: Cents(4550),
+            quantity: 1,
+        };
+        let write =
+            |key: &str, action| encode(&Command::Write(Write { key: key.parse().unwrap(), sent_at_ms: NOW, action }));
+        let commands = [
+            encode(&Command::Seed(vec![book(1, "Ünï,code"), book(2, "two\nlines"), book(3, "\"")])),
+            write("a", Action::Purchase { book_id: 1 }),
+            write("b", Action::Purchase { book_id: 1 }),
+            write("c", Action::Purchase { book_id: 9 }),
+            write("d", Action::Update { book_id: 2, price: Some(Cents(1)), quantity_change: Some(-9) }),
+            write("e", Action::Update { book_id: 2, price: Some(Cents(101)), quantity_change: None }),
+            write("f", Action::Remove { book_id: 3 }),
+        ];
+        machine.apply(NOW, &commands).unwrap();
+        machine
+    }
+
+    fn text(cut: &Cut) -> Vec<(String, Vec<u8>)> {
+        let table = |table: &Box<dyn Table>| {
+            let mut text = Vec::new();
+            let mut out = RowWriter::new(&mut text);
+            out.header(table.header()).unwrap();
+            table.write(0..table.rows(), &mut out).unwrap();
+            out.finish().unwrap();
+            (table.name().to_owned(), text)
+        };
+        cut.tables.iter().map(table).collect()
+    }
+
+    #[test]
+    fn a_restored_catalog_is_the_one_that_was_saved() {
+        let machine = busy_machine();
+        let cut = machine.cut();
+        let restored = CatalogMachine::default();
+        restored.restore(Saved { scalars: cut.scalars.clone(), tables: text(&cut) }).unwrap();
+
+        let again = restored.cut();
+        assert_eq!((again.scalars.clone(), text(&again)), (cut.scalars.clone(), text(&cut)));
+
+        // It goes on alike, too.
+        let next = [encode(&Command::Write(Write {
+            key: "a".parse().unwrap(),
+            sent_at_ms: NOW,
+            action: Action::Purchase { book_id: 1 },
+        }))];
+        assert_eq!(restored.apply(NOW, &next).unwrap(), machine.apply(NOW, &next).unwrap());
+    }
+
+    #[test]
+    fn a_cut_does_not_change_with_the_state() {
+        let machine = busy_machine();
+        let cut = machine.cut();
+        let before = text(&cut);
+        let seed =
+            Command::Write(Write { key: "z".parse().unwrap(), sent_at_ms: NOW, action: Action::Remove { book_id: 1 } });
+        machine.apply(NOW, &[encode(&seed)]).unwrap();
+        assert_eq!(text(&cut), before);
+        assert_ne!(text(&machine.cut()), before);
+    }
+
+    #[test]
+    fn a_command_that_cannot_be_understood_is_an_error() {
+        assert!(CatalogMachine::default().apply(NOW, &[Bytes::from_static(b"\xff")]).is_err());
+    }
+}

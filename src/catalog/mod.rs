@@ -1,0 +1,115 @@
+//! The catalog: books, prices, stock, and what was decided about each purchase.
+//!
+//! | file | its one idea |
+//! | --- | --- |
+//! | [`command`] | what the log says and what applying it answers |
+//! | [`state`] | the pure function from commands to the shop's state |
+//! | [`ledger`] | what was decided under which idempotency key |
+//! | [`machine`] | the state as CSV tables, and back |
+//! | [`leader`] | what only the leader does: decide writes |
+//! | [`coherence`] | before a write, every frontend forgets what it changes |
+//! | [`routes`] | what a catalog server answers over HTTP |
+
+mod coherence;
+pub mod command;
+mod leader;
+mod ledger;
+mod machine;
+pub mod routes;
+mod state;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use serde::{Deserialize, Serialize};
+
+use self::leader::CatalogLeader;
+pub use self::leader::Decided;
+use self::machine::CatalogMachine;
+use crate::error::ApiError;
+use crate::http::client::Client;
+use crate::http::reply::Response;
+use crate::model::OrderId;
+use crate::platform::Platform;
+use crate::replica::{self, Replica, StartError};
+
+/// Asks for the purchases after an order number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PurchasesAfter {
+    /// The last order number that is known already.
+    pub after: OrderId,
+    /// How many to tell at most.
+    pub limit: usize,
+}
+
+/// How a catalog server is to be run.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Its replication.
+    pub replica: replica::Settings,
+    /// The books of a new shop.
+    pub seed: PathBuf,
+    /// Where the frontends are.
+    pub frontends: Vec<String>,
+    /// Whether reads are answered, and marked, when the group has no majority.
+    pub may_answer_stale: bool,
+    /// How long a write waits for the group to have a leader.
+    pub patience: Duration,
+    /// The longest body of a client's request, in bytes.
+    pub max_body_bytes: usize,
+    /// How long it may take to arrive.
+    pub body_timeout: Duration,
+}
+
+/// A catalog server.
+pub struct Catalog {
+    replica: Replica,
+    machine: Arc<CatalogMachine>,
+    platform: Platform,
+    may_answer_stale: bool,
+    patience: Duration,
+    max_body_bytes: usize,
+    body_timeout: Duration,
+}
+
+impl Catalog {
+    /// Restores the server's state from its disk.
+    ///
+    /// # Errors
+    /// If it cannot be restored.
+    pub async fn open(platform: &Platform, client: &Client, settings: Settings) -> Result<Catalog, StartError> {
+        let machine = Arc::new(CatalogMachine::default());
+        let opened = replica::open(platform, client, settings.replica, machine.clone()).await?;
+        let leader = CatalogLeader {
+            machine: machine.clone(),
+            propose: opened.proposer(),
+            coherence: coherence::Coherence::start(client, settings.frontends),
+            platform: platform.clone(),
+            seed: settings.seed,
+        };
+        Ok(Catalog {
+            replica: opened.start(Arc::new(leader)),
+            machine,
+            platform: platform.clone(),
+            may_answer_stale: settings.may_answer_stale,
+            patience: settings.patience,
+            max_body_bytes: settings.max_body_bytes,
+            body_timeout: settings.body_timeout,
+        })
+    }
+
+    /// Its replica.
+    pub fn replica(&self) -> &Replica {
+        &self.replica
+    }
+
+    /// Answers a request.
+    ///
+    /// # Errors
+    /// What the client is to be told.
+    pub async fn handle(&self, request: hyper::Request<Incoming>) -> Result<Response, ApiError> {
+        self.route(request).await
+    }
+}

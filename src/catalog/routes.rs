@@ -1,0 +1,316 @@
+//! What a catalog server answers over HTTP.
+//!
+//! | request | answer |
+//! | --- | --- |
+//! | `GET /search/{topic}?limit=&after=` | a page of the topic's books |
+//! | `GET /info/{id}` | one book |
+//! | `PUT /update/{id}`, `/update/{id}/price`, `/update/{id}/stock` | the book after the change |
+//! | `POST /books` | the new book |
+//! | `DELETE /books/{id}` | the book that was removed |
+//! | `POST /internal/catalog/decide` | the outcome of writes that an order server brings |
+//! | `POST /internal/catalog/purchases` | the purchases after an order number |
+//!
+//! A client's request means the same at every replica. A write carries its key in `Idempotency-Key` and
+//! the time at which it was first sent in `Bazar-Sent-At`; a replica makes up what is missing.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::{HeaderName, HeaderValue, LOCATION};
+use hyper::{HeaderMap, Method, Request, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use super::command::{Action, Decision, Outcome, Reply, Write};
+use super::leader::{Decided, decode, encode, pending};
+use super::{Catalog, PurchasesAfter};
+use crate::coherence::{Tag, normalized};
+use crate::error::ApiError;
+use crate::http::body;
+use crate::http::path::{Path, number};
+use crate::http::reply::{self, Response};
+use crate::model::{Book, BookId, Cents, MAX_QUANTITY, MAX_TEXT_BYTES, Order};
+use crate::replica::Freshness;
+use crate::request::{Page, WriteIdentity, search_path, stale};
+
+/// Says whether an answer may be cached: not while a write to it is under way.
+pub const CACHEABLE: HeaderName = HeaderName::from_static("bazar-cacheable");
+
+/// Names the server that leads the catalog, on answers to order servers.
+pub const LEADER: HeaderName = HeaderName::from_static("bazar-leader");
+
+/// The largest internal request, in bytes.
+const MAX_INTERNAL_BYTES: usize = 4 << 20;
+
+/// How long the body of an internal request may take to arrive.
+const INTERNAL_BODY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One page of a search.
+#[derive(Serialize)]
+struct SearchPage<'a> {
+    topic: &'a str,
+    items: Vec<SearchItem>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+#[derive(Serialize)]
+struct SearchItem {
+    id: BookId,
+    title: std::sync::Arc<str>,
+    price: Cents,
+    quantity: u64,
+}
+
+/// A change of price.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PriceChange {
+    price: Cents,
+}
+
+/// A change of stock.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StockChange {
+    quantity_change: i64,
+}
+
+/// Either or both.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Change {
+    price: Option<Cents>,
+    quantity_change: Option<i64>,
+}
+
+/// A new book.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewBook {
+    id: Option<BookId>,
+    title: String,
+    topic: String,
+    price: Cents,
+    quantity: u64,
+}
+
+impl Catalog {
+    /// Answers a client's request, or an order server's.
+    pub(super) async fn route(&self, request: Request<Incoming>) -> Result<Response, ApiError> {
+        let (head, body) = request.into_parts();
+        let path = Path::parse(head.uri.path())?;
+        let get = || allow(&head.method, Method::GET, "GET, HEAD");
+        let put = || allow(&head.method, Method::PUT, "PUT");
+        let post = || allow(&head.method, Method::POST, "POST");
+        match path.segments()[..] {
+            ["search", topic] => {
+                get()?;
+                self.search(topic, Page::of(head.uri.query())?).await
+            }
+            ["info", id] => {
+                get()?;
+                self.info(number(id)?).await
+            }
+            ["update", id, "price"] => {
+                put()?;
+                let change: PriceChange = self.read_json(&head.headers, body).await?;
+                self.update(&head.headers, number(id)?, Some(change.price), None).await
+            }
+            ["update", id, "stock"] => {
+                put()?;
+                let change: StockChange = self.read_json(&head.headers, body).await?;
+                self.update(&head.headers, number(id)?, None, Some(change.quantity_change)).await
+            }
+            ["update", id] => {
+                put()?;
+                let change: Change = self.read_json(&head.headers, body).await?;
+                if change.price.is_none() && change.quantity_change.is_none() {
+                    return Err(ApiError::Invalid("name a \"price\", a \"quantity_change\" or both".to_owned()));
+                }
+                self.update(&head.headers, number(id)?, change.price, change.quantity_change).await
+            }
+            ["books"] => {
+                post()?;
+                let book: NewBook = self.read_json(&head.headers, body).await?;
+                self.add(&head.headers, book).await
+            }
+            ["books", id] => {
+                allow(&head.method, Method::DELETE, "DELETE")?;
+                let book_id = number(id)?;
+                let outcome = self.write(&head.headers, Action::Remove { book_id }).await?.outcome;
+                book_or_error(outcome, book_id).map(|book| reply::json(StatusCode::OK, &book))
+            }
+            ["internal", "catalog", "decide"] => {
+                post()?;
+                let writes = body::read(body, MAX_INTERNAL_BYTES, INTERNAL_BODY_TIMEOUT).await?;
+                let decided = self.replica.call_leader(writes, self.patience).await;
+                let mut response = reply::content(StatusCode::OK, "application/octet-stream", encode(&decided));
+                if let Some(leader) = self.replica.leader().and_then(|leader| HeaderValue::try_from(leader).ok()) {
+                    response.headers_mut().insert(LEADER, leader);
+                }
+                Ok(response)
+            }
+            ["internal", "catalog", "purchases"] => {
+                post()?;
+                let question = body::read(body, MAX_INTERNAL_BYTES, INTERNAL_BODY_TIMEOUT).await?;
+                let question: PurchasesAfter =
+                    decode(&question).map_err(|error| ApiError::Malformed(error.to_string()))?;
+                self.purchases_after(question).await
+            }
+            _ => Err(ApiError::UnknownPath),
+        }
+    }
+
+    async fn search(&self, topic: &str, page: Page) -> Result<Response, ApiError> {
+        let topic = normalized(topic);
+        let seen = self.look(vec![Tag::Topic(topic.clone())]).await?;
+        let mut books = self.machine.state().search(&topic, page.after, page.limit + 1);
+        let next = page.cut(&mut books, &search_path(&topic), |book| book.id);
+        let items = books
+            .into_iter()
+            .map(|Book { id, title, price, quantity, .. }| SearchItem { id, title, price, quantity })
+            .collect();
+        let cacheable = seen.is_settled(0);
+        Ok(seen.mark(reply::json(StatusCode::OK, &SearchPage { topic: &topic, items, next }), cacheable))
+    }
+
+    async fn info(&self, book_id: BookId) -> Result<Response, ApiError> {
+        let seen = self.look(vec![Tag::Book(book_id), Tag::Absence]).await?;
+        let book = self.machine.state().books.get(&book_id).cloned();
+        match book {
+            Some(book) => {
+                let cacheable = seen.is_settled(0);
+                Ok(seen.mark(reply::json(StatusCode::OK, &book), cacheable))
+            }
+            None => {
+                let cacheable = seen.is_settled(0) && seen.is_settled(1);
+                Ok(seen.mark(reply::problem(&unknown_book(book_id), &format!("/info/{book_id}")), cacheable))
+            }
+        }
+    }
+
+    async fn update(
+        &self,
+        headers: &HeaderMap,
+        book_id: BookId,
+        price: Option<Cents>,
+        quantity_change: Option<i64>,
+    ) -> Result<Response, ApiError> {
+        let outcome = self.write(headers, Action::Update { book_id, price, quantity_change }).await?.outcome;
+        book_or_error(outcome, book_id).map(|book| reply::json(StatusCode::OK, &book))
+    }
+
+    async fn add(&self, headers: &HeaderMap, book: NewBook) -> Result<Response, ApiError> {
+        let NewBook { id, title, topic, price, quantity } = book;
+        for (name, text) in [("title", &title), ("topic", &topic)] {
+            if text.trim().is_empty() || text.len() > MAX_TEXT_BYTES {
+                return Err(ApiError::Invalid(format!("\"{name}\" is a text of 1 to {MAX_TEXT_BYTES} bytes")));
+            }
+        }
+        if id == Some(0) {
+            return Err(ApiError::Invalid("\"id\" is a number from 1".to_owned()));
+        }
+        if quantity > MAX_QUANTITY {
+            return Err(ApiError::Invalid(format!("\"quantity\" is a number from 0 to {MAX_QUANTITY}")));
+        }
+        let action = Action::Add { book_id: id, title, topic, price, quantity };
+        let outcome = self.write(headers, action).await?.outcome;
+        let book = book_or_error(outcome, id.unwrap_or(0))?;
+        let mut response = reply::json(StatusCode::CREATED, &book);
+        if let Ok(location) = HeaderValue::try_from(format!("/info/{}", book.id)) {
+            response.headers_mut().insert(LOCATION, location);
+        }
+        Ok(response)
+    }
+
+    async fn write(&self, headers: &HeaderMap, action: Action) -> Result<Decision, ApiError> {
+        let WriteIdentity { key, sent_at_ms } = WriteIdentity::of(headers, &self.platform)?;
+        let write = Write { key, sent_at_ms, action };
+        let decided = self.replica.call_leader(encode(&vec![write]), self.patience).await?;
+        let decided: Decided = decode(&decided).map_err(|error| ApiError::OutcomeUnknown(error.to_string()))?;
+        match decided.into_iter().next() {
+            Some(Ok(Reply::Decided(decision))) => Ok(decision),
+            Some(Ok(Reply::KeyReused)) => Err(crate::request::key_reused()),
+            Some(Ok(Reply::KeyExpired)) => Err(crate::request::key_expired()),
+            Some(Err(error)) => Err(error.into()),
+            None => Err(ApiError::OutcomeUnknown("the catalog's leader gave no reply".to_owned())),
+        }
+    }
+
+    async fn purchases_after(&self, question: PurchasesAfter) -> Result<Response, ApiError> {
+        if self.replica.wait_until_current(Bytes::new()).await? == Freshness::Stale {
+            return Err(ApiError::Unavailable("the catalog group has no majority".to_owned()));
+        }
+        let purchases = self.machine.state().purchases_after(question.after, question.limit);
+        let orders: Vec<Order> = purchases.iter().filter_map(|entry| entry.as_order()).collect();
+        Ok(reply::content(StatusCode::OK, "application/octet-stream", encode(&orders)))
+    }
+
+    /// Brings this replica's state up to date for a read that depends on `tags`.
+    async fn look(&self, tags: Vec<Tag>) -> Result<Seen, ApiError> {
+        match self.replica.wait_until_current(encode(&tags)).await? {
+            Freshness::Current(observed) => Ok(Seen { pending: pending(&observed), is_stale: false }),
+            Freshness::Stale if self.may_answer_stale => Ok(Seen { pending: Vec::new(), is_stale: true }),
+            Freshness::Stale => Err(ApiError::Unavailable(
+                "the catalog group has no majority, and this shop is set to refuse answers that may be stale"
+                    .to_owned(),
+            )),
+        }
+    }
+
+    async fn read_json<T: serde::de::DeserializeOwned>(
+        &self,
+        headers: &HeaderMap,
+        body: Incoming,
+    ) -> Result<T, ApiError> {
+        let bytes = body::read(body, self.max_body_bytes, self.body_timeout).await?;
+        body::json(headers, &bytes)
+    }
+}
+
+/// What a read saw besides the state.
+struct Seen {
+    /// By tag: whether a write to it was under way.
+    pending: Vec<bool>,
+    is_stale: bool,
+}
+
+impl Seen {
+    /// Whether no write to the tag at `position` was under way.
+    fn is_settled(&self, position: usize) -> bool {
+        self.pending.get(position) == Some(&false)
+    }
+
+    fn mark(&self, mut response: Response, cacheable: bool) -> Response {
+        let cacheable = HeaderValue::from_static(if cacheable { "true" } else { "false" });
+        response.headers_mut().insert(CACHEABLE, cacheable);
+        if self.is_stale { stale(response) } else { response }
+    }
+}
+
+fn allow(method: &Method, wanted: Method, allow: &'static str) -> Result<(), ApiError> {
+    let is_head = wanted == Method::GET && method == Method::HEAD;
+    if *method == wanted || is_head { Ok(()) } else { Err(ApiError::MethodNotAllowed { allow }) }
+}
+
+fn unknown_book(book_id: BookId) -> ApiError {
+    ApiError::NotFound(format!("there is no book {book_id}"))
+}
+
+fn book_or_error(outcome: Outcome, book_id: BookId) -> Result<Book, ApiError> {
+    match outcome {
+        Outcome::Updated(book) | Outcome::Added(book) | Outcome::Removed(book) => Ok(book),
+        Outcome::UnknownBook => Err(unknown_book(book_id)),
+        Outcome::NotEnough { quantity } => Err(ApiError::Conflict(format!(
+            "book {book_id} has only {quantity} copies in stock: it cannot go below zero"
+        ))),
+        Outcome::TooMany { quantity } => Err(ApiError::Invalid(format!(
+            "book {book_id} has {quantity} copies in stock already: the most is {MAX_QUANTITY}"
+        ))),
+        Outcome::NumberTaken => Err(ApiError::Conflict(format!("another book has the number {book_id}"))),
+        Outcome::Bought { .. } | Outcome::SoldOut { .. } => {
+            Err(ApiError::Internal("the catalog answered another question".to_owned()))
+        }
+    }
+}

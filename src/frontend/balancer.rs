@@ -1,0 +1,130 @@
+//! Which replica is asked next: strict round robin over those that answer.
+//!
+//! A replica that fails is left out at once. Every replica is probed at a fixed interval, so that one
+//! that hangs is found before a customer finds it, and one that is back is taken back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::http::client::{Client, Request};
+use crate::replica::Member;
+
+/// The path that tells whether a node is alive.
+const HEALTH: &str = "/health";
+
+/// The replicas of one group. Cheap to clone.
+#[derive(Clone)]
+pub struct Balancer {
+    replicas: Arc<[Replica]>,
+    turn: Arc<AtomicUsize>,
+}
+
+/// One replica, as the balancer sees it.
+pub struct Replica {
+    /// Its name and address.
+    pub member: Member,
+    is_up: AtomicBool,
+}
+
+impl Balancer {
+    /// Balances over these replicas, all of which are taken to answer.
+    pub fn new(members: impl IntoIterator<Item = Member>) -> Balancer {
+        let replica = |member| Replica { member, is_up: AtomicBool::new(true) };
+        Balancer { replicas: members.into_iter().map(replica).collect(), turn: Arc::default() }
+    }
+
+    /// All replicas, whether they answer or not.
+    pub fn replicas(&self) -> &[Replica] {
+        &self.replicas
+    }
+
+    /// The next replica in turn that answers and is not among those `tried` already.
+    pub fn next(&self, tried: &[usize]) -> Option<(usize, &Replica)> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let candidates = || {
+            let replicas = self.replicas.iter().enumerate();
+            replicas.filter(|(position, replica)| replica.is_up() && !tried.contains(position))
+        };
+        let count = candidates().count();
+        candidates().nth(turn.checked_rem(count)?)
+    }
+
+    /// Probes each replica every `interval`, for ever.
+    pub async fn probe(self, client: Client, interval: Duration, timeout: Duration) {
+        let probe_one = |replica: usize| {
+            let (balancer, client) = (self.clone(), client.clone());
+            async move {
+                let replica = &balancer.replicas[replica];
+                loop {
+                    let answer = client.send(&replica.member.address, Request::get(HEALTH), timeout).await;
+                    replica.set_up(answer.is_ok_and(|answer| answer.status.is_success()));
+                    tokio::time::sleep(interval).await;
+                }
+            }
+        };
+        futures_util::future::join_all((0..self.replicas.len()).map(probe_one)).await;
+    }
+}
+
+impl Replica {
+    /// Whether it answered when it was last asked.
+    pub fn is_up(&self) -> bool {
+        self.is_up.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of whether it answered.
+    pub fn set_up(&self, is_up: bool) {
+        let was_up = self.is_up.swap(is_up, Ordering::Relaxed);
+        match (was_up, is_up) {
+            (true, false) => tracing::warn!(replica = self.member.id, "it does not answer and is left out"),
+            (false, true) => tracing::info!(replica = self.member.id, "it answers again and is taken back"),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn balancer() -> Balancer {
+        Balancer::new((1..=3).map(|number| Member { id: format!("catalog-{number}"), address: String::new() }))
+    }
+
+    fn turns(balancer: &Balancer, count: usize) -> Vec<usize> {
+        (0..count).filter_map(|_| balancer.next(&[]).map(|(position, _)| position)).collect()
+    }
+
+    #[test]
+    fn replicas_take_turns() {
+        assert_eq!(turns(&balancer(), 7), [0, 1, 2, 0, 1, 2, 0]);
+    }
+
+    #[test]
+    fn a_replica_that_fails_is_left_out_until_it_is_back() {
+        let balancer = balancer();
+        balancer.replicas()[1].set_up(false);
+        let shares = turns(&balancer, 6);
+        assert_eq!(shares.iter().filter(|position| **position == 0).count(), 3);
+        assert_eq!(shares.iter().filter(|position| **position == 2).count(), 3);
+        balancer.replicas()[1].set_up(true);
+        assert_eq!(turns(&balancer, 3), [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_retry_goes_to_a_replica_that_was_not_tried() {
+        let balancer = balancer();
+        for _ in 0..6 {
+            assert_eq!(balancer.next(&[0, 2]).map(|(position, _)| position), Some(1));
+        }
+    }
+
+    #[test]
+    fn nobody_is_next_when_nobody_answers() {
+        let balancer = balancer();
+        balancer.replicas().iter().for_each(|replica| replica.set_up(false));
+        assert!(balancer.next(&[]).is_none());
+        assert!(Balancer::new([]).next(&[]).is_none());
+    }
+}

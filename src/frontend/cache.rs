@@ -1,0 +1,312 @@
+//! The cache: answers of the catalog, bounded in number and age, dropped when what they tell changes.
+//!
+//! Nothing is searched for to be dropped. Each tag has a generation, kept in a table of counters that tags
+//! are hashed into; an entry carries the generation that its fill noted before it asked, and an
+//! invalidation adds one. An entry whose generation is not the current one is not there. So all pages of
+//! a topic fall at once, and an answer that was on its way during an invalidation is never served.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::header::HeaderValue;
+use moka::notification::RemovalCause;
+use moka::policy::EvictionPolicy;
+
+use crate::coherence::Tag;
+use crate::model::BookId;
+use crate::request::Page;
+
+/// Counters that tags are hashed into. Two tags that share one are invalidated together.
+const STRIPES: usize = 4096;
+
+/// What an answer was an answer to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum CacheKey {
+    /// `GET /info/{id}`.
+    Info(BookId),
+    /// `GET /search/{topic}`.
+    Search {
+        /// In lower case.
+        topic: String,
+        /// Which page.
+        page: Page,
+    },
+}
+
+impl CacheKey {
+    /// What the answer depends on.
+    fn tags(&self) -> Vec<Tag> {
+        match self {
+            CacheKey::Info(book_id) => vec![Tag::Book(*book_id), Tag::Absence],
+            CacheKey::Search { topic, .. } => vec![Tag::Topic(topic.clone())],
+        }
+    }
+}
+
+/// An answer that can be given again.
+#[derive(Clone, Debug)]
+pub struct CachedAnswer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its media type.
+    pub media_type: HeaderValue,
+    /// Its body.
+    pub body: Bytes,
+    /// Who gave it.
+    pub served_by: HeaderValue,
+}
+
+/// The generations that a fill noted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Generations(Vec<(usize, u64)>);
+
+struct Entry {
+    answer: CachedAnswer,
+    generations: Generations,
+}
+
+/// What a cache counts.
+#[derive(Default)]
+struct Counters {
+    hits: AtomicU64,
+    misses: AtomicU64,
+    evictions: AtomicU64,
+    invalidations: AtomicU64,
+}
+
+/// What a cache counted, and how full it is.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct CacheStats {
+    /// Whether there is a cache at all.
+    pub enabled: bool,
+    /// Answers from the cache.
+    pub hits: u64,
+    /// Answers that had to be fetched.
+    pub misses: u64,
+    /// Hits among all.
+    pub hit_rate: f64,
+    /// Answers held.
+    pub entries: u64,
+    /// Answers that can be held.
+    pub capacity: u64,
+    /// Answers that made room for others or grew too old.
+    pub evictions: u64,
+    /// Tags that were invalidated.
+    pub invalidations: u64,
+}
+
+/// The bounds of a cache.
+#[derive(Clone, Copy, Debug)]
+pub struct CacheLimits {
+    /// Whether anything is cached.
+    pub enabled: bool,
+    /// Answers held at most.
+    pub capacity: u64,
+    /// How long an answer is held at most.
+    pub ttl: Duration,
+    /// Whether the least recently used answer makes room, or the least frequently used one.
+    pub is_lru: bool,
+}
+
+/// A cache of answers.
+pub struct Cache {
+    entries: moka::sync::Cache<CacheKey, Arc<Entry>>,
+    generations: Box<[AtomicU64]>,
+    hasher: RandomState,
+    counters: Arc<Counters>,
+    limits: CacheLimits,
+}
+
+impl Cache {
+    /// An empty cache.
+    pub fn new(limits: CacheLimits) -> Cache {
+        let counters: Arc<Counters> = Arc::default();
+        let counted = counters.clone();
+        let policy = if limits.is_lru { EvictionPolicy::lru() } else { EvictionPolicy::tiny_lfu() };
+        let entries = moka::sync::Cache::builder()
+            .max_capacity(if limits.enabled { limits.capacity } else { 0 })
+            .time_to_live(limits.ttl)
+            .eviction_policy(policy)
+            .eviction_listener(move |_, _, cause| {
+                if matches!(cause, RemovalCause::Size | RemovalCause::Expired) {
+                    counted.evictions.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+            .build();
+        let generations = (0..STRIPES).map(|_| AtomicU64::new(0)).collect();
+        Cache { entries, generations, hasher: RandomState::new(), counters, limits }
+    }
+
+    /// The answer to `key`, if there is one that still holds.
+    pub fn get(&self, key: &CacheKey) -> Option<CachedAnswer> {
+        let found = self.entries.get(key).filter(|entry| self.holds(&entry.generations));
+        let counter = if found.is_some() { &self.counters.hits } else { &self.counters.misses };
+        counter.fetch_add(1, Ordering::Relaxed);
+        found.map(|entry| entry.answer.clone())
+    }
+
+    /// What a fill must note before it asks.
+    pub fn note(&self, key: &CacheKey) -> Generations {
+        let stripes = key.tags().into_iter().map(|tag| self.stripe(&tag));
+        Generations(stripes.map(|stripe| (stripe, self.generations[stripe].load(Ordering::SeqCst))).collect())
+    }
+
+    /// Keeps an answer, unless it was invalidated since `noted`. Tells whether it is kept.
+    pub fn fill(&self, key: CacheKey, noted: Generations, answer: CachedAnswer) -> bool {
+        if !self.limits.enabled || !self.holds(&noted) {
+            return false;
+        }
+        let generations = match (&key, answer.status) {
+            // That a book is there does not depend on which ones are not.
+            (CacheKey::Info(_), StatusCode::OK) => Generations(noted.0[..1].to_vec()),
+            _ => noted,
+        };
+        // An invalidation from now on finds the entry with the generation that it ends.
+        self.entries.insert(key, Arc::new(Entry { answer, generations }));
+        true
+    }
+
+    /// Drops everything that depends on `tag`. Once this returns, nothing of it is served.
+    pub fn invalidate(&self, tag: &Tag) {
+        self.generations[self.stripe(tag)].fetch_add(1, Ordering::SeqCst);
+        self.counters.invalidations.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Drops everything.
+    pub fn invalidate_all(&self) {
+        for generation in &self.generations {
+            generation.fetch_add(1, Ordering::SeqCst);
+        }
+        self.entries.invalidate_all();
+        self.counters.invalidations.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What was counted so far.
+    pub fn stats(&self) -> CacheStats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (hits, misses) = (read(&self.counters.hits), read(&self.counters.misses));
+        self.entries.run_pending_tasks();
+        CacheStats {
+            enabled: self.limits.enabled,
+            hits,
+            misses,
+            hit_rate: if hits + misses == 0 { 0.0 } else { hits as f64 / (hits + misses) as f64 },
+            entries: self.entries.entry_count(),
+            capacity: self.limits.capacity,
+            evictions: read(&self.counters.evictions),
+            invalidations: read(&self.counters.invalidations),
+        }
+    }
+
+    fn holds(&self, generations: &Generations) -> bool {
+        let Generations(noted) = generations;
+        noted.iter().all(|(stripe, generation)| self.generations[*stripe].load(Ordering::SeqCst) == *generation)
+    }
+
+    fn stripe(&self, tag: &Tag) -> usize {
+        self.hasher.hash_one(tag) as usize % STRIPES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cache(capacity: u64, ttl: Duration) -> Cache {
+        Cache::new(CacheLimits { enabled: true, capacity, ttl, is_lru: true })
+    }
+
+    fn answer(text: &'static str, status: StatusCode) -> CachedAnswer {
+        CachedAnswer {
+            status,
+            media_type: HeaderValue::from_static("application/json"),
+            body: Bytes::from_static(text.as_bytes()),
+            served_by: HeaderValue::from_static("catalog-1"),
+        }
+    }
+
+    fn fill(cache: &Cache, key: &CacheKey, status: StatusCode) {
+        assert!(cache.fill(key.clone(), cache.note(key), answer("x", status)));
+    }
+
+    fn search(topic: &str, after: u64) -> CacheKey {
+        CacheKey::Search { topic: topic.to_owned(), page: Page { limit: 10, after } }
+    }
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn an_answer_is_there_until_its_tag_is_invalidated() {
+        let cache = cache(10, MINUTE);
+        fill(&cache, &CacheKey::Info(7), StatusCode::OK);
+        assert_eq!(cache.get(&CacheKey::Info(7)).unwrap().body, "x");
+        cache.invalidate(&Tag::Book(7));
+        assert!(cache.get(&CacheKey::Info(7)).is_none());
+    }
+
+    #[test]
+    fn all_pages_of_a_topic_fall_at_once() {
+        let cache = cache(10, MINUTE);
+        let pages = [search("theory", 0), search("theory", 3)];
+        pages.iter().for_each(|page| fill(&cache, page, StatusCode::OK));
+        cache.invalidate(&Tag::Topic("theory".to_owned()));
+        assert!(pages.iter().all(|page| cache.get(page).is_none()));
+    }
+
+    #[test]
+    fn an_answer_that_was_on_its_way_during_an_invalidation_is_not_kept() {
+        let cache = cache(10, MINUTE);
+        let noted = cache.note(&CacheKey::Info(7));
+        cache.invalidate(&Tag::Book(7));
+        assert!(!cache.fill(CacheKey::Info(7), noted, answer("old", StatusCode::OK)));
+        assert!(cache.get(&CacheKey::Info(7)).is_none());
+    }
+
+    #[test]
+    fn an_absent_book_is_remembered_until_some_book_is_added() {
+        let cache = cache(10, MINUTE);
+        fill(&cache, &CacheKey::Info(8), StatusCode::NOT_FOUND);
+        fill(&cache, &CacheKey::Info(7), StatusCode::OK);
+        assert!(cache.get(&CacheKey::Info(8)).is_some());
+        cache.invalidate(&Tag::Absence);
+        assert!(cache.get(&CacheKey::Info(8)).is_none());
+        assert!(cache.get(&CacheKey::Info(7)).is_some());
+    }
+
+    #[test]
+    fn the_least_recently_used_answer_makes_room() {
+        let cache = cache(2, MINUTE);
+        for id in [1, 2] {
+            fill(&cache, &CacheKey::Info(id), StatusCode::OK);
+        }
+        assert!(cache.get(&CacheKey::Info(1)).is_some());
+        cache.stats();
+        fill(&cache, &CacheKey::Info(3), StatusCode::OK);
+        let stats = cache.stats();
+        assert_eq!((stats.entries, stats.evictions), (2, 1));
+        assert!(cache.get(&CacheKey::Info(2)).is_none());
+        assert!(cache.get(&CacheKey::Info(1)).is_some());
+    }
+
+    #[test]
+    fn a_cache_that_is_switched_off_keeps_nothing() {
+        let cache = Cache::new(CacheLimits { enabled: false, capacity: 10, ttl: MINUTE, is_lru: true });
+        let key = CacheKey::Info(7);
+        assert!(!cache.fill(key.clone(), cache.note(&key), answer("x", StatusCode::OK)));
+        assert!(cache.get(&key).is_none());
+    }
+
+    #[test]
+    fn hits_and_misses_are_counted() {
+        let cache = cache(10, MINUTE);
+        cache.get(&CacheKey::Info(7));
+        fill(&cache, &CacheKey::Info(7), StatusCode::OK);
+        (0..3).for_each(|_| drop(cache.get(&CacheKey::Info(7))));
+        let stats = cache.stats();
+        assert_eq!((stats.hits, stats.misses, stats.hit_rate), (3, 1, 0.75));
+    }
+}

@@ -1,0 +1,114 @@
+//! The frontend: what customers talk to. It caches what the catalog says, and balances over the replicas.
+//!
+//! | file | its one idea |
+//! | --- | --- |
+//! | [`routes`] | what a frontend answers, and where each request goes |
+//! | [`cache`] | answers that are dropped when what they tell changes |
+//! | [`flight`] | identical questions share one answer |
+//! | [`balancer`] | which replica is asked next |
+//! | [`upstream`] | asking replicas until one answers |
+//! | [`overview`] | the cluster as all its nodes see it |
+
+mod balancer;
+mod cache;
+mod flight;
+mod overview;
+mod routes;
+mod upstream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+
+use self::balancer::Balancer;
+use self::cache::{Cache, CacheKey, Generations};
+pub use self::cache::{CacheLimits, CacheStats};
+use self::flight::Flights;
+use self::routes::Fetched;
+use self::upstream::Upstream;
+use crate::error::ApiError;
+use crate::http::client::Client;
+use crate::http::reply::Response;
+use crate::platform::Platform;
+use crate::replica::Member;
+
+/// How a frontend is to be run.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The catalog servers.
+    pub catalogs: Vec<Member>,
+    /// The order servers.
+    pub orders: Vec<Member>,
+    /// The bounds of the cache.
+    pub cache: CacheLimits,
+    /// How often each replica is probed.
+    pub probe_interval: Duration,
+    /// How long a probe may take.
+    pub probe_timeout: Duration,
+    /// How long one replica may take to answer.
+    pub attempt_timeout: Duration,
+    /// How long a read may take in all.
+    pub read_deadline: Duration,
+    /// How long a write may take in all.
+    pub write_deadline: Duration,
+    /// The longest body of a request, in bytes.
+    pub max_body_bytes: usize,
+    /// How long it may take to arrive.
+    pub body_timeout: Duration,
+}
+
+/// A frontend.
+pub struct Frontend {
+    platform: Platform,
+    cache: Arc<Cache>,
+    flights: Flights<(CacheKey, Generations), Fetched>,
+    catalog: Upstream,
+    orders: Upstream,
+    probe_timeout: Duration,
+    max_body_bytes: usize,
+    body_timeout: Duration,
+}
+
+impl Frontend {
+    /// Starts a frontend with an empty cache.
+    pub fn start(platform: &Platform, client: &Client, settings: Settings) -> Frontend {
+        let upstream = |name, members: Vec<Member>| {
+            let balancer = Balancer::new(members);
+            let probes = balancer.clone().probe(client.clone(), settings.probe_interval, settings.probe_timeout);
+            tokio::spawn(probes);
+            Upstream {
+                name,
+                balancer,
+                client: client.clone(),
+                attempt_timeout: settings.attempt_timeout,
+                read_deadline: settings.read_deadline,
+                write_deadline: settings.write_deadline,
+            }
+        };
+        Frontend {
+            platform: platform.clone(),
+            cache: Arc::new(Cache::new(settings.cache)),
+            flights: Flights::default(),
+            catalog: upstream("catalog", settings.catalogs.clone()),
+            orders: upstream("order", settings.orders.clone()),
+            probe_timeout: settings.probe_timeout,
+            max_body_bytes: settings.max_body_bytes,
+            body_timeout: settings.body_timeout,
+        }
+    }
+
+    /// Whether reads and purchases can be served: some server of each group is ready.
+    pub async fn is_ready(&self) -> bool {
+        let (catalog, orders) = tokio::join!(self.has_ready(&self.catalog), self.has_ready(&self.orders));
+        catalog && orders
+    }
+
+    /// Answers a request.
+    ///
+    /// # Errors
+    /// What the client is to be told.
+    pub async fn handle(&self, request: hyper::Request<Incoming>) -> Result<Response, ApiError> {
+        self.route(request).await
+    }
+}

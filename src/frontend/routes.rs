@@ -1,0 +1,245 @@
+//! What a frontend answers to customers.
+//!
+//! | request | where it goes |
+//! | --- | --- |
+//! | `GET /search/{topic}`, `GET /info/{id}` | the cache, else the catalog |
+//! | `POST`, `PUT /purchase/{id}`, `POST /buy/{id}` | the order servers |
+//! | `GET /orders`, `GET /orders/{n}` | the order servers |
+//! | `PUT /update/{id}`, `/update/{id}/price`, `/update/{id}/stock` | the catalog |
+//! | `POST /books`, `DELETE /books/{id}` | the catalog |
+//! | `POST /invalidate/{id}`, `POST /invalidate-cache` | the cache |
+//! | `GET /cache-stats` | the cache |
+//! | `GET /cluster` | every node of the cluster |
+//! | `POST /internal/cache/invalidate` | the cache; from the catalog's leader |
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
+use hyper::{HeaderMap, Method, Request, StatusCode};
+use serde_json::json;
+
+use super::Frontend;
+use super::cache::{CacheKey, CachedAnswer};
+use super::upstream::{Answered, Ask, Upstream};
+use crate::catalog::routes::CACHEABLE;
+use crate::coherence::{Tag, normalized};
+use crate::error::ApiError;
+use crate::http::body;
+use crate::http::path::{Path, number};
+use crate::http::reply::{self, Response};
+use crate::http::server::X_REQUEST_ID;
+use crate::model::BookId;
+use crate::request::{CONSISTENCY, Page, SERVED_BY, WriteIdentity, search_path};
+
+/// How an answer came about, in the words of RFC 9211.
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+/// The same in one word, for people with curl.
+const CACHE_HIT: HeaderName = HeaderName::from_static("x-cache-hit");
+
+/// Headers of a replica's answer that the customer gets too.
+const PASSED_ON: [HeaderName; 5] = [CONTENT_TYPE, LOCATION, CONSISTENCY, RETRY_AFTER, ALLOW];
+
+/// The largest invalidation, in bytes.
+const MAX_INVALIDATION_BYTES: usize = 16 << 20;
+
+/// An answer on its way to a customer.
+pub(super) type Fetched = Result<(CachedAnswer, Fetch), ApiError>;
+
+/// What became of a fetch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fetch {
+    is_stored: bool,
+    is_stale: bool,
+}
+
+impl Frontend {
+    /// Answers a customer, or the catalog's leader.
+    pub(super) async fn route(&self, request: Request<Incoming>) -> Result<Response, ApiError> {
+        let (head, body) = request.into_parts();
+        let path = Path::parse(head.uri.path())?;
+        let (method, headers) = (&head.method, &head.headers);
+        match (method, &path.segments()[..]) {
+            (&Method::GET | &Method::HEAD, ["search", topic]) => {
+                let page = Page::of(head.uri.query())?;
+                self.cached(CacheKey::Search { topic: normalized(topic), page }, headers).await
+            }
+            (&Method::GET | &Method::HEAD, ["info", id]) => self.cached(CacheKey::Info(number(id)?), headers).await,
+            (&Method::POST | &Method::PUT, ["purchase", id]) | (&Method::POST, ["buy", id]) => {
+                let path = format!("/purchase/{}", number(id)?);
+                self.write(&self.orders, Method::POST, path, headers, Bytes::new()).await
+            }
+            (&Method::GET | &Method::HEAD, ["orders"]) => {
+                let Page { limit, after } = Page::of(head.uri.query())?;
+                self.read_order(format!("/orders?limit={limit}&after={after}")).await
+            }
+            (&Method::GET | &Method::HEAD, ["orders", order_id]) => {
+                self.read_order(format!("/orders/{}", number(order_id)?)).await
+            }
+            (&Method::PUT, ["update", id]) => {
+                self.change(Method::PUT, format!("/update/{}", number(id)?), headers, body).await
+            }
+            (&Method::PUT, ["update", id, what @ ("price" | "stock")]) => {
+                self.change(Method::PUT, format!("/update/{}/{what}", number(id)?), headers, body).await
+            }
+            (&Method::POST, ["books"]) => self.change(Method::POST, "/books".to_owned(), headers, body).await,
+            (&Method::DELETE, ["books", id]) => {
+                self.change(Method::DELETE, format!("/books/{}", number(id)?), headers, body).await
+            }
+            (&Method::POST, ["invalidate", id]) => self.drop_book(number(id)?).await,
+            (&Method::POST, ["invalidate-cache"]) => {
+                self.cache.invalidate_all();
+                Ok(reply::json(StatusCode::OK, &json!({ "invalidated": "everything" })))
+            }
+            (&Method::GET | &Method::HEAD, ["cache-stats"]) => Ok(reply::json(StatusCode::OK, &self.cache.stats())),
+            (&Method::GET | &Method::HEAD, ["cluster"]) => Ok(reply::json(StatusCode::OK, &self.cluster().await)),
+            (&Method::POST, ["internal", "cache", "invalidate"]) => self.invalidate(body).await,
+            (_, segments) => Err(unanswered(segments)),
+        }
+    }
+
+    /// Answers from the cache, or fetches.
+    async fn cached(&self, key: CacheKey, headers: &HeaderMap) -> Result<Response, ApiError> {
+        let passes_by = headers
+            .get_all(CACHE_CONTROL)
+            .iter()
+            .any(|value| value.as_bytes().to_ascii_lowercase().windows(8).any(|word| word == b"no-cache"));
+        if !passes_by && let Some(answer) = self.cache.get(&key) {
+            return Ok(respond(answer, HeaderValue::from_static("bazar; hit"), true, false));
+        }
+        let noted = self.cache.note(&key);
+        let (cache, catalog, asked) = (self.cache.clone(), self.catalog.clone(), key.clone());
+        let fill = noted.clone();
+        let fetch = async move { fetch(&catalog, asked, |key, answer| cache.fill(key, fill, answer)).await };
+        let (answer, fetch) = self
+            .flights
+            .share((key, noted), fetch)
+            .await
+            .unwrap_or_else(|| Err(ApiError::Internal("the question to the catalog failed".to_owned())))?;
+        let status = match (passes_by, fetch.is_stored) {
+            (true, true) => "bazar; fwd=request; stored",
+            (true, false) => "bazar; fwd=request",
+            (false, true) => "bazar; fwd=miss; stored",
+            (false, false) => "bazar; fwd=miss",
+        };
+        Ok(respond(answer, HeaderValue::from_static(status), false, fetch.is_stale))
+    }
+
+    async fn read_order(&self, path: String) -> Result<Response, ApiError> {
+        self.orders.read(&Ask::get(path)).await.map(pass_on)
+    }
+
+    /// Passes a change of the catalog on, body and all.
+    async fn change(
+        &self,
+        method: Method,
+        path: String,
+        headers: &HeaderMap,
+        body: Incoming,
+    ) -> Result<Response, ApiError> {
+        let body = body::read(body, self.max_body_bytes, self.body_timeout).await?;
+        self.write(&self.catalog, method, path, headers, body).await
+    }
+
+    async fn write(
+        &self,
+        upstream: &Upstream,
+        method: Method,
+        path: String,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Response, ApiError> {
+        // Made once, here, so that every retry is the same request.
+        let identity = WriteIdentity::of(headers, &self.platform)?;
+        let passed = [CONTENT_TYPE, X_REQUEST_ID].into_iter().filter_map(|name| {
+            let value = headers.get(&name)?.clone();
+            Some((name, value))
+        });
+        let headers = identity.headers().into_iter().chain(passed).collect();
+        upstream.write(&Ask { method, path, headers, body }).await.map(pass_on)
+    }
+
+    /// Drops what the cache holds about one book.
+    async fn drop_book(&self, book_id: BookId) -> Result<Response, ApiError> {
+        // Which searches show the book, only the catalog knows.
+        let answered = self.catalog.read(&Ask::get(format!("/info/{book_id}"))).await?;
+        let mut dropped = vec![format!("info/{book_id}")];
+        self.cache.invalidate(&Tag::Book(book_id));
+        if let Ok(book) = serde_json::from_slice::<crate::model::Book>(&answered.reply.body) {
+            let topic = normalized(&book.topic);
+            self.cache.invalidate(&Tag::Topic(topic.clone()));
+            dropped.push(format!("search/{topic}"));
+        }
+        Ok(reply::json(StatusCode::OK, &json!({ "invalidated": dropped })))
+    }
+
+    async fn invalidate(&self, body: Incoming) -> Result<Response, ApiError> {
+        let tags = body::read(body, MAX_INVALIDATION_BYTES, self.body_timeout).await?;
+        let tags: Vec<Tag> = postcard::from_bytes(&tags)
+            .map_err(|error| ApiError::Malformed(format!("not an invalidation: {error}")))?;
+        tags.iter().for_each(|tag| self.cache.invalidate(tag));
+        Ok(reply::content(StatusCode::OK, "application/octet-stream", Bytes::new()))
+    }
+}
+
+/// Fetches an answer from the catalog, and has it kept if it may be.
+async fn fetch(catalog: &Upstream, key: CacheKey, keep: impl FnOnce(CacheKey, CachedAnswer) -> bool) -> Fetched {
+    let path = match &key {
+        CacheKey::Info(book_id) => format!("/info/{book_id}"),
+        CacheKey::Search { topic, page } => {
+            format!("{}?limit={}&after={}", search_path(topic), page.limit, page.after)
+        }
+    };
+    let Answered { by, reply } = catalog.read(&Ask::get(path)).await?;
+    let answer = CachedAnswer {
+        status: reply.status,
+        media_type: reply.headers.get(CONTENT_TYPE).cloned().unwrap_or(HeaderValue::from_static("application/json")),
+        body: reply.body,
+        served_by: HeaderValue::try_from(by).unwrap_or(HeaderValue::from_static("catalog")),
+    };
+    let may_keep = reply.headers.get(CACHEABLE).is_some_and(|value| value == "true");
+    let is_stored = may_keep && keep(key, answer.clone());
+    Ok((answer, Fetch { is_stored, is_stale: reply.headers.contains_key(CONSISTENCY) }))
+}
+
+fn respond(answer: CachedAnswer, cache_status: HeaderValue, is_hit: bool, is_stale: bool) -> Response {
+    let mut response = reply::content(answer.status, "", answer.body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, answer.media_type);
+    headers.insert(CACHE_STATUS, cache_status);
+    headers.insert(CACHE_HIT, HeaderValue::from_static(if is_hit { "true" } else { "false" }));
+    headers.insert(SERVED_BY, answer.served_by);
+    if answer.status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    if is_stale { crate::request::stale(response) } else { response }
+}
+
+fn pass_on(answered: Answered) -> Response {
+    let Answered { by, reply } = answered;
+    let mut response = reply::content(reply.status, "", reply.body);
+    let headers = response.headers_mut();
+    headers.remove(CONTENT_TYPE);
+    for name in PASSED_ON {
+        if let Some(value) = reply.headers.get(&name) {
+            headers.insert(name, value.clone());
+        }
+    }
+    if let Ok(by) = HeaderValue::try_from(by) {
+        headers.insert(SERVED_BY, by);
+    }
+    response
+}
+
+/// The error for a request that no route takes.
+fn unanswered(segments: &[&str]) -> ApiError {
+    let allow = match segments {
+        ["search" | "info", _] | ["orders"] | ["orders", _] | ["cache-stats"] | ["cluster"] => "GET, HEAD",
+        ["purchase", _] => "POST, PUT",
+        ["buy" | "invalidate", _] | ["books"] | ["invalidate-cache"] => "POST",
+        ["update", _] | ["update", _, "price" | "stock"] => "PUT",
+        ["books", _] => "DELETE",
+        _ => return ApiError::UnknownPath,
+    };
+    ApiError::MethodNotAllowed { allow }
+}

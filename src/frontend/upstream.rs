@@ -1,0 +1,152 @@
+//! Asks a group of replicas until one answers, within a deadline.
+//!
+//! Reads go to the next replica when one fails. Writes do too: they carry a key, so a write that was
+//! carried out without an answer is not carried out again but answered.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::Method;
+use hyper::StatusCode;
+use hyper::header::{HeaderName, HeaderValue};
+use tokio::time::Instant;
+
+use super::balancer::Balancer;
+use crate::error::ApiError;
+use crate::http::client::{CallError, Client, Reply, Request};
+
+/// The first pause before a retry; each further one is twice as long, up to the longest.
+const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(10);
+
+/// The longest pause before a retry.
+const LONGEST_RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+/// One group of replicas and how it is asked. Cheap to clone.
+#[derive(Clone)]
+pub struct Upstream {
+    /// What the group is called.
+    pub name: &'static str,
+    /// Who is asked next.
+    pub balancer: Balancer,
+    /// The connections.
+    pub client: Client,
+    /// How long one replica may take to answer.
+    pub attempt_timeout: Duration,
+    /// How long a read may take in all.
+    pub read_deadline: Duration,
+    /// How long a write may take in all.
+    pub write_deadline: Duration,
+}
+
+/// A request that can be sent more than once.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// The method.
+    pub method: Method,
+    /// The path and query.
+    pub path: String,
+    /// Headers that go along.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Ask {
+    /// A GET.
+    pub fn get(path: String) -> Ask {
+        Ask { method: Method::GET, path, headers: Vec::new(), body: Bytes::new() }
+    }
+
+    fn request(&self) -> Request {
+        let request = Request::new(self.method.clone(), self.path.clone(), self.body.clone());
+        self.headers.iter().fold(request, |request, (name, value)| request.header(name.clone(), value.clone()))
+    }
+}
+
+/// An answer and who gave it.
+pub struct Answered {
+    /// The replica's name.
+    pub by: String,
+    /// What it answered.
+    pub reply: Reply,
+}
+
+impl Upstream {
+    /// Asks a question without effects: one attempt at each replica that answers.
+    ///
+    /// # Errors
+    /// If no replica answered.
+    pub async fn read(&self, ask: &Ask) -> Result<Answered, ApiError> {
+        let deadline = Instant::now() + self.read_deadline;
+        let mut tried = Vec::new();
+        let mut refusal = None;
+        while let Some((position, replica)) = self.balancer.next(&tried) {
+            tried.push(position);
+            match self.attempt(ask, &replica.member.address, deadline).await {
+                Ok(reply) if reply.status.is_server_error() => {
+                    refusal = Some(Answered { by: replica.member.id.clone(), reply });
+                }
+                Ok(reply) => return Ok(Answered { by: replica.member.id.clone(), reply }),
+                Err(error) => {
+                    tracing::debug!(%error, "a replica did not answer");
+                    replica.set_up(false);
+                }
+            }
+            if Instant::now() >= deadline {
+                break;
+            }
+        }
+        refusal.ok_or_else(|| self.nobody_answers())
+    }
+
+    /// Asks for something that must happen once. The request must carry a key.
+    ///
+    /// # Errors
+    /// `Unavailable` if it certainly did not happen, `OutcomeUnknown` if that cannot be told.
+    pub async fn write(&self, ask: &Ask) -> Result<Answered, ApiError> {
+        let deadline = Instant::now() + self.write_deadline;
+        let mut pause = FIRST_RETRY_PAUSE;
+        let mut may_have_happened = None;
+        loop {
+            let error = match self.balancer.next(&[]) {
+                None => self.nobody_answers(),
+                Some((_, replica)) => match self.attempt(ask, &replica.member.address, deadline).await {
+                    // The replica itself does not know: whoever is asked next, with the same key, will.
+                    Ok(reply) if reply.status == StatusCode::GATEWAY_TIMEOUT => ApiError::OutcomeUnknown(format!(
+                        "{} does not know yet whether the request was carried out",
+                        replica.member.id
+                    )),
+                    Ok(reply) if reply.status == StatusCode::SERVICE_UNAVAILABLE && may_have_happened.is_some() => {
+                        ApiError::Unavailable(format!("{} cannot tell now", replica.member.id))
+                    }
+                    Ok(reply) => return Ok(Answered { by: replica.member.id.clone(), reply }),
+                    Err(error) => {
+                        replica.set_up(false);
+                        match error {
+                            CallError::NotSent { .. } => ApiError::Unavailable(error.to_string()),
+                            CallError::Unknown { .. } => ApiError::OutcomeUnknown(error.to_string()),
+                        }
+                    }
+                },
+            };
+            if let ApiError::OutcomeUnknown(_) = &error {
+                may_have_happened = Some(error.clone());
+            }
+            if Instant::now() + pause >= deadline {
+                return Err(may_have_happened.unwrap_or(error));
+            }
+            tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
+            pause = (pause * 2).min(LONGEST_RETRY_PAUSE);
+        }
+    }
+
+    async fn attempt(&self, ask: &Ask, address: &str, deadline: Instant) -> Result<Reply, CallError> {
+        let timeout = self.attempt_timeout.min(deadline.saturating_duration_since(Instant::now()));
+        self.client.send(address, ask.request(), timeout).await
+    }
+
+    fn nobody_answers(&self) -> ApiError {
+        let names: Vec<&str> = self.balancer.replicas().iter().map(|replica| replica.member.id.as_str()).collect();
+        ApiError::Unavailable(format!("none of the {} servers answers ({})", self.name, names.join(", ")))
+    }
+}

@@ -1,0 +1,305 @@
+//! One node: a role, served over HTTP.
+//!
+//! Here the configuration becomes each role's settings, and what all roles have in common is answered:
+//!
+//! | request | answer |
+//! | --- | --- |
+//! | `GET /health` | 200 while the process runs |
+//! | `GET /ready` | 200 once it can serve what it is for, 503 before |
+//! | `GET /cluster` | how this replica stands (a frontend: how all do) |
+//! | `POST /internal/raft/…`, `/internal/replica/…` | the replicas' conversation |
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::header::HeaderValue;
+use hyper::{Method, Request, StatusCode};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::catalog::{self, Catalog};
+use crate::config::{Config, EvictionPolicy, Node, Role, WithoutMajority};
+use crate::error::ApiError;
+use crate::frontend::{self, CacheLimits, Frontend};
+use crate::http::client::Client;
+use crate::http::reply::{self, Response};
+use crate::http::server::{self, Handler, Limits};
+use crate::order::{self, OrderServer};
+use crate::platform::Platform;
+use crate::replica::{self, FormationError, Group, Member, ProposerLimits, Replica, StartError};
+use crate::request::SERVED_BY;
+
+/// How a node is started, besides its configuration.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// A replica with an empty disk joins the group that exists already.
+    pub join: bool,
+}
+
+/// Why a node ended.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// Its address cannot be listened at.
+    #[error(
+        "{id} cannot listen at {address}: {source}. Is another process using it? (key `listen` or `address` of {id})"
+    )]
+    Listen {
+        /// The node.
+        id: String,
+        /// The address.
+        address: String,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// Its data cannot be used.
+    #[error("{id} cannot start: {source}")]
+    Start {
+        /// The node.
+        id: String,
+        /// Why.
+        source: Box<StartError>,
+    },
+    /// It must not take part in its group.
+    #[error("{id} cannot take part: {source}")]
+    Formation {
+        /// The node.
+        id: String,
+        /// Why.
+        source: FormationError,
+    },
+    /// It failed while it ran.
+    #[error("{id} stopped, so as not to lose anything: {reason}")]
+    Failed {
+        /// The node.
+        id: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Runs one node until `shutdown`, or until it fails.
+///
+/// # Errors
+/// Why it could not start or go on.
+pub async fn run(
+    platform: Platform,
+    config: Arc<Config>,
+    node: &Node,
+    options: Options,
+    shutdown: CancellationToken,
+) -> Result<(), NodeError> {
+    let id = node.id.clone();
+    let listener = platform.network.listen(&node.listen).await;
+    let listener =
+        listener.map_err(|source| NodeError::Listen { id: id.clone(), address: node.listen.clone(), source })?;
+    let client = Client::new(&platform);
+    let failed_start = |source| NodeError::Start { id: id.clone(), source: Box::new(source) };
+    let service = match node.role {
+        Role::Frontend => Service::Frontend(Frontend::start(&platform, &client, frontend_settings(&config))),
+        Role::Catalog => Service::Catalog(
+            Catalog::open(&platform, &client, catalog_settings(&config, node)).await.map_err(failed_start)?,
+        ),
+        Role::Order => Service::Order(
+            OrderServer::open(&platform, &client, order_settings(&config, node)).await.map_err(failed_start)?,
+        ),
+    };
+    let replica = service.replica().cloned();
+    let served_by = HeaderValue::try_from(&id).unwrap_or(HeaderValue::from_static("bazar"));
+    let handler = Arc::new(NodeHandler { service, served_by });
+    tracing::info!(node = %id, address = %node.listen, "listening");
+
+    let stopping = shutdown.child_token();
+    let serving = server::serve(listener, handler, http_limits(&config), stopping.clone());
+    let part = async {
+        let Some(replica) = &replica else { return std::future::pending().await };
+        if let Err(source) = replica.take_part(options.join).await {
+            return NodeError::Formation { id: id.clone(), source };
+        }
+        NodeError::Failed { id: id.clone(), reason: replica.failed().await }
+    };
+    let outcome = tokio::select! {
+        () = serving => Ok(()),
+        error = part => Err(error),
+    };
+    if let Some(replica) = &replica {
+        replica.stop().await;
+    }
+    outcome
+}
+
+/// What a node does.
+enum Service {
+    Frontend(Frontend),
+    Catalog(Catalog),
+    Order(OrderServer),
+}
+
+impl Service {
+    fn replica(&self) -> Option<&Replica> {
+        match self {
+            Service::Frontend(_) => None,
+            Service::Catalog(catalog) => Some(catalog.replica()),
+            Service::Order(order) => Some(order.replica()),
+        }
+    }
+}
+
+struct NodeHandler {
+    service: Service,
+    served_by: HeaderValue,
+}
+
+impl Handler for NodeHandler {
+    async fn handle(&self, request: Request<Incoming>) -> Response {
+        let path = request.uri().path().to_owned();
+        let answer = self.route(request, &path).await;
+        let mut response = answer.unwrap_or_else(|error| {
+            if let ApiError::Internal(reason) = &error {
+                tracing::error!(path, reason, "a request failed");
+            }
+            reply::problem(&error, &path)
+        });
+        response.headers_mut().entry(SERVED_BY).or_insert_with(|| self.served_by.clone());
+        response
+    }
+
+    fn request_timeout(&self, request: &Request<Incoming>, usual: Duration) -> Duration {
+        match replica::request_timeout(request.uri().path()) {
+            Some(longer) => longer.max(usual),
+            None => usual,
+        }
+    }
+}
+
+impl NodeHandler {
+    async fn route(&self, request: Request<Incoming>, path: &str) -> Result<Response, ApiError> {
+        let is_get = matches!(*request.method(), Method::GET | Method::HEAD);
+        match path.strip_prefix("/api").unwrap_or(path) {
+            "/health" if is_get => return Ok(reply::json(StatusCode::OK, &json!({ "status": "alive" }))),
+            "/ready" if is_get => return self.ready().await,
+            "/health" | "/ready" => return Err(ApiError::MethodNotAllowed { allow: "GET, HEAD" }),
+            _ => {}
+        }
+        if let Some(replica) = self.service.replica() {
+            if path == "/cluster" && is_get {
+                return Ok(reply::json(StatusCode::OK, &replica.status()));
+            }
+            if replica::is_between_replicas(path) {
+                return replica.handle(request).await;
+            }
+        }
+        match &self.service {
+            Service::Frontend(frontend) => frontend.handle(request).await,
+            Service::Catalog(catalog) => catalog.handle(request).await,
+            Service::Order(order) => order.handle(request).await,
+        }
+    }
+
+    async fn ready(&self) -> Result<Response, ApiError> {
+        let is_ready = match (&self.service, self.service.replica()) {
+            (Service::Frontend(frontend), _) => frontend.is_ready().await,
+            (_, Some(replica)) => replica.leader().is_some(),
+            (_, None) => false,
+        };
+        match is_ready {
+            true => Ok(reply::json(StatusCode::OK, &json!({ "status": "ready" }))),
+            false => Err(ApiError::Unavailable("it waits for the other nodes".to_owned())),
+        }
+    }
+}
+
+fn millis(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+fn members(nodes: &[Node]) -> Vec<Member> {
+    nodes.iter().map(|node| Member { id: node.id.clone(), address: node.address.clone() }).collect()
+}
+
+fn http_limits(config: &Config) -> Limits {
+    Limits {
+        max_connections: config.http.max_connections,
+        header_timeout: millis(config.http.header_timeout_ms),
+        request_timeout: millis(config.http.request_timeout_ms),
+        idle_timeout: millis(config.http.idle_timeout_ms),
+        drain_timeout: millis(config.http.drain_timeout_ms),
+    }
+}
+
+fn replica_settings(config: &Config, node: &Node) -> replica::Settings {
+    let replication = &config.replication;
+    let member = |node: &Node| (node.number, Member { id: node.id.clone(), address: node.address.clone() });
+    replica::Settings {
+        group: Group {
+            name: node.role.name(),
+            own: node.number,
+            members: config.group(node.role).iter().map(member).collect(),
+        },
+        folder: node_folder(config, node),
+        heartbeat: millis(replication.heartbeat_ms),
+        election_timeout_min: millis(replication.election_timeout_min_ms),
+        election_timeout_max: millis(replication.election_timeout_max_ms),
+        proposer: ProposerLimits {
+            queue_commands: replication.queue_commands,
+            batch_commands: replication.batch_commands,
+            commit_timeout: millis(replication.commit_timeout_ms),
+        },
+        majority_wait: millis(config.reads.majority_wait_ms),
+        log: replica::log::LogLimits { segment_bytes: replication.segment_bytes, cache_bytes: replication.cache_bytes },
+        snapshot_log_bytes: replication.snapshot_log_bytes,
+    }
+}
+
+/// Where a node keeps its files.
+fn node_folder(config: &Config, node: &Node) -> PathBuf {
+    config.data.join(&node.id)
+}
+
+fn may_answer_stale(config: &Config) -> bool {
+    config.reads.without_majority == WithoutMajority::Stale
+}
+
+fn catalog_settings(config: &Config, node: &Node) -> catalog::Settings {
+    catalog::Settings {
+        replica: replica_settings(config, node),
+        seed: config.seed.clone(),
+        frontends: config.frontends.iter().map(|frontend| frontend.address.clone()).collect(),
+        may_answer_stale: may_answer_stale(config),
+        patience: millis(config.reads.majority_wait_ms),
+        max_body_bytes: config.http.max_body_bytes,
+        body_timeout: millis(config.http.header_timeout_ms),
+    }
+}
+
+fn order_settings(config: &Config, node: &Node) -> order::Settings {
+    order::Settings {
+        replica: replica_settings(config, node),
+        catalogs: members(&config.catalogs),
+        attempt_timeout: millis(config.balancer.attempt_timeout_ms),
+        decide_deadline: millis(config.balancer.read_deadline_ms),
+        may_answer_stale: may_answer_stale(config),
+        patience: millis(config.reads.majority_wait_ms),
+    }
+}
+
+fn frontend_settings(config: &Config) -> frontend::Settings {
+    frontend::Settings {
+        catalogs: members(&config.catalogs),
+        orders: members(&config.orders),
+        cache: CacheLimits {
+            enabled: config.cache.enabled,
+            capacity: config.cache.capacity,
+            ttl: millis(config.cache.ttl_ms),
+            is_lru: config.cache.policy == EvictionPolicy::Lru,
+        },
+        probe_interval: millis(config.balancer.probe_interval_ms),
+        probe_timeout: millis(config.balancer.probe_timeout_ms),
+        attempt_timeout: millis(config.balancer.attempt_timeout_ms),
+        read_deadline: millis(config.balancer.read_deadline_ms),
+        write_deadline: millis(config.balancer.write_deadline_ms),
+        max_body_bytes: config.http.max_body_bytes,
+        body_timeout: millis(config.http.header_timeout_ms),
+    }
+}

@@ -1,0 +1,102 @@
+//! The orders' state as `replica` keeps it: commands in, the table `orders.csv` out.
+
+use std::io;
+use std::ops::Range;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+
+use bytes::Bytes;
+use imbl::Vector;
+
+use super::state::{Command, State};
+use crate::model::{Order, UnixMillis};
+use crate::replica::{Cut, Machine, MachineError, Saved};
+use crate::store::{RowWriter, Table, orders};
+
+/// The orders of one replica.
+#[derive(Default)]
+pub struct OrderMachine {
+    state: RwLock<Versioned>,
+}
+
+/// A state and how often it was replaced as a whole.
+#[derive(Default)]
+struct Versioned {
+    state: State,
+    generation: u64,
+}
+
+impl OrderMachine {
+    /// Runs `look` on the state. Writers wait meanwhile.
+    pub fn with<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.lock().state)
+    }
+
+    fn lock(&self) -> RwLockReadGuard<'_, Versioned> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Machine for OrderMachine {
+    fn apply(&self, _at_ms: UnixMillis, commands: &[Bytes]) -> Result<Vec<Bytes>, MachineError> {
+        let unknown = |error: postcard::Error| MachineError(format!("not a command of the orders: {error}"));
+        let mut versioned = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut replies = Vec::with_capacity(commands.len());
+        for command in commands {
+            let command: Command = postcard::from_bytes(command).map_err(unknown)?;
+            let reply = versioned.state.apply(command);
+            let reply = postcard::to_stdvec(&reply).expect("replies hold nothing that postcard cannot write");
+            replies.push(reply.into());
+        }
+        Ok(replies)
+    }
+
+    fn cut(&self) -> Cut {
+        let versioned = self.lock();
+        let table = OrderTable { orders: versioned.state.orders(), generation: versioned.generation };
+        Cut { scalars: serde_json::Value::Null, tables: vec![Box::new(table)] }
+    }
+
+    fn restore(&self, saved: Saved) -> Result<(), MachineError> {
+        let mut orders = Vec::new();
+        for (name, text) in saved.tables {
+            if name != "orders" {
+                return Err(MachineError(format!("there is no table {name}")));
+            }
+            orders = orders::parse(&text).map_err(|error| MachineError(format!("table {name}, {error}")))?;
+        }
+        if let Some((position, order)) = (1..).zip(&orders).find(|(position, order)| *position != order.order_id) {
+            return Err(MachineError(format!("order {} stands where order {position} should", order.order_id)));
+        }
+        let mut versioned = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        *versioned = Versioned { state: State::new(orders), generation: versioned.generation + 1 };
+        Ok(())
+    }
+}
+
+struct OrderTable {
+    orders: Vector<Order>,
+    generation: u64,
+}
+
+impl Table for OrderTable {
+    fn name(&self) -> &'static str {
+        "orders"
+    }
+
+    fn header(&self) -> &'static [&'static str] {
+        orders::HEADER
+    }
+
+    fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    fn rows(&self) -> u64 {
+        self.orders.len() as u64
+    }
+
+    fn write(&self, rows: Range<u64>, out: &mut RowWriter<'_>) -> io::Result<()> {
+        let rows = self.orders.focus().narrow(rows.start as usize..rows.end as usize);
+        rows.into_iter().try_for_each(|order| orders::write_order(out, order))
+    }
+}

@@ -1,0 +1,93 @@
+//! The orders: purchases that the catalog decided, recorded for ever.
+//!
+//! | file | its one idea |
+//! | --- | --- |
+//! | [`state`] | the pure function: a list that only grows, without gaps |
+//! | [`machine`] | the state as a CSV table, and back |
+//! | [`purchase`] | a purchase, as the order leader makes it |
+//! | [`recorder`] | what the catalog decided, recorded in the order of the numbers |
+//! | [`catalog_link`] | how the order servers reach the catalog |
+//! | [`routes`] | what an order server answers over HTTP |
+
+mod catalog_link;
+mod machine;
+mod purchase;
+mod recorder;
+mod routes;
+mod state;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+
+use self::catalog_link::CatalogLink;
+use self::machine::OrderMachine;
+use self::purchase::OrderLeader;
+use self::recorder::Recorder;
+use crate::error::ApiError;
+use crate::http::client::Client;
+use crate::http::reply::Response;
+use crate::platform::Platform;
+use crate::replica::{self, Member, Replica, StartError};
+
+/// How an order server is to be run.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Its replication.
+    pub replica: replica::Settings,
+    /// The catalog servers.
+    pub catalogs: Vec<Member>,
+    /// How long one attempt to reach the catalog may take.
+    pub attempt_timeout: Duration,
+    /// How long all attempts together may take.
+    pub decide_deadline: Duration,
+    /// Whether reads are answered, and marked, when the group has no majority.
+    pub may_answer_stale: bool,
+    /// How long a purchase waits for the group to have a leader.
+    pub patience: Duration,
+}
+
+/// An order server.
+pub struct OrderServer {
+    replica: Replica,
+    machine: Arc<OrderMachine>,
+    platform: Platform,
+    may_answer_stale: bool,
+    patience: Duration,
+}
+
+impl OrderServer {
+    /// Restores the server's state from its disk.
+    ///
+    /// # Errors
+    /// If it cannot be restored.
+    pub async fn open(platform: &Platform, client: &Client, settings: Settings) -> Result<OrderServer, StartError> {
+        let machine = Arc::new(OrderMachine::default());
+        let opened = replica::open(platform, client, settings.replica, machine.clone()).await?;
+        let Settings { catalogs, attempt_timeout, decide_deadline, .. } = settings;
+        let catalog = Arc::new(CatalogLink::new(client.clone(), catalogs, attempt_timeout, decide_deadline));
+        let recorder = Recorder::start(opened.proposer(), machine.clone(), catalog.clone());
+        let leader = OrderLeader::start(machine.clone(), recorder, catalog);
+        Ok(OrderServer {
+            replica: opened.start(Arc::new(leader)),
+            machine,
+            platform: platform.clone(),
+            may_answer_stale: settings.may_answer_stale,
+            patience: settings.patience,
+        })
+    }
+
+    /// Its replica.
+    pub fn replica(&self) -> &Replica {
+        &self.replica
+    }
+
+    /// Answers a request.
+    ///
+    /// # Errors
+    /// What the client is to be told.
+    pub async fn handle(&self, request: hyper::Request<Incoming>) -> Result<Response, ApiError> {
+        self.route(request).await
+    }
+}

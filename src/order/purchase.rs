@@ -1,0 +1,157 @@
+//! A purchase, as the order leader makes it: the catalog decides, then the order is recorded.
+//!
+//! The key makes every step repeatable. Whoever asks twice, or asks the next leader, gets the order that
+//! was decided the first time.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use super::catalog_link::CatalogLink;
+use super::machine::OrderMachine;
+use super::recorder::Recorder;
+use crate::catalog::command::{Action, Decision, Outcome, Reply, Write};
+use crate::model::{BookId, Key, Order, UnixMillis};
+use crate::platform::BoxFuture;
+use crate::replica::{LeaderService, WriteError};
+
+/// Purchases that may wait to be sent to the catalog.
+const QUEUED_PURCHASES: usize = 4096;
+
+/// Purchases that are sent to the catalog at a time.
+const BATCH_PURCHASES: usize = 256;
+
+/// Requests to the catalog that are under way at once.
+const REQUESTS_IN_FLIGHT: usize = 4;
+
+/// A request to buy one copy of a book.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Purchase {
+    /// Requests with the same key are one request.
+    pub key: Key,
+    /// When it was first sent.
+    pub sent_at_ms: UnixMillis,
+    /// Which book.
+    pub book_id: BookId,
+}
+
+/// The answer to a [`Purchase`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PurchaseReply {
+    /// It was bought, now or when the key was first seen.
+    Bought(Order),
+    /// There is no copy left.
+    SoldOut {
+        /// The book's title.
+        title: Arc<str>,
+    },
+    /// There is no such book.
+    UnknownBook,
+    /// The key belongs to another request.
+    KeyReused,
+    /// The request is older than keys are remembered.
+    KeyExpired,
+}
+
+/// Makes purchases while this replica leads the order group.
+pub struct OrderLeader {
+    machine: Arc<OrderMachine>,
+    recorder: Recorder,
+    catalog: mpsc::Sender<ToDecide>,
+}
+
+struct ToDecide {
+    write: Write,
+    decided: oneshot::Sender<Result<Reply, WriteError>>,
+}
+
+impl OrderLeader {
+    /// Starts the task that sends purchases to the catalog.
+    pub fn start(machine: Arc<OrderMachine>, recorder: Recorder, catalog: Arc<CatalogLink>) -> OrderLeader {
+        let (queue, waiting) = mpsc::channel(QUEUED_PURCHASES);
+        tokio::spawn(send_to_catalog(catalog, waiting));
+        OrderLeader { machine, recorder, catalog: queue }
+    }
+
+    async fn buy(&self, purchase: Purchase) -> Result<PurchaseReply, WriteError> {
+        // Orders keep their key for ever, the catalog for a day.
+        if let Some(order) = self.machine.with(|state| state.by_key(&purchase.key).cloned()) {
+            return Ok(match order.book_id == purchase.book_id {
+                true => PurchaseReply::Bought(order),
+                false => PurchaseReply::KeyReused,
+            });
+        }
+        let Purchase { key, sent_at_ms, book_id } = purchase;
+        let action = Action::Purchase { book_id };
+        let decision = match self.decide(Write { key: key.clone(), sent_at_ms, action }).await? {
+            Reply::Decided(decision) => decision,
+            Reply::KeyReused => return Ok(PurchaseReply::KeyReused),
+            Reply::KeyExpired => return Ok(PurchaseReply::KeyExpired),
+        };
+        match decision {
+            Decision { at_ms, outcome: Outcome::Bought { order_id, title, price } } => {
+                let order = Order { order_id, book_id, title, price, placed_at_ms: at_ms, key };
+                self.recorder.record(order.clone()).await?;
+                Ok(PurchaseReply::Bought(order))
+            }
+            Decision { outcome: Outcome::SoldOut { title }, .. } => Ok(PurchaseReply::SoldOut { title }),
+            Decision { outcome: Outcome::UnknownBook, .. } => Ok(PurchaseReply::UnknownBook),
+            Decision { outcome, .. } => {
+                Err(WriteError::Unknown(format!("the catalog decided something else than a purchase: {outcome:?}")))
+            }
+        }
+    }
+
+    async fn decide(&self, write: Write) -> Result<Reply, WriteError> {
+        let (decided, decision) = oneshot::channel();
+        self.catalog.try_send(ToDecide { write, decided }).map_err(|_| {
+            WriteError::Overloaded(format!("{QUEUED_PURCHASES} purchases are waiting for the catalog already"))
+        })?;
+        decision.await.unwrap_or_else(|_| Err(WriteError::Unknown("this replica stopped".to_owned())))
+    }
+}
+
+impl LeaderService for OrderLeader {
+    fn take_office(&self) -> BoxFuture<'_, Result<(), WriteError>> {
+        Box::pin(async move {
+            self.recorder.take_office().await;
+            Ok(())
+        })
+    }
+
+    fn observe(&self, _question: &Bytes) -> Bytes {
+        Bytes::new()
+    }
+
+    fn call(&self, request: Bytes) -> BoxFuture<'_, Result<Bytes, WriteError>> {
+        Box::pin(async move {
+            let purchase = postcard::from_bytes(&request)
+                .map_err(|error| WriteError::Unavailable(format!("not a request to the order leader: {error}")))?;
+            let reply = self.buy(purchase).await?;
+            Ok(postcard::to_stdvec(&reply).expect("replies hold nothing that postcard cannot write").into())
+        })
+    }
+}
+
+/// Sends what has gathered while earlier requests were under way.
+async fn send_to_catalog(catalog: Arc<CatalogLink>, mut waiting: mpsc::Receiver<ToDecide>) {
+    let in_flight = Arc::new(Semaphore::new(REQUESTS_IN_FLIGHT));
+    loop {
+        let Ok(permit) = in_flight.clone().acquire_owned().await else { return };
+        let mut batch = Vec::new();
+        if waiting.recv_many(&mut batch, BATCH_PURCHASES).await == 0 {
+            return;
+        }
+        let catalog = catalog.clone();
+        tokio::spawn(async move {
+            let (writes, decided): (Vec<Write>, Vec<_>) =
+                batch.into_iter().map(|ToDecide { write, decided }| (write, decided)).unzip();
+            for (reply, decided) in catalog.decide(&writes).await.into_iter().zip(decided) {
+                let _ = decided.send(reply);
+            }
+            drop(permit);
+        });
+    }
+}

@@ -1,0 +1,207 @@
+//! Records what the catalog decided, in the order of the order numbers.
+//!
+//! The catalog gives out the numbers, and answers to purchases that were made at the same time may come
+//! back in any order, or not at all. The recorder holds an order back until those before it are on their
+//! way. If one stays missing, it asks the catalog for what was decided since; it does the same whenever
+//! this replica takes office, before it records anything else.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesOrdered;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::catalog_link::CatalogLink;
+use super::machine::OrderMachine;
+use super::state::Reply;
+use crate::model::{Order, OrderId};
+use crate::replica::{Propose, WriteError};
+
+/// Orders that may wait to be recorded.
+const QUEUED_ORDERS: usize = 4096;
+
+/// How long a missing order is waited for before the catalog is asked.
+const GAP_PATIENCE: Duration = Duration::from_millis(20);
+
+/// How soon the catalog is asked again if it did not answer.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+/// Purchases that are fetched from the catalog at a time.
+const FETCHED_AT_ONCE: usize = 1000;
+
+type Recorded = oneshot::Sender<Result<(), WriteError>>;
+
+/// Has orders recorded. Cheap to clone.
+#[derive(Clone)]
+pub struct Recorder {
+    messages: mpsc::Sender<Message>,
+}
+
+enum Message {
+    Record(Order, Recorded),
+    TakeOffice,
+}
+
+impl Recorder {
+    /// Starts the task that records.
+    pub fn start(propose: Propose, machine: Arc<OrderMachine>, catalog: Arc<CatalogLink>) -> Recorder {
+        let (messages, inbox) = mpsc::channel(QUEUED_ORDERS);
+        let task = Task {
+            propose,
+            machine,
+            catalog,
+            next: 1,
+            held: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            proposed: FuturesOrdered::new(),
+            ask_at: None,
+            held_since: None,
+        };
+        tokio::spawn(task.run(inbox));
+        Recorder { messages }
+    }
+
+    /// Begins a term of office: nothing is recorded before the catalog has told what is missing.
+    pub async fn take_office(&self) {
+        let _ = self.messages.send(Message::TakeOffice).await;
+    }
+
+    /// Returns once `order` is recorded.
+    ///
+    /// # Errors
+    /// `Overloaded` if too many are waiting; else `Unknown`: the order stands in the catalog and will be
+    /// recorded by whoever leads.
+    pub async fn record(&self, order: Order) -> Result<(), WriteError> {
+        let (recorded, outcome) = oneshot::channel();
+        self.messages
+            .try_send(Message::Record(order, recorded))
+            .map_err(|_| WriteError::Unknown("too many orders are waiting to be recorded".to_owned()))?;
+        outcome.await.unwrap_or_else(|_| Err(WriteError::Unknown("this replica stopped".to_owned())))
+    }
+}
+
+struct Task {
+    propose: Propose,
+    machine: Arc<OrderMachine>,
+    catalog: Arc<CatalogLink>,
+    /// The number of the next order to propose.
+    next: OrderId,
+    /// Orders that wait for those before them.
+    held: BTreeMap<OrderId, Order>,
+    /// Who waits for which order to be recorded.
+    waiting: BTreeMap<OrderId, Vec<Recorded>>,
+    proposed: FuturesOrdered<BoxFuture<'static, (OrderId, Result<Reply, WriteError>)>>,
+    /// When to ask the catalog what it decided since the last order, if that is not known.
+    ask_at: Option<Instant>,
+    /// Since when orders are held back.
+    held_since: Option<Instant>,
+}
+
+impl Task {
+    async fn run(mut self, mut inbox: mpsc::Receiver<Message>) {
+        loop {
+            let patience_ends = self.held_since.map(|since| since + GAP_PATIENCE);
+            let ask_at = self.ask_at.or(patience_ends);
+            let asking = async {
+                match ask_at {
+                    Some(moment) => tokio::time::sleep_until(moment).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                message = inbox.recv() => match message {
+                    Some(Message::Record(order, recorded)) => self.take(order, recorded),
+                    Some(Message::TakeOffice) => self.start_over("the leader changed"),
+                    None => return,
+                },
+                Some((order_id, outcome)) = self.proposed.next(), if !self.proposed.is_empty() => {
+                    self.settle(order_id, outcome);
+                }
+                () = asking => self.ask().await,
+            }
+            self.propose_next();
+        }
+    }
+
+    fn take(&mut self, order: Order, recorded: Recorded) {
+        let last = self.machine.with(|state| state.last_order_id());
+        if order.order_id <= last {
+            let _ = recorded.send(Ok(()));
+            return;
+        }
+        self.waiting.entry(order.order_id).or_default().push(recorded);
+        self.hold(order);
+    }
+
+    fn hold(&mut self, order: Order) {
+        if order.order_id >= self.next {
+            self.held.insert(order.order_id, order);
+        }
+    }
+
+    /// Proposes what can be, and sees to what is missing.
+    fn propose_next(&mut self) {
+        while let Some(order) = self.held.remove(&self.next) {
+            let (propose, order_id) = (self.propose.clone(), order.order_id);
+            let command = postcard::to_stdvec(&order).expect("an order is plain data");
+            // Spawned at once: only then the proposals are made in this order, whenever they are awaited.
+            let proposal = propose.begin(command.into());
+            self.proposed.push_back(Box::pin(async move {
+                let outcome = proposal.await.and_then(|reply| {
+                    postcard::from_bytes(&reply).map_err(|error| WriteError::Unknown(error.to_string()))
+                });
+                (order_id, outcome)
+            }));
+            self.next += 1;
+        }
+        self.held_since = match self.held.is_empty() {
+            true => None,
+            false => self.held_since.or(Some(Instant::now())),
+        };
+    }
+
+    fn settle(&mut self, order_id: OrderId, outcome: Result<Reply, WriteError>) {
+        match outcome {
+            Ok(Reply::Recorded) => {
+                for recorded in self.waiting.remove(&order_id).unwrap_or_default() {
+                    let _ = recorded.send(Ok(()));
+                }
+            }
+            Ok(Reply::Gap { missing }) => self.start_over(&format!("order {missing} is missing")),
+            Err(error) => self.start_over(&error.to_string()),
+        }
+    }
+
+    /// Forgets everything but what is recorded, and asks the catalog for the rest.
+    fn start_over(&mut self, reason: &str) {
+        for recorded in std::mem::take(&mut self.waiting).into_values().flatten() {
+            let _ = recorded.send(Err(WriteError::Unknown(format!("the order is not recorded yet: {reason}"))));
+        }
+        self.held.clear();
+        self.proposed.clear();
+        self.next = self.machine.with(|state| state.last_order_id()) + 1;
+        self.ask_at = Some(Instant::now());
+    }
+
+    async fn ask(&mut self) {
+        self.held_since = None;
+        match self.catalog.purchases_after(self.next - 1, FETCHED_AT_ONCE).await {
+            Ok(orders) => {
+                let is_all = orders.len() < FETCHED_AT_ONCE;
+                if let Some(first) = orders.first() {
+                    tracing::info!(from = first.order_id, orders = orders.len(), "recording orders that were missing");
+                }
+                orders.into_iter().for_each(|order| self.hold(order));
+                self.ask_at = if is_all { None } else { Some(Instant::now()) };
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the catalog does not tell which orders are missing");
+                self.ask_at = Some(Instant::now() + RETRY_PAUSE);
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The orders as a pure function: a list that only grows, without gaps.
+
+use std::collections::HashMap;
+
+use imbl::Vector;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Key, Order, OrderId};
+
+/// One command of the orders' log: record this order.
+pub type Command = Order;
+
+/// What recording an order answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// It stands in the list, now or since before.
+    Recorded,
+    /// The orders before it are not recorded yet; it was not recorded.
+    Gap {
+        /// The number of the order that is missing.
+        missing: OrderId,
+    },
+}
+
+/// All orders. Clones of the list share memory with it.
+#[derive(Default)]
+pub struct State {
+    orders: Vector<Order>,
+    by_key: HashMap<Key, OrderId>,
+}
+
+impl State {
+    /// A state with these orders, which are numbered 1, 2, 3, …
+    pub fn new(orders: Vec<Order>) -> State {
+        let by_key = orders.iter().map(|order| (order.key.clone(), order.order_id)).collect();
+        State { orders: orders.into_iter().collect(), by_key }
+    }
+
+    /// Records one order, if it is the next.
+    pub fn apply(&mut self, order: Command) -> Reply {
+        let missing = self.last_order_id() + 1;
+        if order.order_id < missing {
+            return Reply::Recorded;
+        }
+        if order.order_id > missing {
+            return Reply::Gap { missing };
+        }
+        self.by_key.insert(order.key.clone(), order.order_id);
+        self.orders.push_back(order);
+        Reply::Recorded
+    }
+
+    /// The number of the last order; 0 before the first.
+    pub fn last_order_id(&self) -> OrderId {
+        self.orders.len() as u64
+    }
+
+    /// One order.
+    pub fn order(&self, order_id: OrderId) -> Option<&Order> {
+        let position = usize::try_from(order_id.checked_sub(1)?).ok()?;
+        self.orders.get(position)
+    }
+
+    /// The order that was placed under a key.
+    pub fn by_key(&self, key: &Key) -> Option<&Order> {
+        self.order(*self.by_key.get(key)?)
+    }
+
+    /// Up to `limit` orders after number `after`, in order.
+    pub fn page(&self, after: OrderId, limit: usize) -> Vec<Order> {
+        let start = usize::try_from(after).unwrap_or(usize::MAX).min(self.orders.len());
+        let end = start.saturating_add(limit).min(self.orders.len());
+        self.orders.focus().narrow(start..end).into_iter().cloned().collect()
+    }
+
+    /// The orders, sharing their memory.
+    pub fn orders(&self) -> Vector<Order> {
+        self.orders.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::Cents;
+
+    fn order(order_id: OrderId) -> Order {
+        Order {
+            order_id,
+            book_id: 7,
+            title: "Spring".into(),
+            price: Cents(2000),
+            placed_at_ms: 0,
+            key: format!("key-{order_id}").parse().unwrap(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn orders_have_no_gaps_and_no_duplicates_whatever_comes(ids in prop::collection::vec(1..12u64, 0..60)) {
+            let mut state = State::default();
+            for id in ids {
+                let last = state.last_order_id();
+                let reply = state.apply(order(id));
+                let expected = if id > last + 1 { Reply::Gap { missing: last + 1 } } else { Reply::Recorded };
+                prop_assert_eq!(reply, expected);
+            }
+            let page = state.page(0, 100);
+            prop_assert_eq!(page.iter().map(|order| order.order_id).collect::<Vec<_>>(),
+                (1..=state.last_order_id()).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn an_order_is_found_by_its_number_and_by_its_key() {
+        let mut state = State::default();
+        (1..=3).for_each(|id| assert_eq!(state.apply(order(id)), Reply::Recorded));
+        assert_eq!(state.order(2), Some(&order(2)));
+        assert_eq!(state.by_key(&order(3).key), Some(&order(3)));
+        assert_eq!((state.order(0), state.order(4)), (None, None));
+    }
+
+    #[test]
+    fn orders_are_paged_after_a_number() {
+        let state = State::new((1..=5).map(order).collect());
+        let ids = |after, limit| state.page(after, limit).iter().map(|order| order.order_id).collect::<Vec<_>>();
+        assert_eq!(ids(0, 2), [1, 2]);
+        assert_eq!(ids(2, 10), [3, 4, 5]);
+        assert!(ids(5, 10).is_empty() && ids(u64::MAX, usize::MAX).is_empty());
+    }
+}

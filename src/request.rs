@@ -1,0 +1,138 @@
+//! What requests and answers carry between nodes besides their content.
+
+use hyper::HeaderMap;
+use hyper::header::{HeaderName, HeaderValue};
+
+use crate::error::ApiError;
+use crate::http::path::Query;
+use crate::http::reply::Response;
+use crate::model::{Key, UnixMillis};
+use crate::platform::Platform;
+use crate::replica::WriteError;
+
+/// Requests with the same key are one request.
+pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// When a request was first sent, in milliseconds since the Unix epoch.
+pub const SENT_AT: HeaderName = HeaderName::from_static("bazar-sent-at");
+
+/// Says `stale` on an answer that may be behind.
+pub const CONSISTENCY: HeaderName = HeaderName::from_static("bazar-consistency");
+
+/// Which node made an answer.
+pub const SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
+
+/// What makes a write happen once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WriteIdentity {
+    /// Requests with the same key are one request.
+    pub key: Key,
+    /// When it was first sent.
+    pub sent_at_ms: UnixMillis,
+}
+
+impl WriteIdentity {
+    /// Reads it from a request, and makes up what is missing.
+    ///
+    /// # Errors
+    /// If the key is none, or the time is no number.
+    pub fn of(headers: &HeaderMap, platform: &Platform) -> Result<WriteIdentity, ApiError> {
+        let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
+        let key = match headers.get(IDEMPOTENCY_KEY) {
+            Some(value) => {
+                text(value).parse().map_err(|error| ApiError::Malformed(format!("{IDEMPOTENCY_KEY}: {error}")))?
+            }
+            None => Key::Uuid(uuid::Uuid::now_v7().as_u128()),
+        };
+        let now_ms = platform.clock.wall_ms();
+        let sent_at_ms = match headers.get(SENT_AT) {
+            Some(value) => text(value)
+                .parse()
+                .map_err(|_| ApiError::Malformed(format!("{SENT_AT} is a number of milliseconds since 1970")))?,
+            None => now_ms,
+        };
+        Ok(WriteIdentity { key, sent_at_ms })
+    }
+
+    /// The same identity as headers.
+    pub fn headers(&self) -> [(HeaderName, HeaderValue); 2] {
+        let key = HeaderValue::try_from(self.key.to_string()).expect("a key is visible ASCII");
+        [(IDEMPOTENCY_KEY, key), (SENT_AT, HeaderValue::from(self.sent_at_ms))]
+    }
+}
+
+/// Which part of a list a client asks for: `?limit=&after=`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Page {
+    /// How many at most.
+    pub limit: usize,
+    /// Only those with numbers above this one.
+    pub after: u64,
+}
+
+impl Page {
+    /// How many there are on a page unless the client asks for another number.
+    const DEFAULT_LIMIT: u64 = 100;
+
+    /// The most on one page.
+    const MAX_LIMIT: u64 = 1000;
+
+    /// Reads it from a query.
+    ///
+    /// # Errors
+    /// If a number is none or too large.
+    pub fn of(query: Option<&str>) -> Result<Page, ApiError> {
+        let query = Query::parse(query);
+        Ok(Page {
+            limit: query.number("limit", Page::DEFAULT_LIMIT, 1..=Page::MAX_LIMIT)? as usize,
+            after: query.number("after", 0, 0..=u64::MAX)?,
+        })
+    }
+
+    /// Cuts a list that has one item too many, and tells where the next page begins.
+    ///
+    /// `items` are those after [`after`](Self::after), up to one more than [`limit`](Self::limit).
+    pub fn cut<T>(&self, items: &mut Vec<T>, path: &str, number: impl Fn(&T) -> u64) -> Option<String> {
+        if items.len() <= self.limit {
+            return None;
+        }
+        items.truncate(self.limit);
+        Some(format!("{path}?limit={}&after={}", self.limit, items.last().map_or(self.after, number)))
+    }
+}
+
+/// The path of a search, encoded.
+pub fn search_path(topic: &str) -> String {
+    format!("/search/{}", percent_encoding::utf8_percent_encode(topic, percent_encoding::NON_ALPHANUMERIC))
+}
+
+/// Marks an answer as possibly behind.
+pub fn stale(mut response: Response) -> Response {
+    response.headers_mut().insert(CONSISTENCY, HeaderValue::from_static("stale"));
+    response
+}
+
+/// The error of a key that belongs to another request.
+pub fn key_reused() -> ApiError {
+    ApiError::KeyReused(
+        "this Idempotency-Key was used for another request; make a new key for each purchase".to_owned(),
+    )
+}
+
+/// The error of a request that is older than keys are remembered.
+pub fn key_expired() -> ApiError {
+    ApiError::KeyExpired(
+        "the request was first sent over a day ago: it can no longer be told from a new one".to_owned(),
+    )
+}
+
+impl From<WriteError> for ApiError {
+    fn from(error: WriteError) -> ApiError {
+        match error {
+            WriteError::NotLeader => ApiError::Unavailable("no leader is known".to_owned()),
+            WriteError::Unavailable(reason) => ApiError::Unavailable(reason),
+            WriteError::Overloaded(reason) => ApiError::Overloaded(reason),
+            WriteError::Unknown(reason) => ApiError::OutcomeUnknown(reason),
+        }
+    }
+}
