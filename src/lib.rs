@@ -13,3 +13,5 @@ pub mod platform;
 pub mod replica;
 pub mod request;
 pub mod store;
+pub mod supervisor;
+pub mod telemetry;

@@ -1,2 +1,145 @@
-//! The `bazar` executable.
-fn main() {}
+//! The `bazar` executable: from flags and configuration to a running process and its exit code.
+//!
+//! What a node does is not known here, nor how nodes are supervised.
+
+mod cli;
+mod stop;
+mod summary;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use bazar::config::{Config, Node, Role};
+use bazar::platform::Platform;
+use bazar::{node, supervisor, telemetry};
+use tokio::runtime::{self, Runtime};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::Cli;
+
+/// The exit code for wrong flags or a wrong configuration, which is clap's own too.
+const EXIT_WRONG_USE: u8 = 2;
+
+/// More threads would only take the machine's cores from its other nodes.
+const MAX_WORKER_THREADS: usize = 4;
+
+/// What a node may take to stop beyond the draining of its requests. Less than the supervisor's
+/// patience, so that the node can still say so itself.
+const STOP_GRACE: Duration = Duration::from_secs(4);
+
+/// How long work on blocking threads may hold up the end of the process.
+const RUNTIME_GRACE: Duration = Duration::from_secs(1);
+
+/// Something that was asked for is not there to be run.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct WrongUse(String);
+
+fn main() -> ExitCode {
+    let cli = Cli::read();
+    let config = match Config::load(&cli.config, &cli.overrides()) {
+        Ok(config) => config,
+        Err(errors) => {
+            eprintln!("{errors}");
+            return ExitCode::from(EXIT_WRONG_USE);
+        }
+    };
+    match run(&cli, config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bazar: {error:#}");
+            if error.is::<WrongUse>() { ExitCode::from(EXIT_WRONG_USE) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+fn run(cli: &Cli, config: Config) -> anyhow::Result<()> {
+    let Some(role) = cli.role.filter(|_| !cli.check) else {
+        // A reader that has seen enough is no failure.
+        let _ = io::stdout().write_all(summary::of(&config, &cli.config).as_bytes());
+        return Ok(());
+    };
+    match role.one() {
+        None => supervise(cli, &config),
+        Some(role) => {
+            let node = choose(cli, &config, role)?.clone();
+            telemetry::start_log(&config.log.level).map_err(|error| WrongUse(error.to_string()))?;
+            run_node(cli, config, &node)
+        }
+    }
+}
+
+/// The node that the flags mean.
+fn choose<'a>(cli: &Cli, config: &'a Config, role: Role) -> Result<&'a Node, WrongUse> {
+    let file = cli.config.display();
+    let group = config.group(role);
+    let ids: Vec<&str> = group.iter().map(|node| node.id.as_str()).collect();
+    let ids = ids.join(", ");
+    match (&cli.id, group) {
+        (Some(id), _) => group
+            .iter()
+            .find(|node| node.id == *id)
+            .ok_or_else(|| WrongUse(format!("{file} has no {role} node {id:?}: --id must be one of {ids}"))),
+        (None, [node]) => Ok(node),
+        (None, _) => Err(WrongUse(format!("{file} has {} {role} nodes: add --id and one of {ids}", group.len()))),
+    }
+}
+
+/// Runs one node until it is asked to stop.
+fn run_node(cli: &Cli, config: Config, node: &Node) -> anyhow::Result<()> {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let mut threads = runtime::Builder::new_multi_thread();
+    threads.worker_threads(cores.min(MAX_WORKER_THREADS)).thread_name("bazar-worker");
+    let runtime = threads.enable_all().build().context("the threads could not be started")?;
+
+    let shutdown = stop_token(&runtime)?;
+    if cli.exit_with_parent {
+        stop::on_end_of_input(shutdown.clone()).context("standard input cannot be watched")?;
+    }
+    let patience = Duration::from_millis(config.http.drain_timeout_ms) + STOP_GRACE;
+    let options = node::Options { join: cli.join };
+    let work = node::run(Platform::system(), Arc::new(config), node, options, shutdown.clone());
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            outcome = work => outcome.map_err(anyhow::Error::msg),
+            () = overdue(&shutdown, patience) => {
+                let patience_ms = patience.as_millis();
+                Err(anyhow!("{} did not stop within {patience_ms} ms and is cut off; no acknowledged write is lost", node.id))
+            }
+        }
+    });
+    runtime.shutdown_timeout(RUNTIME_GRACE);
+    outcome
+}
+
+/// Starts all nodes and watches them until it is asked to stop.
+fn supervise(cli: &Cli, config: &Config) -> anyhow::Result<()> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().context("no runtime could be started")?;
+    let shutdown = stop_token(&runtime)?;
+    let mut flags = vec!["--config".into(), cli.config.clone().into_os_string()];
+    for (key, value) in cli.overrides() {
+        flags.extend(["--set".into(), format!("{key}={value}").into()]);
+    }
+    let executable = std::env::current_exe().context("the path of bazar itself is unknown")?;
+    let options = supervisor::Options { executable, flags, respawn: cli.respawn };
+    // As a message, for its text names its cause already.
+    runtime.block_on(supervisor::run(config, options, shutdown)).map_err(anyhow::Error::msg)
+}
+
+/// A token that the signals cancel.
+fn stop_token(runtime: &Runtime) -> anyhow::Result<CancellationToken> {
+    let shutdown = CancellationToken::new();
+    let _within = runtime.enter();
+    stop::on_signals(shutdown.clone()).context("signals cannot be watched")?;
+    Ok(shutdown)
+}
+
+/// Ends when `patience` has passed since `shutdown` was asked for.
+async fn overdue(shutdown: &CancellationToken, patience: Duration) {
+    shutdown.cancelled().await;
+    tokio::time::sleep(patience).await;
+}

@@ -1,0 +1,26 @@
+# Bazar: what can be done here. `make` alone lists it.
+
+CONFIG ?= config/local.toml
+
+.PHONY: help run build test check clean-data toolchain
+
+help: ## List what can be done (this)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
+
+run: toolchain ## Run the whole shop on this machine; CONFIG=config/pair.toml takes another configuration
+	cargo run --locked --release -- --role all --config $(CONFIG)
+
+build: toolchain ## Build the executable, target/release/bazar
+	cargo build --locked --release
+
+test: toolchain ## Run all tests, those of the documentation too
+	@./.ci/run test
+
+check: toolchain ## Check format, lints and documentation
+	@./.ci/run check
+
+clean-data: ## Remove ./data: all books, orders and logs of the shop on this machine
+	rm -rf ./data
+
+toolchain:
+	@./.ci/toolchain

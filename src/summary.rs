@@ -1,0 +1,33 @@
+//! What a sound configuration says, in a few lines: the answer of `--check`.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use bazar::config::{Config, Node, Role};
+
+/// The nodes by role with their addresses, where the data goes, and what to do next.
+pub fn of(config: &Config, file: &Path) -> String {
+    let file = file.display();
+    let mut text = format!("{file} is sound.\n");
+    for role in Role::ALL {
+        for (index, node) in config.group(role).iter().enumerate() {
+            let heading = if index == 0 { role.name() } else { "" };
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "  {heading:<9} {:<12} {}", node.id, addresses(node));
+        }
+    }
+    let _ = writeln!(text, "  {:<9} {}, each node's in the folder of its name", "data", config.data.display());
+    let _ = writeln!(text, "  {:<9} {}, read once when the cluster is new", "books", config.seed.display());
+    let _ = writeln!(text, "Start all nodes on this machine:  bazar --role all --config {file}");
+    let example = &config.catalogs[0].id;
+    let _ = writeln!(text, "Start one of them:                bazar --role catalog --id {example} --config {file}");
+    text
+}
+
+fn addresses(node: &Node) -> String {
+    if node.listen == node.address {
+        node.address.clone()
+    } else {
+        format!("{} (listens at {})", node.address, node.listen)
+    }
+}

@@ -1,0 +1,316 @@
+//! The executable as people use it: its flags, and a whole cluster of real processes under `--role all`.
+
+// Clippy takes a helper of a test for no test.
+#![allow(clippy::unwrap_used)]
+
+mod common {
+    pub mod ports;
+}
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::ports::Ports;
+use tempfile::TempDir;
+
+/// How long anything may take on a machine that is busy with other tests.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Between two looks at a condition.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+fn bazar() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bazar"));
+    // The settings of whoever runs the tests are not theirs.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("BAZAR_") || name == "RUST_LOG" {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// A folder with a configuration whose nodes have ports of their own.
+struct Shop {
+    folder: TempDir,
+    ports: Ports,
+}
+
+impl Shop {
+    /// A frontend, a catalog and an order server, and `more` of the configuration.
+    fn new(more: &str) -> Shop {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ports = Ports::claim();
+        let mut toml = String::new();
+        for role in ["frontend", "catalog", "order"] {
+            let port = ports.take();
+            toml.push_str(&format!("[[{role}]]\nid = \"{role}-1\"\naddress = \"127.0.0.1:{port}\"\n"));
+        }
+        let more = more.replace("FREE_PORT", &ports.take().to_string());
+        fs::write(folder.path().join("shop.toml"), toml + &more).unwrap();
+        fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/catalog.csv"), folder.path().join("catalog.csv")).unwrap();
+        Shop { folder, ports }
+    }
+
+    fn command(&self, flags: &[&str]) -> Command {
+        let mut command = bazar();
+        command.current_dir(self.folder.path()).args(["--config", "shop.toml"]).args(flags);
+        command
+    }
+
+    /// Runs to the end what ends by itself.
+    fn run(&self, flags: &[&str]) -> Output {
+        let mut running = Running(self.command(flags).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+        let status = wait(&mut running.0);
+        // What it prints fits a pipe's buffer, so it could end without being read.
+        let mut output = Output { status, stdout: Vec::new(), stderr: Vec::new() };
+        std::io::Read::read_to_end(running.0.stdout.as_mut().unwrap(), &mut output.stdout).unwrap();
+        std::io::Read::read_to_end(running.0.stderr.as_mut().unwrap(), &mut output.stderr).unwrap();
+        output
+    }
+
+    fn supervise(self, flags: &[&str]) -> Supervisor {
+        let mut command = self.command(&["--role", "all"]);
+        let errors = fs::File::create(self.folder.path().join("errors.txt")).unwrap();
+        let mut process = Running(command.args(flags).stdout(Stdio::piped()).stderr(errors).spawn().unwrap());
+        let stdout = BufReader::new(process.0.stdout.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Supervisor { process, lines, seen: Vec::new(), pids: BTreeMap::new(), shop: self }
+    }
+}
+
+/// A process that does not outlive the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// `--role all` at work.
+struct Supervisor {
+    process: Running,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+    /// Of each node, its latest.
+    pids: BTreeMap<String, u32>,
+    shop: Shop,
+}
+
+impl Supervisor {
+    /// Waits for the next line that contains `text`.
+    fn line_with(&mut self, text: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        while let Ok(line) = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            self.seen.push(line.clone());
+            let words: Vec<&str> = line.split_whitespace().collect();
+            if let [id, _, _, pid, log] = words[..]
+                && log.ends_with(".log")
+            {
+                self.pids.insert(id.to_owned(), pid.parse().unwrap());
+            }
+            if line.contains(text) {
+                return line;
+            }
+        }
+        panic!("there was no line with {text:?}\n{}\n{}\n{}", self.seen.join("\n"), self.errors(), self.logs());
+    }
+
+    /// What it wrote to standard error.
+    fn errors(&self) -> String {
+        fs::read_to_string(self.shop.folder.path().join("errors.txt")).unwrap()
+    }
+
+    fn logs(&self) -> String {
+        let files = fs::read_dir(self.shop.folder.path().join("data/logs")).into_iter().flatten().flatten();
+        let text = |path: PathBuf| format!("--- {}\n{}", path.display(), fs::read_to_string(&path).unwrap_or_default());
+        files.map(|file| text(file.path())).collect()
+    }
+
+    fn pid(&self, id: &str) -> u32 {
+        self.pids[id]
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        wait(&mut self.process.0)
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        let _ = self.process.0.kill();
+        for pid in self.pids.values().filter(|&&pid| lives(pid)) {
+            signal("KILL", *pid);
+        }
+    }
+}
+
+fn wait(process: &mut Child) -> ExitStatus {
+    let mut status = None;
+    until("the process has ended", || {
+        status = process.try_wait().unwrap();
+        status.is_some()
+    });
+    status.unwrap()
+}
+
+fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        thread::sleep(LOOK_INTERVAL);
+    }
+}
+
+/// The shell's own `kill`, for not every machine has it as a program.
+fn signal(name: &str, pid: u32) -> bool {
+    let script = format!("kill -{name} {pid}");
+    Command::new("sh").args(["-c", &script]).stderr(Stdio::null()).status().unwrap().success()
+}
+
+/// Whether a process runs. One that ended but was not waited for by its new parent does not.
+fn lives(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit(')').next().unwrap_or_default().trim_start();
+    signal("0", pid) && !state.starts_with('Z')
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn a_check_tells_what_a_sound_configuration_says() {
+    let output = Shop::new("").run(&["--check", "--data", "elsewhere"]);
+    assert_eq!(output.status.code(), Some(0));
+    let told = text(&output.stdout);
+    for expected in ["shop.toml is sound", "frontend-1", "catalog-1", "order-1", "elsewhere", "catalog.csv"] {
+        assert!(told.contains(expected), "{expected} is missing:\n{told}");
+    }
+}
+
+#[test]
+fn a_check_lists_all_mistakes() {
+    let output = Shop::new("[cache]\ncapacity = 0\n[log]\nlevle = \"info\"\n").run(&["--check", "--set", "http.x=1"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(text(&output.stdout), "");
+    let told = text(&output.stderr);
+    for expected in ["3 mistakes", "cache.capacity", "log.levle", "http.x"] {
+        assert!(told.contains(expected), "{expected} is missing:\n{told}");
+    }
+}
+
+#[test]
+fn a_node_of_a_larger_group_must_be_named() {
+    let shop = Shop::new("[[catalog]]\nid = \"catalog-2\"\naddress = \"127.0.0.1:FREE_PORT\"\n");
+    for flags in [&["--role", "catalog"][..], &["--role", "catalog", "--id", "catalog-3"]] {
+        let output = shop.run(flags);
+        assert_eq!(output.status.code(), Some(2));
+        let told = text(&output.stderr);
+        assert!(told.contains("catalog-1, catalog-2"), "{told}");
+    }
+}
+
+#[test]
+fn no_node_outlives_a_supervisor_that_is_killed() {
+    let mut supervisor = Shop::new("").supervise(&[]);
+    supervisor.line_with("ready in");
+    assert_eq!(supervisor.pids.keys().collect::<Vec<_>>(), ["catalog-1", "frontend-1", "order-1"]);
+    assert!(supervisor.pids.values().all(|&pid| lives(pid)));
+
+    supervisor.process.0.kill().unwrap();
+    for (id, pid) in &supervisor.pids {
+        until(&format!("{id} is gone"), || !lives(*pid));
+    }
+}
+
+#[test]
+fn an_interrupt_stops_all_nodes_frontends_first() {
+    let mut supervisor = Shop::new("").supervise(&[]);
+    supervisor.line_with("ready in");
+    assert!(signal("INT", supervisor.process.0.id()));
+    for expected in ["stopping frontend-1", "stopping order-1", "stopping catalog-1", "All nodes are stopped"] {
+        supervisor.line_with(expected);
+    }
+    assert_eq!(supervisor.wait().code(), Some(0));
+    assert!(!supervisor.pids.values().any(|&pid| lives(pid)));
+}
+
+#[test]
+fn a_node_that_does_not_stop_in_time_is_killed() {
+    let mut supervisor = Shop::new("[http]\ndrain_timeout_ms = 0\n").supervise(&[]);
+    supervisor.line_with("ready in");
+    assert!(signal("STOP", supervisor.pid("order-1")));
+    assert!(signal("TERM", supervisor.process.0.id()));
+    supervisor.line_with("waiting for order-1");
+    supervisor.line_with("killing order-1");
+    assert_eq!(supervisor.wait().code(), Some(0));
+    assert!(!supervisor.pids.values().any(|&pid| lives(pid)));
+}
+
+#[test]
+fn a_node_that_dies_is_reported_and_the_others_go_on() {
+    let mut supervisor = Shop::new("").supervise(&[]);
+    supervisor.line_with("ready in");
+    assert!(signal("KILL", supervisor.pid("order-1")));
+    let told = supervisor.line_with("order-1 died");
+    assert!(told.contains("SIGKILL") && told.contains("order-1.log"), "{told}");
+    supervisor.line_with("order-1 stays down, the other 2 go on");
+    assert!(lives(supervisor.pid("frontend-1")) && lives(supervisor.pid("catalog-1")));
+
+    assert!(signal("KILL", supervisor.pid("catalog-1")) && signal("KILL", supervisor.pid("frontend-1")));
+    assert_eq!(supervisor.wait().code(), Some(1), "nothing is left to supervise");
+    assert!(supervisor.errors().contains("all nodes are down"), "{}", supervisor.errors());
+}
+
+#[test]
+fn with_respawn_a_node_that_dies_comes_back() {
+    let mut supervisor = Shop::new("").supervise(&["--respawn"]);
+    supervisor.line_with("ready in");
+    let first = supervisor.pid("catalog-1");
+    assert!(signal("KILL", first));
+    supervisor.line_with("catalog-1 died");
+    let told = supervisor.line_with("catalog-1 is started again, with pid");
+    let second = told.trim_end_matches('.').rsplit(' ').next().unwrap().parse().unwrap();
+    supervisor.pids.insert("catalog-1".into(), second);
+    supervisor.line_with("catalog-1 is ready again");
+    assert!(second != first && lives(second));
+}
+
+#[test]
+fn a_node_that_cannot_start_is_reported_and_not_waited_for() {
+    // An address of documentation, which no machine has.
+    let more = "[[frontend]]\nid = \"frontend-2\"\naddress = \"127.0.0.1:FREE_PORT\"\nlisten = \"192.0.2.1:9\"\n";
+    let mut supervisor = Shop::new(more).supervise(&[]);
+    let told = supervisor.line_with("frontend-2 died");
+    assert!(told.contains("before it was ready") && told.contains("exit status: 1"), "{told}");
+    supervisor.line_with("192.0.2.1:9");
+    let told = supervisor.line_with("ready in");
+    assert!(told.ends_with("without frontend-2"), "{told}");
+}
+
+#[test]
+fn nothing_is_started_where_an_address_is_taken() {
+    let mut shop = Shop::new("");
+    let port = shop.ports.take();
+    let _other = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let file = shop.folder.path().join("shop.toml");
+    let more = format!("[[order]]\nid = \"order-2\"\naddress = \"127.0.0.1:{port}\"\n");
+    fs::write(&file, fs::read_to_string(&file).unwrap() + &more).unwrap();
+
+    let output = shop.run(&["--role", "all"]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = text(&output.stderr);
+    assert!(told.contains(&format!("127.0.0.1:{port} (order-2)")), "{told}");
+    assert!(!shop.folder.path().join("data").exists());
+}
