@@ -28,7 +28,7 @@ use crate::http::reply::{self, Response};
 use crate::http::server::{self, Handler, Limits};
 use crate::order::{self, OrderServer};
 use crate::platform::Platform;
-use crate::replica::{self, FormationError, Group, Member, ProposerLimits, Replica, StartError};
+use crate::replica::{self, ElectionTimeout, FormationError, Group, Member, ProposerLimits, Replica, StartError};
 use crate::request::SERVED_BY;
 
 /// How a node is started, besides its configuration.
@@ -239,8 +239,10 @@ fn replica_settings(config: &Config, node: &Node) -> replica::Settings {
         },
         folder: node_folder(config, node),
         heartbeat: millis(replication.heartbeat_ms),
-        election_timeout_min: millis(replication.election_timeout_min_ms),
-        election_timeout_max: millis(replication.election_timeout_max_ms),
+        election_timeout: ElectionTimeout {
+            min: millis(replication.election_timeout_min_ms),
+            max: millis(replication.election_timeout_max_ms),
+        },
         proposer: ProposerLimits {
             queue_commands: replication.queue_commands,
             batch_commands: replication.batch_commands,

@@ -106,8 +106,6 @@ pub struct Config {
     pub balancer: Balancer,
     /// What every node grants those who connect to it.
     pub http: Http,
-    /// How purchases are remembered.
-    pub purchases: Purchases,
     /// What is logged.
     pub log: Log,
 }
@@ -162,8 +160,8 @@ pub struct Replication {
     pub heartbeat_ms: u64,
     /// Milliseconds without a sign of life after which a follower may call an election, at least.
     pub election_timeout_min_ms: u64,
-    /// The same, at most. Each follower draws its own between the two, so that rarely two of them stand
-    /// at once: a short outage against elections that a slow disk or network provokes.
+    /// The same, at most. Each follower draws anew between the two each time, so that rarely two of them
+    /// stand at once: a short outage against elections that a slow disk or network provokes.
     pub election_timeout_max_ms: u64,
     /// Milliseconds after which the outcome of a write that was not committed is unknown.
     pub commit_timeout_ms: u64,
@@ -210,14 +208,6 @@ pub struct Http {
     pub idle_timeout_ms: u64,
     /// Milliseconds that requests under way are given when the node shuts down.
     pub drain_timeout_ms: u64,
-}
-
-/// How purchases are remembered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Purchases {
-    /// Hours, at least 24, that the catalog remembers the outcome for an idempotency key: how late a
-    /// client may still repeat a request against the memory that it takes.
-    pub key_retention_hours: u64,
 }
 
 /// What is logged.

@@ -8,9 +8,7 @@ use std::path::PathBuf;
 use tracing_subscriber::EnvFilter;
 
 use super::reader::Reader;
-use super::{
-    Balancer, Cache, Config, EvictionPolicy, Http, Log, Purchases, Reads, Replication, Role, WithoutMajority, nodes,
-};
+use super::{Balancer, Cache, Config, EvictionPolicy, Http, Log, Reads, Replication, Role, WithoutMajority, nodes};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -19,7 +17,6 @@ const TIB: u64 = 1024 * GIB;
 const MINUTE_MS: u64 = 60_000;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
 const DAY_MS: u64 = 24 * HOUR_MS;
-const YEAR_HOURS: u64 = 365 * 24;
 
 /// Reads all keys. The result is only of use if the reader then has no mistakes.
 pub(super) fn read(reader: &mut Reader) -> Config {
@@ -35,7 +32,6 @@ pub(super) fn read(reader: &mut Reader) -> Config {
         replication: replication(reader),
         balancer: balancer(reader),
         http: http(reader),
-        purchases: purchases(reader),
         log: log(reader),
     };
     rules(reader);
@@ -65,8 +61,8 @@ fn replication(reader: &mut Reader) -> Replication {
     let mut section = reader.section("replication");
     Replication {
         heartbeat_ms: section.number("heartbeat_ms", 100, 10..=10_000),
-        election_timeout_min_ms: section.number("election_timeout_min_ms", 200, 20..=MINUTE_MS),
-        election_timeout_max_ms: section.number("election_timeout_max_ms", 350, 30..=MINUTE_MS),
+        election_timeout_min_ms: section.number("election_timeout_min_ms", 350, 20..=MINUTE_MS),
+        election_timeout_max_ms: section.number("election_timeout_max_ms", 500, 30..=MINUTE_MS),
         commit_timeout_ms: section.number("commit_timeout_ms", 5_000, 100..=10 * MINUTE_MS),
         queue_commands: section.count("queue_commands", 4_096, 1..=1_048_576),
         batch_commands: section.count("batch_commands", 512, 1..=65_536),
@@ -97,11 +93,6 @@ fn http(reader: &mut Reader) -> Http {
         idle_timeout_ms: section.number("idle_timeout_ms", 75_000, 100..=HOUR_MS),
         drain_timeout_ms: section.number("drain_timeout_ms", 5_000, 0..=HOUR_MS),
     }
-}
-
-fn purchases(reader: &mut Reader) -> Purchases {
-    let mut section = reader.section("purchases");
-    Purchases { key_retention_hours: section.number("key_retention_hours", 24, 24..=YEAR_HOURS) }
 }
 
 fn log(reader: &mut Reader) -> Log {

@@ -46,7 +46,6 @@ fn nodes_alone_make_a_configuration() {
     let config = load(NODES).unwrap();
     assert_eq!(config.data, Path::new("data"));
     assert_eq!(config.cache.capacity, 10_000);
-    assert_eq!(config.purchases.key_retention_hours, 24);
     let node = config.node("catalog-1").unwrap();
     assert_eq!((node.role, node.number, node.listen.as_str()), (Role::Catalog, 1, "127.0.0.1:9080"));
     assert_eq!(config.nodes().map(|node| node.id.as_str()).collect::<Vec<_>>(), ["frontend-1", "catalog-1", "order-1"]);
@@ -126,7 +125,7 @@ policy = "fifo"
 ttl_ms = -5
 
 [replication]
-heartbeat_ms = 200
+heartbeat_ms = 400
 
 [reeds]
 without_majority = "stale"
@@ -138,7 +137,7 @@ colour = "red"
 [log]
 level = "bazar=loud"
 "#;
-    let environment = [("BAZAR_BALANCER__PROBE_INTERVAL", "500"), ("BAZAR_PURCHASES__KEY_RETENTION_HOURS", "12")];
+    let environment = [("BAZAR_BALANCER__PROBE_INTERVAL", "500"), ("BAZAR_READS__MAJORITY_WAIT_MS", "soon")];
     let flags = [("catalog.0.address", "127.0.0.1:9080"), ("cache", "big"), ("http.drain_timeout_ms", "soon")];
     let expected = [
         r#"24 mistakes in the configuration config/shop.toml:"#,
@@ -156,13 +155,13 @@ level = "bazar=loud"
         r#"config/shop.toml:23: cache.enabled: found the string "yes"; expected true or false"#,
         r#"config/shop.toml:24: cache.policy: found the string "fifo"; expected "lru" or "tiny-lfu""#,
         r#"config/shop.toml:25: cache.ttl_ms: found the number -5; expected a whole number from 1 to 86400000"#,
-        r#"config/shop.toml:28: replication.heartbeat_ms: found 200; expected less than replication.election_timeout_min_ms = 200, or else followers call elections between two heartbeats"#,
+        r#"config/shop.toml:28: replication.heartbeat_ms: found 400; expected less than replication.election_timeout_min_ms = 350, or else followers call elections between two heartbeats"#,
         r#"config/shop.toml:30: reeds: unknown key; did you mean reads?"#,
         r#"config/shop.toml:34: http.max_connections: found the number 1.5; expected a whole number from 1 to 1000000"#,
         r#"config/shop.toml:35: http.colour: unknown key; known here are http.drain_timeout_ms, http.header_timeout_ms, http.idle_timeout_ms, http.max_body_bytes, http.max_connections, http.request_timeout_ms"#,
         r#"config/shop.toml:38: log.level: found the string "bazar=loud"; expected error, warn, info, debug or trace, or directives such as "info,bazar=debug""#,
         r#"environment variable BAZAR_BALANCER__PROBE_INTERVAL: balancer.probe_interval: unknown key; did you mean BAZAR_BALANCER__PROBE_INTERVAL_MS?"#,
-        r#"environment variable BAZAR_PURCHASES__KEY_RETENTION_HOURS: purchases.key_retention_hours: found "12"; expected a whole number from 24 to 8760"#,
+        r#"environment variable BAZAR_READS__MAJORITY_WAIT_MS: reads.majority_wait_ms: found "soon"; expected a whole number from 10 to 60000"#,
         r#"flag --set cache: found a value; expected keys below it, as cache is a section"#,
         r#"flag --set catalog.0.address: nodes are set in the file alone, in its [[catalog]] tables, so that all agree on them"#,
         r#"flag --set http.drain_timeout_ms: found "soon"; expected a whole number from 0 to 3600000"#,
@@ -211,7 +210,7 @@ fn an_unknown_key_suggests_the_nearest_known_one_in_the_form_of_its_place() {
         "environment variable BAZAR_CACHE_CAPACITY: cache_capacity: unknown key; did you mean BAZAR_CACHE__CAPACITY?";
     assert_eq!(report(NODES, &[("BAZAR_CACHE_CAPACITY", "1")], &[])[1..], [told]);
     let told = "flag --set colour: unknown key; known here are balancer, cache, catalog, data, frontend, http, log, order, \
-                purchases, reads, replication, seed";
+                reads, replication, seed";
     assert_eq!(report(NODES, &[], &[("colour", "red")])[1..], [told]);
 }
 
@@ -317,8 +316,8 @@ fn a_file_on_disk_is_loaded() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("shop.toml");
     std::fs::write(&file, NODES).unwrap();
-    let config = Config::load(&file, &pairs(&[("purchases.key_retention_hours", "48")])).unwrap();
-    assert_eq!(config.purchases.key_retention_hours, 48);
+    let config = Config::load(&file, &pairs(&[("cache.capacity", "48")])).unwrap();
+    assert_eq!(config.cache.capacity, 48);
 }
 
 #[test]

@@ -13,6 +13,7 @@
 //! | [`snapshot`] | the tables with the log position that they stand for |
 //! | [`state_machine`] | apply, snapshot, restore |
 //! | [`proposer`] | group commit |
+//! | [`elector`] | when a follower stands for election |
 //! | [`office`] | when a leader may act |
 //! | [`read_index`] | current reads anywhere |
 //! | [`leader_call`] | try here, else at the leader |
@@ -20,6 +21,7 @@
 //! | [`network`], [`service`], [`wire`] | the conversation between replicas: asking, answering, encoding |
 //! | [`tables`] | the CSV files that people read |
 
+mod elector;
 mod formation;
 mod group;
 mod leader_call;
@@ -46,6 +48,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+pub use elector::ElectionTimeout;
+use elector::LastHeard;
 pub use formation::FormationError;
 pub use group::{Group, Member};
 use hyper::body::Incoming;
@@ -92,11 +96,8 @@ pub struct Settings {
     /// How often a leader makes itself heard. AppendEntries, the follower's fsync included, may take as
     /// long.
     pub heartbeat: Duration,
-    /// A follower that hears nothing from its leader for the longest timeout, and then for a random one
-    /// of these, stands for election.
-    pub election_timeout_min: Duration,
-    /// See [`election_timeout_min`](Self::election_timeout_min).
-    pub election_timeout_max: Duration,
+    /// After how long without a leader a follower stands for election.
+    pub election_timeout: ElectionTimeout,
     /// How much may be proposed at once.
     pub proposer: ProposerLimits,
     /// How long a read waits for the group to have a leader before it counts as having no majority.
@@ -209,11 +210,14 @@ pub async fn open(
 
 fn raft_config(settings: &Settings) -> Result<openraft::Config, String> {
     let millis = |duration: Duration| duration.as_millis() as u64;
+    let vote_timeout = millis(settings.election_timeout.min / 2).max(millis(settings.heartbeat) + 1);
     let config = openraft::Config {
         cluster_name: settings.group.name.to_owned(),
         heartbeat_interval: millis(settings.heartbeat),
-        election_timeout_min: millis(settings.election_timeout_min),
-        election_timeout_max: millis(settings.election_timeout_max),
+        // The longest of openraft's is its leader lease; the shortest is how long asking for a vote may take.
+        election_timeout_min: vote_timeout,
+        election_timeout_max: millis(settings.election_timeout.min).max(vote_timeout + 1),
+        enable_elect: false,
         install_snapshot_timeout: millis(network::SNAPSHOT_TIMEOUT),
         max_payload_entries: MAX_APPEND_ENTRIES,
         // Snapshots are taken by the bytes of the log, not by its entries: see `take_snapshots`.
@@ -241,9 +245,11 @@ impl Opened {
             office,
             service: service.clone(),
             check_interval: settings.heartbeat,
-            silence_limit: settings.election_timeout_max * SILENT_ELECTIONS,
+            silence_limit: settings.election_timeout.max * SILENT_ELECTIONS,
         };
         tokio::spawn(keeper.run());
+        let last_heard = Arc::new(LastHeard::now());
+        tokio::spawn(elector::run(raft.clone(), last_heard.clone(), settings.election_timeout));
         tokio::spawn(report_failure(raft.clone(), failed.clone()));
         tokio::spawn(take_snapshots(raft.clone(), state_machine.clone(), log, settings.snapshot_log_bytes));
 
@@ -261,13 +267,14 @@ impl Opened {
             peers: peers.clone(),
             office: watched.clone(),
             service: service.clone(),
-            round_timeout: settings.election_timeout_max,
+            round_timeout: settings.election_timeout.max,
         };
         let reads = ReadIndex::start(rounds, state_machine.watch_applied(), settings.majority_wait);
         let leader = LeaderCall { peers: peers.clone(), office: watched.clone(), service };
         let formation = formation::Formation { raft: raft.clone(), peers, office: watched.clone() };
         let service = Service {
             raft: raft.clone(),
+            last_heard,
             platform,
             state_machine,
             reads: reads.clone(),

@@ -7,6 +7,7 @@
 //! | `replica/leader` | the role's answer to a request that only the leader may serve |
 //! | `replica/origin`, `replica/prepare`, `replica/join`, `replica/admit` | see [`formation`](super::formation) |
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,11 +15,12 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::{Method, StatusCode};
 use openraft::Snapshot;
-use openraft::raft::SnapshotResponse;
+use openraft::raft::{AppendEntriesResponse, SnapshotResponse};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 
+use super::elector::LastHeard;
 use super::formation::Formation;
 use super::leader_call::LeaderCall;
 use super::network::{SNAPSHOT_TIMEOUT, SnapshotHeader};
@@ -44,6 +46,7 @@ const MAX_SNAPSHOT_HEADER_BYTES: usize = 16 << 20;
 /// Answers other replicas.
 pub struct Service {
     pub raft: Raft,
+    pub last_heard: Arc<LastHeard>,
     pub platform: Platform,
     pub state_machine: StateMachine,
     pub reads: ReadIndex,
@@ -72,8 +75,20 @@ impl Service {
         }
         let bytes = body::read(request.into_body(), MAX_REQUEST_BYTES, BODY_TIMEOUT).await?;
         match path.as_str() {
-            wire::APPEND => answer(&self.raft.append_entries(message(&bytes)?).await),
-            wire::VOTE => answer(&self.raft.vote(message(&bytes)?).await),
+            wire::APPEND => {
+                let appended = self.raft.append_entries(message(&bytes)?).await;
+                if !matches!(appended, Err(_) | Ok(AppendEntriesResponse::HigherVote(_))) {
+                    self.last_heard.note();
+                }
+                answer(&appended)
+            }
+            wire::VOTE => {
+                let voted = self.raft.vote(message(&bytes)?).await;
+                if voted.as_ref().is_ok_and(|vote| vote.vote_granted) {
+                    self.last_heard.note();
+                }
+                answer(&voted)
+            }
             wire::READ_INDEX => answer(&self.reads.position_as_leader(message(&bytes)?).await),
             wire::LEADER => answer(&self.leader.call_here(message::<Bytes>(&bytes)?).await),
             wire::ORIGIN => answer(&self.formation.origin().await),
@@ -99,6 +114,7 @@ impl Service {
         let received = tokio::time::timeout(SNAPSHOT_TIMEOUT, self.store_snapshot(body));
         let (header, files) = received.await.map_err(|_| ApiError::RequestTimeout)??;
         let snapshot = Snapshot { meta: files.manifest.meta.clone(), snapshot: Box::new(files) };
+        self.last_heard.note();
         let installed = self.raft.install_full_snapshot(header.vote, snapshot).await;
         let installed: Result<SnapshotResponse<u64>, _> = installed;
         answer(&installed)
@@ -131,7 +147,7 @@ impl Service {
         Ok((header, files))
     }
 
-    async fn store(&self, file: std::sync::Arc<dyn DiskFile>, chunk: Bytes) -> Result<(), ApiError> {
+    async fn store(&self, file: Arc<dyn DiskFile>, chunk: Bytes) -> Result<(), ApiError> {
         self.platform.blocking(move || file.append(&chunk)).await.map_err(internal)
     }
 }

@@ -1,0 +1,89 @@
+//! When a follower stands for election.
+//!
+//! A follower that has heard nothing from a leader, and has given its vote to nobody, for a random time
+//! between two bounds stands for election. The time is drawn anew each time, so that two followers that
+//! once stood at the same moment, and split the votes, do not do so again. (openraft draws it once per
+//! process and looks at it in long ticks; its own timer is off.) A replica does not vote against a leader
+//! that it heard from within the lower bound: that is openraft's leader lease.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use openraft::ServerState;
+use tokio::time::Instant;
+
+use super::raft::Raft;
+
+/// When a leader, or a candidate that got this replica's vote, was last heard.
+pub struct LastHeard(Mutex<Instant>);
+
+impl LastHeard {
+    /// Heard just now.
+    pub fn now() -> LastHeard {
+        LastHeard(Mutex::new(Instant::now()))
+    }
+
+    /// Takes note that it was heard.
+    pub fn note(&self) {
+        *self.lock() = Instant::now();
+    }
+
+    fn moment(&self) -> Instant {
+        *self.lock()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Instant> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The bounds of the time after which a follower stands.
+#[derive(Clone, Copy, Debug)]
+pub struct ElectionTimeout {
+    /// At least this long.
+    pub min: Duration,
+    /// Less than this.
+    pub max: Duration,
+}
+
+impl ElectionTimeout {
+    fn draw(self) -> Duration {
+        self.min + (self.max - self.min).mul_f64(fastrand::f64())
+    }
+}
+
+/// Stands for election whenever it is time to, until openraft stops.
+pub async fn run(raft: Raft, last_heard: std::sync::Arc<LastHeard>, bounds: ElectionTimeout) {
+    let mut server = raft.server_metrics();
+    let mut timeout = bounds.draw();
+    loop {
+        let (may_stand, is_alone) = {
+            let server = server.borrow_and_update();
+            let membership = server.membership_config.membership();
+            let is_voter = membership.voter_ids().any(|voter| voter == server.id);
+            let stands_or_follows = matches!(server.state, ServerState::Follower | ServerState::Candidate);
+            (is_voter && stands_or_follows, membership.voter_ids().count() == 1)
+        };
+        if !may_stand {
+            if server.changed().await.is_err() {
+                return;
+            }
+            last_heard.note();
+            continue;
+        }
+        let due = last_heard.moment() + timeout;
+        if Instant::now() < due && !is_alone {
+            tokio::time::sleep_until(due).await;
+            continue;
+        }
+        tracing::info!("no leader is heard: standing for election");
+        last_heard.note();
+        timeout = bounds.draw();
+        if raft.trigger().elect().await.is_err() {
+            return;
+        }
+        if is_alone {
+            tokio::time::sleep(bounds.min).await;
+        }
+    }
+}
