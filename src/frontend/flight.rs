@@ -27,14 +27,15 @@ where
     K: Clone + Eq + Hash + Send + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// The answer to `key`: that of a question under way, or else what `ask` brings.
+    /// The answer to `key`, and whether it is that of a question that was under way before; otherwise
+    /// it is what `ask` brings.
     ///
     /// The question runs to its end whoever leaves. `None` only if it panicked.
-    pub async fn share(&self, key: K, ask: impl Future<Output = V> + Send + 'static) -> Option<V> {
-        let flight = {
+    pub async fn share(&self, key: K, ask: impl Future<Output = V> + Send + 'static) -> Option<(V, bool)> {
+        let (flight, was_under_way) = {
             let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
             match under_way.get(&key) {
-                Some(flight) => flight.clone(),
+                Some(flight) => (flight.clone(), true),
                 None => {
                     let (flights, landed) = (self.under_way.clone(), key.clone());
                     let task = tokio::spawn(async move {
@@ -44,11 +45,11 @@ where
                     });
                     let flight = task.map(Result::ok).boxed().shared();
                     under_way.insert(key, flight.clone());
-                    flight
+                    (flight, false)
                 }
             }
         };
-        flight.await
+        Some((flight.await?, was_under_way))
     }
 }
 
@@ -74,10 +75,10 @@ mod tests {
         let (first, second) = (flights.share(7, ask()), flights.share(7, ask()));
         let release = async { gate.notify_one() };
         let (first, second, ()) = tokio::join!(first, second, release);
-        assert_eq!((first, second), (Some(1), Some(1)));
+        assert_eq!((first, second), (Some((1, false)), Some((1, true))));
 
         gate.notify_one();
-        assert_eq!(flights.share(7, ask()).await, Some(2));
+        assert_eq!(flights.share(7, ask()).await, Some((2, false)));
     }
 
     #[tokio::test]
@@ -93,6 +94,6 @@ mod tests {
         let second = flights.share(7, async { 2 });
         drop(first);
         gate.notify_one();
-        assert_eq!(second.await, Some(1));
+        assert_eq!(second.await, Some((1, true)));
     }
 }

@@ -12,6 +12,8 @@
 //! | `GET /cluster` | every node of the cluster |
 //! | `POST /internal/cache/invalidate` | the cache; from the catalog's leader |
 
+use std::future::Future;
+
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
@@ -49,6 +51,8 @@ pub(super) type Fetched = Result<(CachedAnswer, Fetch), ApiError>;
 /// What became of a fetch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fetch {
+    /// Whether no write to it was under way.
+    is_settled: bool,
     is_stored: bool,
     is_stale: bool,
 }
@@ -107,15 +111,7 @@ impl Frontend {
         if !passes_by && let Some(answer) = self.cache.get(&key) {
             return Ok(respond(answer, HeaderValue::from_static("bazar; hit"), true, false));
         }
-        let noted = self.cache.note(&key);
-        let (cache, catalog, asked) = (self.cache.clone(), self.catalog.clone(), key.clone());
-        let fill = noted.clone();
-        let fetch = async move { fetch(&catalog, asked, |key, answer| cache.fill(key, fill, answer)).await };
-        let (answer, fetch) = self
-            .flights
-            .share((key, noted), fetch)
-            .await
-            .unwrap_or_else(|| Err(ApiError::Internal("the question to the catalog failed".to_owned())))?;
+        let (answer, fetch) = self.fetch_shared(key).await?;
         let status = match (passes_by, fetch.is_stored) {
             (true, true) => "bazar; fwd=request; stored",
             (true, false) => "bazar; fwd=request",
@@ -123,6 +119,45 @@ impl Frontend {
             (false, false) => "bazar; fwd=miss",
         };
         Ok(respond(answer, HeaderValue::from_static(status), false, fetch.is_stale))
+    }
+
+    /// Fetches an answer, together with those who ask for it at the same time.
+    async fn fetch_shared(&self, key: CacheKey) -> Fetched {
+        let noted = self.cache.note(&key);
+        let fetched = self.flights.share((key.clone(), noted), self.fetch(key.clone())).await;
+        match fetched {
+            // Such an answer may show the state before a write that was acknowledged before this request came,
+            // for the write's invalidation came before the question. A settled one cannot: its question would
+            // have seen the write pending, or its generation would not be the current one.
+            Some((Ok((_, Fetch { is_settled: false, .. })), true)) => self.fetch(key).await,
+            Some((fetched, _)) => fetched,
+            None => Err(ApiError::Internal("the question to the catalog failed".to_owned())),
+        }
+    }
+
+    /// Asks the catalog, and keeps the answer if it may be kept.
+    fn fetch(&self, key: CacheKey) -> impl Future<Output = Fetched> + Send + 'static {
+        let (cache, catalog) = (self.cache.clone(), self.catalog.clone());
+        let noted = cache.note(&key);
+        async move {
+            let path = match &key {
+                CacheKey::Info(book_id) => format!("/info/{book_id}"),
+                CacheKey::Search { topic, page } => {
+                    format!("{}?limit={}&after={}", search_path(topic), page.limit, page.after)
+                }
+            };
+            let Answered { by, reply } = catalog.read(&Ask::get(path)).await?;
+            let json = HeaderValue::from_static("application/json");
+            let answer = CachedAnswer {
+                status: reply.status,
+                media_type: reply.headers.get(CONTENT_TYPE).cloned().unwrap_or(json),
+                body: reply.body,
+                served_by: HeaderValue::try_from(by).unwrap_or(HeaderValue::from_static("catalog")),
+            };
+            let is_settled = reply.headers.get(CACHEABLE).is_some_and(|value| value == "true");
+            let is_stored = is_settled && cache.fill(key, noted, answer.clone());
+            Ok((answer, Fetch { is_settled, is_stored, is_stale: reply.headers.contains_key(CONSISTENCY) }))
+        }
     }
 
     async fn read_order(&self, path: String) -> Result<Response, ApiError> {
@@ -180,26 +215,6 @@ impl Frontend {
         tags.iter().for_each(|tag| self.cache.invalidate(tag));
         Ok(reply::content(StatusCode::OK, "application/octet-stream", Bytes::new()))
     }
-}
-
-/// Fetches an answer from the catalog, and has it kept if it may be.
-async fn fetch(catalog: &Upstream, key: CacheKey, keep: impl FnOnce(CacheKey, CachedAnswer) -> bool) -> Fetched {
-    let path = match &key {
-        CacheKey::Info(book_id) => format!("/info/{book_id}"),
-        CacheKey::Search { topic, page } => {
-            format!("{}?limit={}&after={}", search_path(topic), page.limit, page.after)
-        }
-    };
-    let Answered { by, reply } = catalog.read(&Ask::get(path)).await?;
-    let answer = CachedAnswer {
-        status: reply.status,
-        media_type: reply.headers.get(CONTENT_TYPE).cloned().unwrap_or(HeaderValue::from_static("application/json")),
-        body: reply.body,
-        served_by: HeaderValue::try_from(by).unwrap_or(HeaderValue::from_static("catalog")),
-    };
-    let may_keep = reply.headers.get(CACHEABLE).is_some_and(|value| value == "true");
-    let is_stored = may_keep && keep(key, answer.clone());
-    Ok((answer, Fetch { is_stored, is_stale: reply.headers.contains_key(CONSISTENCY) }))
 }
 
 fn respond(answer: CachedAnswer, cache_status: HeaderValue, is_hit: bool, is_stale: bool) -> Response {

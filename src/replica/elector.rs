@@ -5,6 +5,10 @@
 //! once stood at the same moment, and split the votes, do not do so again. (openraft draws it once per
 //! process and looks at it in long ticks; its own timer is off.) A replica does not vote against a leader
 //! that it heard from within the lower bound: that is openraft's leader lease.
+//!
+//! A candidate that learns that another replica has a longer log lets that one go first. It must: openraft
+//! refuses such a candidate without taking over its term, so the other, which stands one term later than
+//! it voted last, would for ever ask for a vote in the term in which the first has voted for itself.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -15,12 +19,21 @@ use tokio::time::Instant;
 use super::raft::Raft;
 
 /// When a leader, or a candidate that got this replica's vote, was last heard.
-pub struct LastHeard(Mutex<Instant>);
+pub struct LastHeard {
+    moment: Mutex<Instant>,
+    /// How long a candidate with a longer log is given.
+    precedence: Duration,
+}
 
 impl LastHeard {
     /// Heard just now.
-    pub fn now() -> LastHeard {
-        LastHeard(Mutex::new(Instant::now()))
+    pub fn now(bounds: ElectionTimeout) -> LastHeard {
+        LastHeard { moment: Mutex::new(Instant::now()), precedence: bounds.max }
+    }
+
+    /// Takes note that another replica has a longer log: it will be heard as a candidate.
+    pub fn expect_another(&self) {
+        *self.lock() = Instant::now() + self.precedence;
     }
 
     /// Takes note that it was heard.
@@ -33,7 +46,7 @@ impl LastHeard {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Instant> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.moment.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -189,7 +189,8 @@ pub async fn open(
     let log_reader = log.reader();
     let snapshots = SnapshotStore::open(platform.disk.clone(), &folder.join("snapshot")).map_err(at)?;
     let state_machine = StateMachine::open(platform, machine, snapshots).await.map_err(at)?;
-    let peers = Peers { platform: platform.clone(), group, marker, client: client.clone() };
+    let last_heard = Arc::new(LastHeard::now(settings.election_timeout));
+    let peers = Peers { platform: platform.clone(), group, marker, client: client.clone(), last_heard };
 
     let config = raft_config(&settings).map_err(StartError::Raft)?;
     let raft = Raft::new(settings.group.own, Arc::new(config), peers.clone(), log, state_machine.clone());
@@ -248,7 +249,7 @@ impl Opened {
             silence_limit: settings.election_timeout.max * SILENT_ELECTIONS,
         };
         tokio::spawn(keeper.run());
-        let last_heard = Arc::new(LastHeard::now());
+        let last_heard = peers.last_heard.clone();
         tokio::spawn(elector::run(raft.clone(), last_heard.clone(), settings.election_timeout));
         tokio::spawn(report_failure(raft.clone(), failed.clone()));
         tokio::spawn(take_snapshots(raft.clone(), state_machine.clone(), log, settings.snapshot_log_bytes));

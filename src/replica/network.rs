@@ -19,6 +19,7 @@ use openraft::raft::{
 use openraft::{EmptyNode, OptionalSend, RaftNetwork, RaftNetworkFactory, Snapshot};
 use serde::{Deserialize, Serialize};
 
+use super::elector::LastHeard;
 use super::group::Group;
 use super::marker::Marker;
 use super::raft::{TypeConfig, Vote};
@@ -43,6 +44,7 @@ pub struct Peers {
     pub group: Arc<Group>,
     pub marker: Marker,
     pub client: Client,
+    pub last_heard: Arc<LastHeard>,
 }
 
 /// A peer.
@@ -124,7 +126,12 @@ impl RaftNetwork<TypeConfig> for Peer {
         rpc: VoteRequest<u64>,
         option: RPCOption,
     ) -> Result<VoteResponse<u64>, RpcError<openraft::error::Infallible>> {
-        self.call(wire::VOTE, &rpc, option).await
+        let asked_with = rpc.last_log_id;
+        let answer: VoteResponse<u64> = self.call(wire::VOTE, &rpc, option).await?;
+        if !answer.vote_granted && answer.last_log_id > asked_with {
+            self.peers.last_heard.expect_another();
+        }
+        Ok(answer)
     }
 
     async fn full_snapshot(
