@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// A file system.
 pub trait Disk: Send + Sync {
-    /// Makes a folder and those above it, where they do not exist.
+    /// Makes a folder and those above it, where they do not exist, and makes their names durable.
     fn create_folders(&self, path: &Path) -> io::Result<()>;
 
     /// The names of the files in a folder, sorted.
@@ -84,7 +84,15 @@ pub struct LocalDisk;
 
 impl Disk for LocalDisk {
     fn create_folders(&self, path: &Path) -> io::Result<()> {
-        fs::create_dir_all(path)
+        if fs::exists(path)? {
+            return Ok(());
+        }
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        self.create_folders(parent)?;
+        match fs::create_dir(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => self.sync_folder(parent),
+        }
     }
 
     fn list(&self, folder: &Path) -> io::Result<Vec<String>> {

@@ -66,10 +66,14 @@ fn read(disk: &dyn Disk, path: &Path, member: &str) -> io::Result<Option<Cluster
     if !disk.exists(path)? {
         return Ok(None);
     }
-    let content: Content = serde_json::from_slice(&disk.read(path)?)?;
+    let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidData, format!("{} {what}", path.display()));
+    let content: Content =
+        serde_json::from_slice(&disk.read(path)?).map_err(|error| invalid(format!("cannot be read: {error}")))?;
     if content.member != member {
-        let what = format!("{} says that this is the data of {}, not of {member}", path.display(), content.member);
-        return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        return Err(invalid(format!("says that this is the data of {}, not of {member}", content.member)));
     }
     Ok(Some(content.cluster))
 }
+
+#[cfg(test)]
+mod tests;

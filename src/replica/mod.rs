@@ -38,6 +38,8 @@ mod snapshot;
 mod state_machine;
 mod status;
 mod tables;
+#[cfg(test)]
+mod testing;
 mod wire;
 
 use std::future::Future;
@@ -185,9 +187,9 @@ pub async fn open(
 
     let group = Arc::new(settings.group.clone());
     let marker = Marker::open(platform, folder, &group.label(group.own)).map_err(at)?;
-    let log = Log::open(platform, &folder.join("log"), settings.log).await?;
-    let log_reader = log.reader();
     let snapshots = SnapshotStore::open(platform.disk.clone(), &folder.join("snapshot")).map_err(at)?;
+    let log = Log::open(platform, &folder.join("log"), settings.log, snapshots.watch_covered()).await?;
+    let log_reader = log.reader();
     let state_machine = StateMachine::open(platform, machine, snapshots).await.map_err(at)?;
     let last_heard = Arc::new(LastHeard::now(settings.election_timeout));
     let peers = Peers { platform: platform.clone(), group, marker, client: client.clone(), last_heard };

@@ -2,27 +2,25 @@
 //!
 //! A snapshot is a manifest that names the table files, how many bytes of each belong to it and their
 //! checksum. Replacing the manifest is the one atomic step: files are only ever added beside it or grown
-//! behind the bytes that it names, and they are durable before it is. Files that no manifest names any
-//! more are removed.
+//! behind the bytes that it names, and they are durable before it is. Files that neither it nor a snapshot
+//! being received names are removed.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use super::machine::{Cut, Saved};
-use super::raft::SnapshotMeta;
+use super::raft::{LogId, SnapshotMeta};
 use crate::model::UnixMillis;
 use crate::platform::{Disk, DiskFile};
 use crate::store::{Prefix, TableFile};
 
 const MANIFEST: &str = "manifest.json";
-
-/// Begins the names of files that are still being received from another replica.
-const INCOMING: &str = "incoming-";
 
 /// Everything about a snapshot but the bytes of its tables.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -72,7 +70,11 @@ pub struct SnapshotStore {
     current: Option<Arc<Manifest>>,
     /// Files that this process wrote and may grow, by table.
     growing: BTreeMap<&'static str, TableFile>,
+    /// Snapshots that are being received, as long as somebody holds them.
+    receiving: Vec<Weak<Manifest>>,
     next_file_number: u64,
+    /// How far the newest snapshot reaches; dropped when one could not be stored.
+    covered: Option<watch::Sender<Option<LogId>>>,
 }
 
 impl SnapshotStore {
@@ -83,8 +85,8 @@ impl SnapshotStore {
     pub fn open(disk: Arc<dyn Disk>, folder: &Path) -> io::Result<SnapshotStore> {
         disk.create_folders(folder)?;
         let path = folder.join(MANIFEST);
-        let current = match disk.exists(&path)? {
-            true => Some(Arc::new(serde_json::from_slice(&disk.read(&path)?)?)),
+        let current: Option<Arc<Manifest>> = match disk.exists(&path)? {
+            true => Some(Arc::new(read_manifest(&*disk, &path)?)),
             false => None,
         };
         let next_file_number = disk
@@ -94,10 +96,24 @@ impl SnapshotStore {
             .max()
             .unwrap_or(0)
             + 1;
-        let store =
-            SnapshotStore { disk, folder: folder.to_owned(), current, growing: BTreeMap::new(), next_file_number };
-        store.remove_unnamed(|_| true)?;
+        let covered = watch::Sender::new(current.as_ref().and_then(|manifest| manifest.meta.last_log_id));
+        let mut store = SnapshotStore {
+            disk,
+            folder: folder.to_owned(),
+            current,
+            growing: BTreeMap::new(),
+            receiving: Vec::new(),
+            next_file_number,
+            covered: Some(covered),
+        };
+        store.remove_unnamed()?;
         Ok(store)
+    }
+
+    /// Tells how far the newest snapshot reaches once it is durable. Closes if one cannot be stored.
+    pub fn watch_covered(&self) -> watch::Receiver<Option<LogId>> {
+        let closed = || watch::Sender::new(None).subscribe();
+        self.covered.as_ref().map_or_else(closed, watch::Sender::subscribe)
     }
 
     /// The newest snapshot.
@@ -126,15 +142,26 @@ impl SnapshotStore {
         Ok(Saved { scalars: manifest.scalars.clone(), tables })
     }
 
-    /// Makes `cut` the newest snapshot. Only what is new since the last one is written.
+    /// Makes `cut` the newest snapshot, unless one that reaches further was adopted since it was taken. Only
+    /// what is new since the last one is written.
+    ///
+    /// # Errors
+    /// If the disk fails. Nothing more is stored then.
     pub fn write(&mut self, cut: &Cut, meta: SnapshotMeta, at_ms: UnixMillis) -> io::Result<Arc<Manifest>> {
+        self.unless_failed(|store| store.try_write(cut, meta, at_ms))
+    }
+
+    fn try_write(&mut self, cut: &Cut, meta: SnapshotMeta, at_ms: UnixMillis) -> io::Result<Arc<Manifest>> {
+        // The log may be purged as far as the newest snapshot reaches: there is no way back behind it.
+        if let Some(newer) = self.current.as_ref().filter(|current| current.meta.last_log_id > meta.last_log_id) {
+            return Ok(newer.clone());
+        }
         let mut tables = Vec::with_capacity(cut.tables.len());
         for table in &cut.tables {
             // Taken only if the table has to be written anew.
             let name = self.new_file_name(table.name());
             let path = self.folder.join(name);
-            let disk = &self.disk;
-            let file = self.growing.entry(table.name()).or_insert_with(|| TableFile::new(disk.clone()));
+            let file = self.growing.entry(table.name()).or_insert_with(|| TableFile::new(self.disk.clone()));
             let prefix = file.update_durably(&**table, &path).map_err(io::Error::other)?;
             tables.push(ManifestTable {
                 name: table.name().to_owned(),
@@ -143,31 +170,59 @@ impl SnapshotStore {
                 crc32: prefix.crc32,
             });
         }
-        self.publish(Manifest { meta, at_ms, scalars: cut.scalars.clone(), tables }, |name| !name.starts_with(INCOMING))
+        self.publish(Manifest { meta, at_ms, scalars: cut.scalars.clone(), tables })
     }
 
     /// Prepares to receive a snapshot: its files, empty, under names of their own.
     pub fn begin_receiving(&mut self, sent: &Manifest) -> io::Result<SnapshotFiles> {
+        self.check()?;
+        // What broke off earlier must not fill the disk.
+        self.remove_unnamed()?;
         let mut manifest = sent.clone();
         let mut files = Vec::with_capacity(manifest.tables.len());
         for table in &mut manifest.tables {
-            table.file = format!("{INCOMING}{}", self.new_file_name(&table.name));
+            table.file = self.new_file_name(&table.name);
             files.push(self.disk.open(&self.folder.join(&table.file))?);
         }
-        Ok(SnapshotFiles { manifest: Arc::new(manifest), files })
+        let manifest = Arc::new(manifest);
+        self.receiving.push(Arc::downgrade(&manifest));
+        Ok(SnapshotFiles { manifest, files })
     }
 
     /// Makes a snapshot that was received the newest one.
     ///
     /// # Errors
-    /// If what was received is not what was sent; nothing has changed then.
+    /// If the disk fails or what was received is not what was sent. The newest snapshot is still the one
+    /// before, and nothing more is stored.
     pub fn adopt(&mut self, received: &SnapshotFiles) -> io::Result<Saved> {
+        self.unless_failed(|store| store.try_adopt(received))
+    }
+
+    fn try_adopt(&mut self, received: &SnapshotFiles) -> io::Result<Saved> {
         let saved = self.load(&received.manifest)?;
         received.files.iter().try_for_each(|file| file.sync())?;
         self.disk.sync_folder(&self.folder)?;
         self.growing.clear();
-        self.publish((*received.manifest).clone(), |_| true)?;
+        self.publish((*received.manifest).clone())?;
         Ok(saved)
+    }
+
+    /// Stores something, unless that failed before: the manifest on disk may then be the old or the new one,
+    /// so no file may be grown or removed any more.
+    fn unless_failed<T>(&mut self, store: impl FnOnce(&mut Self) -> io::Result<T>) -> io::Result<T> {
+        self.check()?;
+        let stored = store(self);
+        if stored.is_err() {
+            self.covered = None;
+        }
+        stored
+    }
+
+    fn check(&self) -> io::Result<()> {
+        match self.covered {
+            Some(_) => Ok(()),
+            None => Err(io::Error::other("an earlier snapshot could not be stored")),
+        }
     }
 
     fn new_file_name(&mut self, table: &str) -> String {
@@ -176,22 +231,26 @@ impl SnapshotStore {
         format!("{table}.{number}.csv")
     }
 
-    fn publish(&mut self, manifest: Manifest, may_remove: impl Fn(&str) -> bool) -> io::Result<Arc<Manifest>> {
+    fn publish(&mut self, manifest: Manifest) -> io::Result<Arc<Manifest>> {
         let text = serde_json::to_vec_pretty(&manifest)?;
         self.disk.replace(&self.folder.join(MANIFEST), &text)?;
         let manifest = Arc::new(manifest);
         self.current = Some(manifest.clone());
-        self.remove_unnamed(may_remove)?;
+        if let Some(covered) = &self.covered {
+            covered.send_replace(manifest.meta.last_log_id);
+        }
+        self.remove_unnamed()?;
         Ok(manifest)
     }
 
-    fn remove_unnamed(&self, may_remove: impl Fn(&str) -> bool) -> io::Result<()> {
-        let is_named = |name: &str| {
-            name == MANIFEST
-                || self.current.as_ref().is_some_and(|manifest| manifest.tables.iter().any(|table| table.file == name))
-        };
+    fn remove_unnamed(&mut self) -> io::Result<()> {
+        self.receiving.retain(|manifest| manifest.strong_count() > 0);
+        let needed: Vec<Arc<Manifest>> =
+            self.receiving.iter().filter_map(Weak::upgrade).chain(self.current.clone()).collect();
+        let is_named =
+            |name: &str| needed.iter().any(|manifest| manifest.tables.iter().any(|table| table.file == name));
         for name in self.disk.list(&self.folder)? {
-            if !is_named(&name) && may_remove(&name) {
+            if name != MANIFEST && !is_named(&name) {
                 self.disk.remove(&self.folder.join(&name))?;
             }
         }
@@ -199,6 +258,14 @@ impl SnapshotStore {
     }
 }
 
+fn read_manifest(disk: &dyn Disk, path: &Path) -> io::Result<Manifest> {
+    let unreadable = |error| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()));
+    serde_json::from_slice(&disk.read(path)?).map_err(unreadable)
+}
+
 fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
+
+#[cfg(test)]
+mod tests;

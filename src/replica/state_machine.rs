@@ -215,3 +215,6 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
         self.state_machine.on_snapshots(ErrorVerb::Write, build).await.map(ready)
     }
 }
+
+#[cfg(test)]
+mod tests;

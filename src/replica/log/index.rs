@@ -36,6 +36,7 @@ pub struct Place {
     /// Bytes from the start of the segment.
     pub offset: u64,
     pub length: u32,
+    pub crc32: u32,
 }
 
 /// An open segment file.
@@ -67,16 +68,24 @@ impl Index {
         }
     }
 
-    /// Forgets the entries up to `upto`, which a snapshot covers.
+    /// Forgets the entries up to `upto`, which a snapshot covers, and those after it that an earlier
+    /// leader left behind: they do not follow on it.
     pub fn purge(&mut self, upto: LogId) {
         self.state.purged = Some(upto);
-        while self.slots.front().is_some_and(|slot| slot.log_id.index <= upto.index) {
+        let is_covered = |slot: &Slot| slot.log_id.index <= upto.index || slot.log_id < upto;
+        while self.slots.front().is_some_and(is_covered) {
             if self.slots.len() == self.cache.len() {
                 self.cache.pop_front();
                 self.cache_bytes -= u64::from(self.slots[0].place.length);
             }
             self.slots.pop_front();
         }
+    }
+
+    /// Where an entry is read from. The file stays readable even if its segment is removed meanwhile.
+    pub fn locate(&self, slot: &Slot) -> (Arc<dyn DiskFile>, Place) {
+        let segment = self.segments.get(&slot.place.segment).expect("a segment stays while it has an entry");
+        (segment.file.clone(), slot.place)
     }
 
     /// The entries `from..to` as far as they exist: positions in `slots`.

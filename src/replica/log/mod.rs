@@ -7,24 +7,27 @@
 //! new one, and segments whose entries are all purged are removed.
 //!
 //! The newest entries stay in memory, up to a limit in bytes; older ones are read back from disk for a
-//! follower that needs them. The log knows nothing of what entries mean.
+//! follower that needs them. The log knows nothing of what entries mean. Of snapshots it knows how far
+//! they reach, because nothing is purged that no durable snapshot covers.
 
 mod index;
 mod record;
 mod recovery;
+#[cfg(test)]
+mod tests;
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io;
-use std::ops::{Bound, RangeBounds};
+use std::ops::{Bound, Range, RangeBounds};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use index::{Index, Place, Segment, Slot};
 use openraft::storage::{LogFlushed, RaftLogStorage};
 use openraft::{AnyError, ErrorSubject, ErrorVerb, LogState, OptionalSend, RaftLogReader, StorageIOError};
-use record::{Frame, MAGIC, Placed, Record, State};
+use record::{Frame, MAGIC, MAX_FRAME_BYTES, Placed, Record, State};
 pub use recovery::LogError;
+use tokio::sync::watch;
 
 use super::raft::{Entry, LogId, StorageError, TypeConfig, Vote};
 use crate::platform::{Disk, DiskFile, Platform};
@@ -46,6 +49,10 @@ pub struct Log {
     shared: Shared,
     /// A committed position that the next frame takes along; it is not worth an fsync of its own.
     committed_hint: Option<LogId>,
+    /// How far the newest durable snapshot reaches.
+    snapshot: watch::Receiver<Option<LogId>>,
+    /// Whether a write was begun that the disk has not confirmed: nobody knows what the log holds then.
+    is_in_doubt: bool,
 }
 
 /// A reading end of a log.
@@ -67,19 +74,23 @@ fn segment_path(folder: &Path, number: u64) -> PathBuf {
 }
 
 impl Log {
-    /// Opens the log in `folder`, or starts one there.
+    /// Opens the log in `folder`, or starts one there. `snapshot` tells how far the newest durable snapshot
+    /// reaches.
     ///
     /// # Errors
     /// If the disk fails, or entries that were acknowledged cannot be read back.
-    pub async fn open(platform: &Platform, folder: &Path, limits: LogLimits) -> Result<Log, LogError> {
+    pub async fn open(
+        platform: &Platform,
+        folder: &Path,
+        limits: LogLimits,
+        snapshot: watch::Receiver<Option<LogId>>,
+    ) -> Result<Log, LogError> {
         let disk = platform.disk.clone();
         let path = folder.to_owned();
         let index = platform.blocking(move || open_index(&*disk, &path, limits)).await?;
         let (platform, folder) = (platform.clone(), folder.into());
-        Ok(Log {
-            shared: Shared { platform, folder, limits, index: Arc::new(Mutex::new(index)) },
-            committed_hint: None,
-        })
+        let shared = Shared { platform, folder, limits, index: Arc::new(Mutex::new(index)) };
+        Ok(Log { shared, committed_hint: None, snapshot, is_in_doubt: false })
     }
 
     /// A reading end.
@@ -87,31 +98,32 @@ impl Log {
         LogReader { shared: self.shared.clone() }
     }
 
-    /// Whether anything was ever written here: a replica with an empty log has no memory.
-    pub fn is_pristine(&self) -> bool {
-        let index = self.shared.index();
-        index.state == State::default() && index.slots.is_empty()
-    }
-
     /// Writes one frame and waits until it is durable. `change` then brings the index up to date.
+    ///
+    /// After a failure nothing more is written: behind a torn frame it would be lost.
     async fn write(&mut self, records: Vec<Record>, change: impl FnOnce(&mut Index, &[Slot])) -> io::Result<()> {
-        let mut frame = Frame::new();
-        if let Some(committed) = self.committed_hint.take() {
-            frame.push(&Record::Committed(committed));
-            self.shared.index().state.committed = Some(committed);
+        if self.is_in_doubt {
+            return Err(io::Error::other("an earlier write failed, so what the log holds is unknown"));
         }
-        records.iter().for_each(|record| frame.push(record));
-        let (bytes, placed) = frame.finish();
-        let length = bytes.len() as u64;
+        let committed = self.committed_hint.take();
+        let mut frame = Frame::new();
+        committed.map(Record::Committed).iter().chain(&records).for_each(|record| frame.push(record));
+        if frame.bytes() > MAX_FRAME_BYTES {
+            let what = format!("{} bytes are more than the log takes at once", frame.bytes());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        }
 
-        let (number, segment) = self.shared.active_segment().await?;
-        let (file, start) = segment;
+        self.is_in_doubt = true;
+        let (number, file, start) = self.shared.active_segment().await?;
+        let (bytes, placed) = frame.finish(number, start);
+        let length = bytes.len() as u64;
         self.shared.platform.blocking(move || file.append(&bytes).and_then(|()| file.sync())).await?;
+        self.is_in_doubt = false;
 
         let slots: Vec<Slot> = placed
             .into_iter()
-            .map(|Placed { log_id, offset, length }| {
-                let place = Place { segment: number, offset: start + offset as u64, length: length as u32 };
+            .map(|Placed { log_id, offset, length, crc32 }| {
+                let place = Place { segment: number, offset: start + offset as u64, length: length as u32, crc32 };
                 Slot { log_id, place }
             })
             .collect();
@@ -120,8 +132,18 @@ impl Log {
         if let Some(segment) = index.segments.get_mut(&number) {
             segment.bytes += length;
         }
+        index.state.committed = committed.or(index.state.committed);
         change(&mut index, &slots);
         Ok(())
+    }
+
+    /// Waits until a durable snapshot covers `upto`.
+    ///
+    /// openraft purges the log as soon as it has handed a received snapshot over, which is before the
+    /// snapshot is on disk; a crash in between must find the one or the other.
+    async fn await_snapshot(&mut self, upto: LogId) -> io::Result<()> {
+        let covered = self.snapshot.wait_for(|covered| *covered >= Some(upto)).await;
+        covered.map(drop).map_err(|_| io::Error::other("no snapshot covers what is to be purged"))
     }
 }
 
@@ -136,15 +158,18 @@ fn open_index(disk: &dyn Disk, folder: &Path, limits: LogLimits) -> Result<Index
     Ok(index)
 }
 
+/// The bytes that a segment begins with.
+fn opening(number: u64, state: State) -> Vec<u8> {
+    let mut frame = Frame::new();
+    frame.push(&Record::State(state));
+    let (frame, _) = frame.finish(number, MAGIC.len() as u64);
+    [MAGIC, frame.as_slice()].concat()
+}
+
 /// Makes a segment durable, with its name and its opening state.
 fn new_segment(disk: &dyn Disk, folder: &Path, number: u64, state: State) -> io::Result<Segment> {
     let file = disk.open(&segment_path(folder, number))?;
-    // A crash may have left the beginning of one under this name.
-    file.truncate(0)?;
-    let mut frame = Frame::new();
-    frame.push(&Record::State(state));
-    let mut bytes = MAGIC.to_vec();
-    bytes.extend(frame.finish().0);
+    let bytes = opening(number, state);
     file.append(&bytes)?;
     file.sync()?;
     disk.sync_folder(folder)?;
@@ -158,37 +183,32 @@ impl Shared {
     }
 
     /// The segment to write to: its number, its file and its length.
-    async fn active_segment(&self) -> io::Result<(u64, (Arc<dyn DiskFile>, u64))> {
+    async fn active_segment(&self) -> io::Result<(u64, Arc<dyn DiskFile>, u64)> {
         let (number, state) = {
             let index = self.index();
             let (number, segment) = index.segments.last_key_value().expect("a log has a segment from its opening on");
             if segment.bytes < self.limits.segment_bytes {
-                return Ok((*number, (segment.file.clone(), segment.bytes)));
+                return Ok((*number, segment.file.clone(), segment.bytes));
             }
             (number + 1, index.state)
         };
         let (disk, folder) = (self.platform.disk.clone(), self.folder.clone());
         let segment = self.platform.blocking(move || new_segment(&*disk, &folder, number, state)).await?;
-        let active = (segment.file.clone(), segment.bytes);
+        let active = (number, segment.file.clone(), segment.bytes);
         self.index().segments.insert(number, segment);
-        Ok((number, active))
+        Ok(active)
     }
 
-    /// Reads the entries of `slots` from disk.
-    async fn read(&self, slots: Vec<Slot>) -> io::Result<Vec<Entry>> {
-        let files: BTreeMap<u64, Arc<dyn DiskFile>> = {
-            let index = self.index();
-            index.segments.iter().map(|(number, segment)| (*number, segment.file.clone())).collect()
-        };
-        let read_one = move |slot: &Slot| {
-            let file = files.get(&slot.place.segment).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-            let bytes = file.read_at(slot.place.offset, slot.place.length as usize)?;
+    /// Reads entries back from disk.
+    async fn read(&self, places: Vec<(Arc<dyn DiskFile>, Place)>) -> io::Result<Vec<Entry>> {
+        let read_one = |(file, place): &(Arc<dyn DiskFile>, Place)| {
+            let bytes = file.read_at(place.offset, place.length as usize)?;
             match record::read_record(&bytes) {
-                Ok((Record::Entry(entry), _)) => Ok(entry),
-                _ => Err(io::Error::new(io::ErrorKind::InvalidData, format!("no entry at {:?}", slot.place))),
+                Ok((Record::Entry(entry), _)) if crc32fast::hash(&bytes) == place.crc32 => Ok(entry),
+                _ => Err(io::Error::new(io::ErrorKind::InvalidData, format!("the entry at {place:?} is damaged"))),
             }
         };
-        self.platform.blocking(move || slots.iter().map(read_one).collect()).await
+        self.platform.blocking(move || places.iter().map(read_one).collect()).await
     }
 
     /// Removes the files of segments that hold no entry any more.
@@ -201,9 +221,12 @@ impl Shared {
             std::mem::replace(&mut index.segments, used).into_keys().collect()
         };
         let (disk, folder) = (self.platform.disk.clone(), self.folder.clone());
-        self.platform
-            .blocking(move || unused.into_iter().try_for_each(|number| disk.remove(&segment_path(&folder, number))))
-            .await
+        // One by one, oldest first: a crash must not leave a gap between those that remain.
+        let remove_one = move |number| {
+            disk.remove(&segment_path(&folder, number))?;
+            disk.sync_folder(&folder)
+        };
+        self.platform.blocking(move || unused.into_iter().try_for_each(remove_one)).await
     }
 }
 
@@ -214,25 +237,24 @@ impl LogReader {
     }
 
     async fn entries(&self, from: u64, to: u64, limit_bytes: u64) -> Result<Vec<Entry>, StorageError> {
-        let (mut on_disk, cached) = {
+        let (on_disk, cached) = {
             let index = self.shared.index();
-            let mut positions = index.positions(from, to);
+            let Range { start, mut end } = index.positions(from, to);
             let mut bytes = 0;
-            let fitting = index.slots.range(positions.clone()).take_while(|slot| {
+            let fitting = index.slots.range(start..end).take_while(|slot| {
                 bytes += u64::from(slot.place.length);
                 bytes <= limit_bytes
             });
-            positions.end = positions.end.min(positions.start + fitting.count().max(1));
+            end = end.min(start + fitting.count().max(1));
             let cached_from = index.slots.len() - index.cache.len();
-            let on_disk = positions.start..positions.end.min(cached_from.max(positions.start));
-            let cached = on_disk.end.max(cached_from) - cached_from..positions.end.max(cached_from) - cached_from;
-            let on_disk: Vec<Slot> = index.slots.range(on_disk).copied().collect();
+            let on_disk: Vec<_> =
+                index.slots.range(start..cached_from.clamp(start, end)).map(|slot| index.locate(slot)).collect();
+            let cached = start.saturating_sub(cached_from)..end.saturating_sub(cached_from);
             (on_disk, index.cache.range(cached).cloned().collect::<Vec<_>>())
         };
         if on_disk.is_empty() {
             return Ok(cached);
         }
-        on_disk.shrink_to_fit();
         let mut entries = self.shared.read(on_disk).await.map_err(|error| storage_error(ErrorVerb::Read, error))?;
         entries.extend(cached);
         Ok(entries)
@@ -321,6 +343,10 @@ impl RaftLogStorage<TypeConfig> for Log {
         I::IntoIter: OptionalSend,
     {
         let entries: Vec<Entry> = entries.into_iter().collect();
+        if entries.is_empty() {
+            flushed.log_io_completed(Ok(()));
+            return Ok(());
+        }
         // Entries share their bytes with these copies.
         let records = entries.iter().cloned().map(Record::Entry).collect();
         let limit_bytes = self.shared.limits.cache_bytes;
@@ -345,6 +371,7 @@ impl RaftLogStorage<TypeConfig> for Log {
 
     async fn purge(&mut self, upto: LogId) -> Result<(), StorageError> {
         let purged = async {
+            self.await_snapshot(upto).await?;
             self.write(vec![Record::Purge(upto)], |index, _| index.purge(upto)).await?;
             self.shared.remove_unused_segments().await
         };

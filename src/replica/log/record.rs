@@ -1,8 +1,12 @@
 //! The bytes of the log: records, gathered into checksummed frames.
 //!
-//! A frame is what one fsync makes durable, `length ‖ crc32 ‖ records`, and the next frame is written
-//! only after that fsync succeeded. Hence a damaged frame with nothing valid behind it was never
-//! acknowledged, and a damaged frame *before* a valid one is damage to something that was.
+//! A frame is what one fsync makes durable, `length ‖ crc32 of the records ‖ crc32 of the header ‖ records`,
+//! and the next frame is written only after that fsync succeeded. Hence a damaged frame *before* a valid one
+//! is damage to something that was acknowledged, and one with nothing valid behind it is what a crash leaves.
+//! (Had the last frame of all been acknowledged and then rotted, that could not be told from a crash.)
+//!
+//! The header's checksum takes in where the frame stands. So bytes inside an entry can never pass for a
+//! frame, and to look for one at every offset of a segment costs a few bytes each, not the whole rest.
 
 use openraft::RaftLogId;
 use serde::{Deserialize, Serialize};
@@ -13,10 +17,10 @@ use crate::replica::raft::{Entry, LogId, Vote};
 pub const MAGIC: &[u8; 16] = b"bazar raft log 1";
 
 /// Bytes of a frame before its records.
-pub const FRAME_HEADER_BYTES: usize = 8;
+pub const FRAME_HEADER_BYTES: usize = 12;
 
-/// The largest frame that is believed to be one, in bytes.
-const MAX_FRAME_BYTES: usize = 1 << 30;
+/// The most that one frame may hold, in bytes: twice what a replica takes in one request.
+pub const MAX_FRAME_BYTES: usize = 128 << 20;
 
 /// One step in the life of the log.
 #[derive(Debug, Serialize, Deserialize)]
@@ -50,10 +54,10 @@ pub struct Placed {
     /// Bytes from the start of the frame.
     pub offset: usize,
     pub length: usize,
+    pub crc32: u32,
 }
 
 /// A frame under construction.
-#[derive(Default)]
 pub struct Frame {
     bytes: Vec<u8>,
     entries: Vec<Placed>,
@@ -69,30 +73,47 @@ impl Frame {
         let bytes = std::mem::take(&mut self.bytes);
         self.bytes = postcard::to_extend(record, bytes).expect("records hold nothing that postcard cannot write");
         if let Record::Entry(entry) = record {
-            self.entries.push(Placed { log_id: *entry.get_log_id(), offset, length: self.bytes.len() - offset });
+            let written = &self.bytes[offset..];
+            let (length, crc32) = (written.len(), crc32fast::hash(written));
+            self.entries.push(Placed { log_id: *entry.get_log_id(), offset, length, crc32 });
         }
     }
 
-    /// The finished frame and where its entries stand in it.
-    pub fn finish(mut self) -> (Vec<u8>, Vec<Placed>) {
+    /// Its length so far.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The finished frame, which is to stand at `offset` of `segment`, and where its entries are in it.
+    pub fn finish(mut self, segment: u64, offset: u64) -> (Vec<u8>, Vec<Placed>) {
         let (header, records) = self.bytes.split_at_mut(FRAME_HEADER_BYTES);
         header[..4].copy_from_slice(&(records.len() as u32).to_le_bytes());
-        header[4..].copy_from_slice(&crc32fast::hash(records).to_le_bytes());
+        header[4..8].copy_from_slice(&crc32fast::hash(records).to_le_bytes());
+        let checksum = header_checksum(segment, offset, &header[..8]);
+        header[8..].copy_from_slice(&checksum.to_le_bytes());
         (self.bytes, self.entries)
     }
 }
 
-/// The records of the frame that starts `bytes`, if a whole and undamaged one does.
-pub fn frame_at(bytes: &[u8]) -> Option<&[u8]> {
-    let (header, rest) = bytes.split_at_checked(FRAME_HEADER_BYTES)?;
-    let length = u32::from_le_bytes(header[..4].try_into().ok()?) as usize;
-    let checksum = u32::from_le_bytes(header[4..].try_into().ok()?);
-    // No frame is empty, and zeros, which a file system may leave behind, must not look like one.
-    if length == 0 || length > MAX_FRAME_BYTES {
+/// The records of the frame at `offset` of a segment, if a whole and undamaged one is there.
+pub fn frame_at(segment: u64, bytes: &[u8], offset: usize) -> Option<&[u8]> {
+    let (header, rest) = bytes.get(offset..)?.split_at_checked(FRAME_HEADER_BYTES)?;
+    let field = |at: usize| header[at..at + 4].try_into().map(u32::from_le_bytes).ok();
+    let (length, checksum) = (field(0)? as usize, field(4)?);
+    // No frame is empty. To look at the length first makes most offsets that are none cheap.
+    if length == 0 || length > rest.len() || header_checksum(segment, offset as u64, &header[..8]) != field(8)? {
         return None;
     }
-    let records = rest.get(..length)?;
+    let records = &rest[..length];
     (crc32fast::hash(records) == checksum).then_some(records)
+}
+
+fn header_checksum(segment: u64, offset: u64, start: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&segment.to_le_bytes());
+    hasher.update(&offset.to_le_bytes());
+    hasher.update(start);
+    hasher.finalize()
 }
 
 /// Reads the record that starts `bytes` and returns what follows it.

@@ -11,7 +11,7 @@ use openraft::RaftLogId;
 
 use super::index::{Index, Place, Segment, Slot};
 use super::record::{FRAME_HEADER_BYTES, MAGIC, Record, frame_at, read_record};
-use super::segment_path;
+use super::{opening, segment_path};
 use crate::platform::Disk;
 
 /// Why a log cannot be used.
@@ -64,23 +64,27 @@ pub(super) fn recover(disk: &dyn Disk, folder: &Path, cache_bytes: u64) -> Resul
             return Err(LogError::Damaged { path, offset: 0, what });
         }
         let bytes = disk.read(&path).map_err(at(&path))?;
-        let valid = replay.segment(&path, number, &bytes, is_last)?;
-        if valid == 0 {
-            // The crash came while this segment was being made: it never held anything.
+        let Some(valid) = replay.segment(&path, number, &bytes, is_last)? else {
             disk.remove(&path).map_err(at(&path))?;
             continue;
-        }
+        };
         let file = disk.open(&path).map_err(at(&path))?;
         if valid < bytes.len() {
             tracing::warn!(
                 file = %path.display(), from = valid, bytes = bytes.len() - valid,
                 "cut a torn tail off the log: the last write before the crash was never acknowledged"
             );
-            file.truncate(valid as u64).and_then(|()| file.sync()).map_err(at(&path))?;
+            file.truncate(valid as u64).map_err(at(&path))?;
+        }
+        if is_last {
+            // A killed process may have left a frame that is whole but not on disk yet. From here on it
+            // counts as written.
+            file.sync().map_err(at(&path))?;
         }
         replay.index.segments.insert(number, Segment { file, bytes: valid as u64 });
     }
     replay.check_continuity(folder)?;
+    disk.sync_folder(folder).map_err(at(folder))?;
     Ok(replay.index)
 }
 
@@ -91,38 +95,42 @@ struct Replay {
 }
 
 impl Replay {
-    /// Replays one segment and returns how many of its bytes are valid.
-    fn segment(&mut self, path: &Path, number: u64, bytes: &[u8], is_last: bool) -> Result<usize, LogError> {
-        let damaged = |offset, what: String| LogError::Damaged { path: path.to_owned(), offset, what };
-        if bytes.len() < MAGIC.len() || !bytes.starts_with(MAGIC) {
-            let is_torn = MAGIC.starts_with(bytes) || bytes.iter().all(|byte| *byte == 0);
-            return match is_torn && is_last {
-                true => Ok(0),
-                false => Err(damaged(0, "it does not begin as a log segment does".to_owned())),
-            };
+    /// Replays one segment and returns how many of its bytes are valid; nothing if the crash came while
+    /// the segment was being made, so that it never held anything.
+    fn segment(&mut self, path: &Path, number: u64, bytes: &[u8], is_last: bool) -> Result<Option<usize>, LogError> {
+        let damaged = |offset, what: &str| LogError::Damaged { path: path.to_owned(), offset, what: what.to_owned() };
+        // Only the first segment ever is made without one before it.
+        let may_be_new = is_last && (number == 1 || !self.index.segments.is_empty());
+        let is_torn_opening = may_be_new && bytes.len() <= opening(number, self.index.state).len();
+
+        if frame_at(number, bytes, MAGIC.len()).is_none() && is_torn_opening {
+            return Ok(None);
+        }
+        if !bytes.starts_with(MAGIC) || bytes.len() == MAGIC.len() {
+            return Err(damaged(0, "it does not begin as a log segment does"));
         }
         let mut offset = MAGIC.len();
         while offset < bytes.len() {
-            let Some(mut records) = frame_at(&bytes[offset..]) else {
-                if is_last && !is_frame_behind(&bytes[offset..]) {
-                    // Without its first frame a segment says nothing: as good as never made.
-                    return Ok(if offset == MAGIC.len() { 0 } else { offset });
+            let Some(mut records) = frame_at(number, bytes, offset) else {
+                if is_last && offset > MAGIC.len() && !is_frame_behind(number, bytes, offset) {
+                    return Ok(Some(offset));
                 }
-                return Err(damaged(offset, "the checksum does not match, and later writes follow".to_owned()));
+                return Err(damaged(offset, "the checksum does not match, and this was not the last write"));
             };
             let mut position = offset + FRAME_HEADER_BYTES;
             offset = position + records.len();
             while !records.is_empty() {
                 let (record, rest) =
-                    read_record(records).map_err(|error| damaged(position, format!("unreadable record: {error}")))?;
+                    read_record(records).map_err(|error| damaged(position, &format!("unreadable record: {error}")))?;
                 let length = records.len() - rest.len();
-                let place = Place { segment: number, offset: position as u64, length: length as u32 };
-                self.apply(record, place).map_err(|what| damaged(position, what))?;
+                let crc32 = crc32fast::hash(&records[..length]);
+                let place = Place { segment: number, offset: position as u64, length: length as u32, crc32 };
+                self.apply(record, place).map_err(|what| damaged(position, &what))?;
                 position += length;
                 records = rest;
             }
         }
-        Ok(if offset == MAGIC.len() { 0 } else { offset })
+        Ok(Some(offset))
     }
 
     fn apply(&mut self, record: Record, place: Place) -> Result<(), String> {
@@ -158,7 +166,7 @@ impl Replay {
     }
 }
 
-/// Whether a valid frame starts anywhere in `bytes`.
-fn is_frame_behind(bytes: &[u8]) -> bool {
-    (1..bytes.len()).any(|offset| frame_at(&bytes[offset..]).is_some())
+/// Whether a valid frame starts anywhere behind `offset`.
+pub(super) fn is_frame_behind(segment: u64, bytes: &[u8], offset: usize) -> bool {
+    (offset + 1..bytes.len()).any(|later| frame_at(segment, bytes, later).is_some())
 }

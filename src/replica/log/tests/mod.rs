@@ -1,0 +1,81 @@
+//! What the log promises: kept over a restart, over a crash, over a failing disk; never quietly less.
+
+mod basics;
+mod crashes;
+mod damage;
+mod model;
+
+use std::path::{Path, PathBuf};
+
+use openraft::Vote;
+use openraft::storage::RaftLogStorageExt;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+use super::*;
+use crate::replica::testing::{MemoryDisk, entry, log_id, platform};
+
+/// Segments of a few frames, and a cache of a few entries.
+const SMALL: LogLimits = LogLimits { segment_bytes: 300, cache_bytes: 100 };
+
+/// One segment, all in memory.
+const LARGE: LogLimits = LogLimits { segment_bytes: 1 << 20, cache_bytes: 1 << 20 };
+
+fn folder() -> &'static Path {
+    Path::new("/log")
+}
+
+fn segment(number: u64) -> PathBuf {
+    segment_path(folder(), number)
+}
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    runtime().block_on(future)
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().build().unwrap()
+}
+
+/// Opens the log on `disk`, as if a snapshot covered all that may be purged.
+async fn open(disk: &MemoryDisk, limits: LogLimits) -> Result<Log, LogError> {
+    let everything = watch::Sender::new(Some(log_id(u64::MAX, u64::MAX))).subscribe();
+    // The last value stays after its sender is gone.
+    Log::open(&platform(disk.clone()), folder(), limits, everything).await
+}
+
+/// All that can be seen of a log.
+#[derive(Clone, Debug, PartialEq)]
+struct View {
+    vote: Option<super::Vote>,
+    committed: Option<LogId>,
+    purged: Option<LogId>,
+    last: Option<LogId>,
+    entries: Vec<Entry>,
+}
+
+async fn view(log: &mut Log) -> View {
+    let state = log.get_log_state().await.unwrap();
+    View {
+        vote: log.read_vote().await.unwrap(),
+        committed: log.read_committed().await.unwrap(),
+        purged: state.last_purged_log_id,
+        last: state.last_log_id,
+        entries: log.try_get_log_entries(..).await.unwrap(),
+    }
+}
+
+async fn reopened_view(disk: &MemoryDisk, limits: LogLimits) -> View {
+    view(&mut open(disk, limits).await.unwrap()).await
+}
+
+/// Entries `indexes`, of 20 bytes or so, each in a frame of its own.
+async fn append_each(log: &mut Log, term: u64, indexes: impl IntoIterator<Item = u64>) {
+    for index in indexes {
+        log.blocking_append([entry(term, index, &format!("command {index}"))]).await.unwrap();
+    }
+}
+
+fn segments(disk: &MemoryDisk) -> Vec<String> {
+    disk.list(folder()).unwrap()
+}

@@ -1,0 +1,320 @@
+//! Snapshots that are written, grown, received, damaged and interrupted.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::replica::machine::Machine;
+use crate::replica::testing::{Journal, MemoryDisk, PowerLoss, log_id};
+
+fn folder() -> &'static Path {
+    Path::new("/snapshot")
+}
+
+fn open(disk: &MemoryDisk) -> SnapshotStore {
+    SnapshotStore::open(Arc::new(disk.clone()), folder()).unwrap()
+}
+
+fn apply(journal: &Journal, commands: &[&str]) {
+    let commands: Vec<Bytes> = commands.iter().map(|command| Bytes::from(command.to_string())).collect();
+    journal.apply(0, &commands).unwrap();
+}
+
+fn meta(index: u64) -> SnapshotMeta {
+    SnapshotMeta { last_log_id: Some(log_id(1, index)), snapshot_id: format!("1-{index}"), ..SnapshotMeta::default() }
+}
+
+fn write(store: &mut SnapshotStore, journal: &Journal, index: u64) -> io::Result<Arc<Manifest>> {
+    store.write(&journal.cut(), meta(index), 1000 + index)
+}
+
+/// The position of the newest snapshot and the commands in it.
+fn content(store: &SnapshotStore) -> Option<(u64, Vec<String>)> {
+    let manifest = store.current()?;
+    let index = manifest.meta.last_log_id.unwrap().index;
+    assert_eq!(manifest.at_ms, 1000 + index);
+    Some((index, commands(store.load(&manifest).unwrap())))
+}
+
+fn commands(saved: Saved) -> Vec<String> {
+    let journal = Journal::default();
+    journal.restore(saved).unwrap();
+    journal.lines()
+}
+
+/// What the store itself and one that is opened anew on its disk have for content.
+fn reopened_content(disk: &MemoryDisk) -> Option<(u64, Vec<String>)> {
+    content(&open(disk))
+}
+
+fn files(disk: &MemoryDisk) -> BTreeMap<String, Vec<u8>> {
+    let names = disk.list(folder()).unwrap();
+    names.into_iter().map(|name| (name.clone(), disk.read(&folder().join(name)).unwrap())).collect()
+}
+
+/// Sends the snapshot of `sender` to `receiver` as far as `begin_receiving` and the bytes.
+fn send(sender: &SnapshotStore, receiver: &mut SnapshotStore) -> io::Result<SnapshotFiles> {
+    let sent = sender.current_files()?.unwrap();
+    let received = receiver.begin_receiving(&sent.manifest)?;
+    for ((table, from), to) in sent.manifest.tables.iter().zip(&sent.files).zip(&received.files) {
+        to.append(&from.read_at(0, table.bytes as usize)?)?;
+    }
+    Ok(received)
+}
+
+/// A store with a snapshot of these commands at `index`.
+fn sender(commands: &[&str], index: u64) -> SnapshotStore {
+    let journal = Journal::default();
+    apply(&journal, commands);
+    let mut store = open(&MemoryDisk::default());
+    write(&mut store, &journal, index).unwrap();
+    store
+}
+
+#[test]
+fn a_snapshot_is_there_after_a_restart() {
+    let disk = MemoryDisk::default();
+    let journal = Journal::default();
+    let mut store = open(&disk);
+    assert!(store.current().is_none());
+    assert!(store.current_files().unwrap().is_none());
+    apply(&journal, &["a", "b, \"quoted\"", ""]);
+    write(&mut store, &journal, 7).unwrap();
+    let expected = Some((7, journal.lines()));
+    assert_eq!(content(&store), expected);
+    assert_eq!(reopened_content(&disk.after_power_loss(PowerLoss::LeavesNothing)), expected);
+}
+
+#[test]
+fn a_table_that_grew_is_appended_to_and_what_an_earlier_manifest_names_stays() {
+    let disk = MemoryDisk::default();
+    let journal = Journal::default();
+    let mut store = open(&disk);
+    apply(&journal, &["a", "b"]);
+    let earlier = write(&mut store, &journal, 1).unwrap();
+    apply(&journal, &["c"]);
+    let later = write(&mut store, &journal, 2).unwrap();
+    assert_eq!(earlier.tables[0].file, later.tables[0].file);
+    assert_ne!(earlier.tables[1].file, later.tables[1].file);
+    assert!(earlier.tables[0].bytes < later.tables[0].bytes);
+
+    // As a crash before the later manifest would have left it.
+    let disk = disk.after_kill();
+    disk.put(&folder().join(MANIFEST), &serde_json::to_vec(&*earlier).unwrap());
+    disk.put(&folder().join(&earlier.tables[1].file), b"line\n2\n");
+    assert_eq!(reopened_content(&disk), Some((1, vec!["a".to_owned(), "b".to_owned()])));
+}
+
+#[test]
+fn what_is_being_sent_stays_readable_while_newer_snapshots_are_written() {
+    let journal = Journal::default();
+    let mut store = open(&MemoryDisk::default());
+    apply(&journal, &["a"]);
+    write(&mut store, &journal, 1).unwrap();
+    let sent = store.current_files().unwrap().unwrap();
+    for index in 2..5 {
+        apply(&journal, &["more"]);
+        write(&mut store, &journal, index).unwrap();
+    }
+    for (table, file) in sent.manifest.tables.iter().zip(&sent.files) {
+        let bytes = file.read_at(0, table.bytes as usize).unwrap();
+        assert_eq!(crc32fast::hash(&bytes), table.crc32);
+    }
+}
+
+#[test]
+fn only_what_the_newest_manifest_names_is_kept() {
+    let disk = MemoryDisk::default();
+    let journal = Journal::default();
+    let mut store = open(&disk);
+    for index in 1..5 {
+        apply(&journal, &["a"]);
+        write(&mut store, &journal, index).unwrap();
+        assert_eq!(files(&disk).len(), 3, "{:?}", files(&disk).keys());
+    }
+    for leftover in ["journal.99.csv", "journal.100.csv.tmp", "manifest.json.tmp"] {
+        disk.put(&folder().join(leftover), b"torn");
+    }
+    let mut store = open(&disk);
+    assert_eq!(files(&disk).len(), 3, "{:?}", files(&disk).keys());
+    let manifest = write(&mut store, &journal, 9).unwrap();
+    assert_eq!(manifest.tables[0].file, "journal.100.csv");
+    assert_eq!(files(&disk).len(), 3, "{:?}", files(&disk).keys());
+}
+
+#[test]
+fn a_snapshot_that_was_received_replaces_the_own_one() {
+    let disk = MemoryDisk::default();
+    let mut store = open(&disk);
+    let journal = Journal::default();
+    apply(&journal, &["old"]);
+    write(&mut store, &journal, 1).unwrap();
+
+    let received = send(&sender(&["x", "y"], 20), &mut store).unwrap();
+    assert_eq!(content(&store), Some((1, vec!["old".to_owned()])));
+    let saved = store.adopt(&received).unwrap();
+    let expected = Some((20, vec!["x".to_owned(), "y".to_owned()]));
+    assert_eq!(Some((20, commands(saved))), expected);
+    assert_eq!(content(&store), expected);
+    assert_eq!(reopened_content(&disk.after_power_loss(PowerLoss::LeavesNothing)), expected);
+    assert_eq!(files(&disk).len(), 3, "{:?}", files(&disk).keys());
+
+    journal.restore(store.load(&store.current().unwrap()).unwrap()).unwrap();
+    apply(&journal, &["z"]);
+    write(&mut store, &journal, 21).unwrap();
+    assert_eq!(reopened_content(&disk.after_kill()), Some((21, vec!["x".to_owned(), "y".to_owned(), "z".to_owned()])));
+}
+
+#[test]
+fn a_snapshot_taken_before_another_was_adopted_does_not_replace_it() {
+    let disk = MemoryDisk::default();
+    let mut store = open(&disk);
+    let journal = Journal::default();
+    apply(&journal, &["old"]);
+    let cut = journal.cut();
+    let received = send(&sender(&["x", "y"], 20), &mut store).unwrap();
+    store.adopt(&received).unwrap();
+
+    let manifest = store.write(&cut, meta(10), 1010).unwrap();
+    assert_eq!(manifest.meta.last_log_id, Some(log_id(1, 20)));
+    assert_eq!(reopened_content(&disk).unwrap().0, 20);
+}
+
+#[test]
+fn a_snapshot_being_received_survives_the_writing_of_another() {
+    let disk = MemoryDisk::default();
+    let mut store = open(&disk);
+    let journal = Journal::default();
+    let received = send(&sender(&["x", "y"], 20), &mut store).unwrap();
+    apply(&journal, &["own"]);
+    write(&mut store, &journal, 5).unwrap();
+    store.adopt(&received).unwrap();
+    assert_eq!(reopened_content(&disk).unwrap().0, 20);
+}
+
+#[test]
+fn what_broke_off_while_being_received_does_not_fill_the_disk() {
+    let disk = MemoryDisk::default();
+    let mut store = open(&disk);
+    let sender = sender(&["x", "y"], 20);
+    for _ in 0..5 {
+        drop(send(&sender, &mut store).unwrap());
+    }
+    assert_eq!(files(&disk).len(), 2, "{:?}", files(&disk).keys());
+}
+
+#[test]
+fn a_received_snapshot_with_any_damaged_byte_is_refused_and_the_old_one_kept() {
+    let sender = sender(&["x", "y"], 20);
+    let lengths: Vec<u64> = sender.current().unwrap().tables.iter().map(|table| table.bytes).collect();
+    for (table, length) in lengths.into_iter().enumerate() {
+        for offset in 0..=length {
+            let disk = MemoryDisk::default();
+            let mut store = open(&disk);
+            let journal = Journal::default();
+            apply(&journal, &["old"]);
+            write(&mut store, &journal, 1).unwrap();
+            let received = send(&sender, &mut store).unwrap();
+            match offset == length {
+                true => received.files[table].truncate(length - 1).unwrap(),
+                false => disk.rot(&folder().join(&received.manifest.tables[table].file), offset as usize),
+            }
+            assert!(store.adopt(&received).is_err());
+            let old = Some((1, vec!["old".to_owned()]));
+            assert_eq!(content(&store), old);
+            assert_eq!(reopened_content(&disk.after_kill()), old);
+        }
+    }
+}
+
+#[test]
+fn a_damaged_snapshot_is_not_loaded() {
+    let disk = MemoryDisk::default();
+    let mut store = open(&disk);
+    let journal = Journal::default();
+    apply(&journal, &["a", "b"]);
+    let manifest = write(&mut store, &journal, 1).unwrap();
+    disk.rot(&folder().join(&manifest.tables[0].file), 6);
+    let error = store.load(&manifest).map(drop).unwrap_err();
+    assert!(error.to_string().contains(&manifest.tables[0].file), "{error}");
+
+    disk.rot(&folder().join(MANIFEST), 0);
+    let error = SnapshotStore::open(Arc::new(disk), folder()).map(drop).unwrap_err();
+    assert!(error.to_string().contains(MANIFEST), "{error}");
+}
+
+#[test]
+fn how_far_the_newest_snapshot_reaches_is_told_once_it_is_durable() {
+    let disk = MemoryDisk::default();
+    let mut store = open(&disk);
+    let journal = Journal::default();
+    let covered = store.watch_covered();
+    assert_eq!(*covered.borrow(), None);
+    write(&mut store, &journal, 3).unwrap();
+    assert_eq!(*covered.borrow(), Some(log_id(1, 3)));
+    assert_eq!(*open(&disk).watch_covered().borrow(), Some(log_id(1, 3)));
+    let received = send(&sender(&["x"], 20), &mut store).unwrap();
+    store.adopt(&received).unwrap();
+    assert_eq!(*covered.borrow(), Some(log_id(1, 20)));
+
+    disk.fail_after(0);
+    write(&mut store, &journal, 21).unwrap_err();
+    assert!(covered.has_changed().is_err());
+    assert!(store.watch_covered().has_changed().is_err());
+}
+
+/// Writes and receives snapshots, and notes what was confirmed. Returns whether all was.
+fn exercise(disk: &MemoryDisk, confirmed: &mut Option<(u64, Vec<String>)>) -> io::Result<()> {
+    let mut store = SnapshotStore::open(Arc::new(disk.clone()), folder())?;
+    let journal = Journal::default();
+    let sender = sender(&["x", "y"], 20);
+    let mut last_error = Ok(());
+    for step in 1..10 {
+        let done = match step {
+            4 => send(&sender, &mut store).and_then(|received| store.adopt(&received)).map(|saved| {
+                journal.restore(saved).unwrap();
+                20
+            }),
+            _ => {
+                apply(&journal, &["a", "b"]);
+                let index = if step < 4 { step } else { 20 + step };
+                write(&mut store, &journal, index).map(|_| index)
+            }
+        };
+        match done {
+            Ok(index) => *confirmed = Some((index, journal.lines())),
+            Err(error) => last_error = Err(error),
+        }
+    }
+    last_error
+}
+
+#[test]
+fn a_crash_or_a_failing_disk_at_any_step_leaves_the_old_snapshot_or_the_new() {
+    for fails_after in 0.. {
+        let disk = MemoryDisk::default();
+        disk.fail_after(fails_after);
+        let mut confirmed = None;
+        let done = exercise(&disk, &mut confirmed);
+        assert_eq!(done.is_err(), disk.has_failed(), "after {fails_after} changes");
+        for loss in PowerLoss::ways() {
+            let disk = disk.after_power_loss(loss);
+            let left = reopened_content(&disk);
+            let index = |content: &Option<(u64, Vec<String>)>| content.as_ref().map(|(index, _)| *index);
+            let what = format!("after {fails_after} changes, {loss:?}");
+            assert!(index(&left) >= index(&confirmed), "{what}");
+            assert!(index(&left) > index(&confirmed) || left == confirmed, "{what}");
+
+            let mut store = open(&disk);
+            let journal = Journal::default();
+            apply(&journal, &["and on"]);
+            write(&mut store, &journal, 99).unwrap();
+            assert_eq!(reopened_content(&disk), Some((99, vec!["and on".to_owned()])), "{what}");
+        }
+        if done.is_ok() {
+            assert!(fails_after > 60);
+            return;
+        }
+    }
+}

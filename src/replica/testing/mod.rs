@@ -1,0 +1,125 @@
+//! What the tests of this layer share: a small machine, and a disk that fails and loses its power.
+
+mod memory_disk;
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::{io, str};
+
+use bytes::Bytes;
+use openraft::{CommittedLeaderId, EntryPayload};
+use serde_json::json;
+
+use super::machine::{Cut, Machine, MachineError, Saved};
+use super::raft::{Batch, Entry, LogId};
+use crate::model::UnixMillis;
+use crate::platform::{Disk, Platform, SystemClock, TcpNetwork};
+use crate::store::{RowWriter, Table};
+pub use memory_disk::{MemoryDisk, PowerLoss};
+
+/// A command that no machine understands.
+pub const NONSENSE: &[u8] = b"nonsense";
+
+pub fn log_id(term: u64, index: u64) -> LogId {
+    LogId::new(CommittedLeaderId::new(term, 0), index)
+}
+
+/// An entry that carries one command.
+pub fn entry(term: u64, index: u64, command: &str) -> Entry {
+    let batch = Batch { at_ms: 1000 + index, commands: vec![Bytes::from(command.to_owned())] };
+    Entry { log_id: log_id(term, index), payload: EntryPayload::Normal(batch) }
+}
+
+/// A machine to run on, with this disk.
+pub fn platform(disk: impl Disk + 'static) -> Platform {
+    Platform::simulated(Arc::new(TcpNetwork), Arc::new(SystemClock), Arc::new(disk))
+}
+
+/// A machine that remembers all commands in order: in one table that grows, and counted in one that changes.
+#[derive(Default)]
+pub struct Journal {
+    lines: Mutex<Lines>,
+}
+
+/// The commands, and in which generation of them.
+#[derive(Clone, Default)]
+struct Lines {
+    lines: Vec<String>,
+    generation: u64,
+}
+
+impl Journal {
+    pub fn lines(&self) -> Vec<String> {
+        self.lock().lines.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap()
+    }
+}
+
+impl Machine for Journal {
+    fn apply(&self, _at_ms: UnixMillis, commands: &[Bytes]) -> Result<Vec<Bytes>, MachineError> {
+        let mut journal = self.lock();
+        let mut replies = Vec::new();
+        for command in commands {
+            if command == NONSENSE {
+                return Err(MachineError("nonsense".to_owned()));
+            }
+            journal.lines.push(str::from_utf8(command).unwrap().to_owned());
+            replies.push(Bytes::from(journal.lines.len().to_string()));
+        }
+        Ok(replies)
+    }
+
+    fn cut(&self) -> Cut {
+        let journal = self.lock();
+        let count = vec![journal.lines.len().to_string()];
+        let count = Lines { generation: journal.lines.len() as u64, lines: count };
+        let tables: Vec<Box<dyn Table>> =
+            vec![Box::new(View("journal", journal.clone())), Box::new(View("count", count))];
+        Cut { scalars: json!({ "commands": journal.lines.len() }), tables }
+    }
+
+    fn restore(&self, saved: Saved) -> Result<(), MachineError> {
+        let names: Vec<&str> = saved.tables.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["journal", "count"]);
+        let rows = |text: &[u8]| -> Vec<String> {
+            csv::Reader::from_reader(text).records().map(|row| row.unwrap()[0].to_owned()).collect()
+        };
+        let lines = rows(&saved.tables[0].1);
+        assert_eq!(rows(&saved.tables[1].1), [lines.len().to_string()]);
+        assert_eq!(saved.scalars, json!({ "commands": lines.len() }));
+        let mut journal = self.lock();
+        *journal = Lines { lines, generation: journal.generation + 1 };
+        Ok(())
+    }
+}
+
+/// A table with one column.
+struct View(&'static str, Lines);
+
+impl Table for View {
+    fn name(&self) -> &'static str {
+        self.0
+    }
+
+    fn header(&self) -> &'static [&'static str] {
+        &["line"]
+    }
+
+    fn generation(&self) -> u64 {
+        self.1.generation
+    }
+
+    fn rows(&self) -> u64 {
+        self.1.lines.len() as u64
+    }
+
+    fn write(&self, rows: Range<u64>, out: &mut RowWriter<'_>) -> io::Result<()> {
+        for row in rows {
+            out.text(&self.1.lines[row as usize])?.end_row()?;
+        }
+        Ok(())
+    }
+}
