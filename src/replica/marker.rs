@@ -38,6 +38,8 @@ impl Marker {
     /// If the disk fails, or the mark is another replica's.
     pub fn open(platform: &Platform, folder: &Path, member: &str) -> io::Result<Marker> {
         let path = folder.join("member.json");
+        // A killed process may have left a mark whose name is not on disk yet. From here on it counts.
+        platform.disk.sync_folder(folder)?;
         let current = read(&*platform.disk, &path, member)?;
         Ok(Marker {
             platform: platform.clone(),

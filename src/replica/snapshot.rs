@@ -84,6 +84,8 @@ impl SnapshotStore {
     /// If the disk fails or the manifest is not readable.
     pub fn open(disk: Arc<dyn Disk>, folder: &Path) -> io::Result<SnapshotStore> {
         disk.create_folders(folder)?;
+        // A killed process may have left a manifest whose name is not on disk yet. From here on it counts.
+        disk.sync_folder(folder)?;
         let path = folder.join(MANIFEST);
         let current: Option<Arc<Manifest>> = match disk.exists(&path)? {
             true => Some(Arc::new(read_manifest(&*disk, &path)?)),

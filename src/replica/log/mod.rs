@@ -21,6 +21,7 @@ use std::io;
 use std::ops::{Bound, Range, RangeBounds};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use index::{Index, Place, Segment, Slot};
 use openraft::storage::{LogFlushed, RaftLogStorage};
@@ -34,6 +35,9 @@ use crate::platform::{Disk, DiskFile, Platform};
 
 /// The most that one AppendEntries request carries, in bytes of log, unless a single entry is larger.
 const MAX_APPEND_BYTES: u64 = 1 << 20;
+
+/// How long a purge waits for the snapshot that covers it. Only a replica that is stuck takes as long.
+const SNAPSHOT_WAIT: Duration = Duration::from_secs(600);
 
 /// How large the parts of the log may grow.
 #[derive(Clone, Copy, Debug)]
@@ -142,8 +146,11 @@ impl Log {
     /// openraft purges the log as soon as it has handed a received snapshot over, which is before the
     /// snapshot is on disk; a crash in between must find the one or the other.
     async fn await_snapshot(&mut self, upto: LogId) -> io::Result<()> {
-        let covered = self.snapshot.wait_for(|covered| *covered >= Some(upto)).await;
-        covered.map(drop).map_err(|_| io::Error::other("no snapshot covers what is to be purged"))
+        let covered = tokio::time::timeout(SNAPSHOT_WAIT, self.snapshot.wait_for(|covered| *covered >= Some(upto)));
+        match covered.await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(io::Error::other("no snapshot covers what is to be purged")),
+        }
     }
 }
 

@@ -132,7 +132,7 @@ async fn a_restart_goes_on_from_the_newest_snapshot() {
     let lines = journal.lines();
     state_machine.apply([entry(1, 3, "c")]).await.unwrap();
 
-    let (_, state_machine, journal) = open(&disk.after_power_loss(PowerLoss::LeavesNothing)).await;
+    let (_, state_machine, journal) = open(&disk.after_power_loss(PowerLoss::Total)).await;
     assert_eq!(journal.lines(), lines);
     let after = state_machine.applied();
     assert_eq!((after.log_id, after.membership, after.at_ms), (before.log_id, before.membership, before.at_ms));

@@ -16,24 +16,25 @@ pub struct MemoryDisk {
 /// What a power failure leaves of the changes that were not synced.
 #[derive(Clone, Copy, Debug)]
 pub enum PowerLoss {
-    LeavesNothing,
-    LeavesAll,
-    /// Some of the names, and beginnings of the bytes. The number chooses which.
-    LeavesSome(u64),
+    Total,
+    None,
+    /// Some of the names; and beginnings of the bytes, of which the last may have become zeros. The number
+    /// chooses which.
+    Partial(u64),
 }
 
 impl PowerLoss {
     /// The ways that are tried after each step.
     pub fn ways() -> impl Iterator<Item = PowerLoss> {
-        [PowerLoss::LeavesNothing, PowerLoss::LeavesAll].into_iter().chain((0..6).map(PowerLoss::LeavesSome))
+        [PowerLoss::Total, PowerLoss::None].into_iter().chain((0..6).map(PowerLoss::Partial))
     }
 
     /// How much is left of `unsynced`.
     fn left(self, unsynced: usize, random: &mut fastrand::Rng) -> usize {
         match self {
-            PowerLoss::LeavesNothing => 0,
-            PowerLoss::LeavesAll => unsynced,
-            PowerLoss::LeavesSome(_) => random.usize(..=unsynced),
+            PowerLoss::Total => 0,
+            PowerLoss::None => unsynced,
+            PowerLoss::Partial(_) => random.usize(..=unsynced),
         }
     }
 }
@@ -83,7 +84,7 @@ impl MemoryDisk {
     /// The disk, healthy, as it is after the power failed.
     pub fn after_power_loss(&self, loss: PowerLoss) -> MemoryDisk {
         let mut files = self.after_kill().lock().clone();
-        let mut random = fastrand::Rng::with_seed(if let PowerLoss::LeavesSome(seed) = loss { seed } else { 0 });
+        let mut random = fastrand::Rng::with_seed(if let PowerLoss::Partial(seed) = loss { seed } else { 0 });
         let paths: BTreeSet<PathBuf> = files.names.keys().chain(files.synced_names.keys()).cloned().collect();
         for path in paths {
             let (new, old) = (files.names.get(&path).copied(), files.synced_names.get(&path).copied());
@@ -98,7 +99,9 @@ impl MemoryDisk {
         for content in &mut files.contents {
             if content.bytes.starts_with(&content.synced) {
                 let left = loss.left(content.bytes.len() - content.synced.len(), &mut random);
+                let written = loss.left(left, &mut random);
                 content.bytes.truncate(content.synced.len() + left);
+                content.bytes[content.synced.len() + written..].fill(0);
             } else if loss.left(1, &mut random) == 0 {
                 content.bytes = content.synced.clone();
             }

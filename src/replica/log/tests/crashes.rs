@@ -35,7 +35,7 @@ async fn check_torn(bytes: &[u8], frames: usize, what: &str) {
     let next = seen.last.map_or(0, |last| last.index + 1);
     append_each(&mut log, 3, next..next + 2).await;
     let seen = view(&mut log).await;
-    assert_eq!(reopened_view(&disk.after_power_loss(PowerLoss::LeavesNothing), LARGE).await, seen, "{what}");
+    assert_eq!(reopened_view(&disk.after_power_loss(PowerLoss::Total), LARGE).await, seen, "{what}");
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn what_a_killed_process_left_unsynced_is_durable_before_it_counts() {
         let disk = disk.after_kill();
         let seen = reopened_view(&disk, LARGE).await;
         assert_eq!(seen.vote, Some(Vote::new(7, 1)));
-        assert_eq!(reopened_view(&disk.after_power_loss(PowerLoss::LeavesNothing), LARGE).await, seen);
+        assert_eq!(reopened_view(&disk.after_power_loss(PowerLoss::Total), LARGE).await, seen);
     });
 }
 
@@ -203,7 +203,7 @@ fn a_disk_that_fails_while_the_log_is_opened_loses_nothing() {
             disk.fail_after(fails_after);
             let opened = open(&disk, SMALL).await;
             assert_eq!(opened.is_err(), disk.has_failed());
-            assert_eq!(reopened_view(&disk.after_power_loss(PowerLoss::LeavesAll), SMALL).await, confirmed);
+            assert_eq!(reopened_view(&disk.after_power_loss(PowerLoss::None), SMALL).await, confirmed);
             if opened.is_ok() {
                 return;
             }

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 
 use openraft::Vote;
 use openraft::storage::RaftLogStorageExt;
-use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use super::*;
@@ -30,11 +29,7 @@ fn segment(number: u64) -> PathBuf {
 }
 
 fn run<T>(future: impl Future<Output = T>) -> T {
-    runtime().block_on(future)
-}
-
-fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_current_thread().build().unwrap()
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
 }
 
 /// Opens the log on `disk`, as if a snapshot covered all that may be purged.

@@ -100,6 +100,13 @@ impl Model {
     }
 }
 
+/// The cache is counted right and bounded.
+fn check_cache(index: &Index) {
+    let cached = index.slots.range(index.slots.len() - index.cache.len()..);
+    assert_eq!(index.cache_bytes, cached.map(|slot| u64::from(slot.place.length)).sum::<u64>());
+    assert!(index.cache_bytes <= SMALL.cache_bytes || index.cache.len() == 1);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -115,6 +122,7 @@ proptest! {
                     log = open(&disk, SMALL).await.unwrap();
                 }
                 assert_eq!(view(&mut log).await, model.view(), "{step:?}");
+                check_cache(&log.shared.index());
 
                 let end = model.next_index() + 2;
                 let (from, to) = (a % end, a % end + b % end);
