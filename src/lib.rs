@@ -1,4 +1,31 @@
-//! bazar
+//! Bazar: an online bookstore of replicated catalog and order servers behind caching frontends.
+//!
+//! Dependencies point one way, from the roles down to the machine:
+//!
+//! ```text
+//! supervisor        runs a whole cluster on one machine
+//! node              one process: a role, served over HTTP
+//! frontend  catalog  order      the roles
+//! coherence  request            what they say to each other
+//! replica           a group that agrees and survives; knows no role
+//! store    http     tables as CSV files; HTTP on both sides
+//! config  error  model          settings; what can be wrong; the words of the shop
+//! platform          network, clock, disk and threads
+//! ```
+//!
+//! **The life of a read.** A customer asks a frontend for a book ([`frontend::Frontend`]). If the cache has
+//! it, that is the answer. If not, the frontend asks the next catalog server in turn, which makes sure that
+//! its own state is current ([`replica::Replica::wait_until_current`]) and answers from it. The frontend keeps
+//! the answer, unless a write to the book was under way.
+//!
+//! **The life of a purchase.** The frontend gives it a key and sends it to the next order server, which
+//! passes it to the leader of its group ([`replica::Replica::call_leader`]). The order leader has the catalog's
+//! leader decide it, which has every frontend forget the book, and then commits one command that takes a
+//! copy from the stock, gives out the order number and remembers both under the key. The order leader
+//! commits the order to its own group and answers. If anything fails on the way, whoever waits asks again
+//! with the same key.
+//!
+//! `ARCHITECTURE.md` tells the same at length, with the reasons.
 
 pub mod catalog;
 pub mod coherence;

@@ -97,13 +97,15 @@ pub async fn run(
     let client = Client::new(&platform);
     let failed_start = |source| NodeError::Start { id: id.clone(), source: Box::new(source) };
     let service = match node.role {
-        Role::Frontend => Service::Frontend(Frontend::start(&platform, &client, frontend_settings(&config))),
-        Role::Catalog => Service::Catalog(
-            Catalog::open(&platform, &client, catalog_settings(&config, node)).await.map_err(failed_start)?,
-        ),
-        Role::Order => Service::Order(
-            OrderServer::open(&platform, &client, order_settings(&config, node)).await.map_err(failed_start)?,
-        ),
+        Role::Frontend => Service::Frontend(Box::new(Frontend::start(&platform, &client, frontend_settings(&config)))),
+        Role::Catalog => {
+            let catalog = Catalog::open(&platform, &client, catalog_settings(&config, node)).await;
+            Service::Catalog(Box::new(catalog.map_err(failed_start)?))
+        }
+        Role::Order => {
+            let order = OrderServer::open(&platform, &client, order_settings(&config, node)).await;
+            Service::Order(Box::new(order.map_err(failed_start)?))
+        }
     };
     let replica = service.replica().cloned();
     let served_by = HeaderValue::try_from(&id).unwrap_or(HeaderValue::from_static("bazar"));
@@ -131,9 +133,9 @@ pub async fn run(
 
 /// What a node does.
 enum Service {
-    Frontend(Frontend),
-    Catalog(Catalog),
-    Order(OrderServer),
+    Frontend(Box<Frontend>),
+    Catalog(Box<Catalog>),
+    Order(Box<OrderServer>),
 }
 
 impl Service {

@@ -200,7 +200,7 @@ mod tests {
     }
 
     fn text(cut: &Cut) -> Vec<(String, Vec<u8>)> {
-        let table = |table: &Box<dyn Table>| {
+        let written = |table: &dyn Table| {
             let mut text = Vec::new();
             let mut out = RowWriter::new(&mut text);
             out.header(table.header()).unwrap();
@@ -208,7 +208,7 @@ mod tests {
             out.finish().unwrap();
             (table.name().to_owned(), text)
         };
-        cut.tables.iter().map(table).collect()
+        cut.tables.iter().map(|table| written(&**table)).collect()
     }
 
     #[test]

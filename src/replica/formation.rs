@@ -257,7 +257,7 @@ impl Formation {
     }
 
     fn remind(&self, attempts: &mut u32, awaited: &str, reason: &dyn std::fmt::Display) {
-        if *attempts % REMINDER_EVERY == 0 {
+        if attempts.is_multiple_of(REMINDER_EVERY) {
             tracing::info!(%reason, "waiting for {awaited}");
         }
         *attempts += 1;

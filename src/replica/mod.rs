@@ -2,7 +2,7 @@
 //!
 //! This is a narrow door in front of openraft. A role gives a [`Machine`] (its state) and a
 //! [`LeaderService`] (what only a leader may do), and gets a [`Replica`]: a place to
-//! [propose](Replica::propose) commands, to make reads [current](Replica::wait_until_current) and to have
+//! [propose](Propose::begin) commands, to make reads [current](Replica::wait_until_current) and to have
 //! requests [answered by the leader](Replica::call_leader). Nothing outside knows openraft's types, and
 //! nothing in here knows what a book is.
 //!
