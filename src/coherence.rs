@@ -1,4 +1,9 @@
-//! The vocabulary of cache coherence: what frontends cache and the catalog's leader invalidates.
+//! The vocabulary of cache coherence: what frontends and the catalog's leader say to each other.
+//!
+//! The protocol itself stands in two halves, [`crate::catalog`]'s and [`crate::frontend`]'s, and is told as a
+//! whole in `ARCHITECTURE.md`. It follows leases as in Gray and Cheriton, "Leases: an efficient fault-tolerant
+//! mechanism for distributed file cache consistency" (SOSP 1989), and the sessions of Burrows, "The Chubby lock
+//! service for loosely-coupled distributed systems" (OSDI 2006), section 2.7.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,6 +11,12 @@ use crate::model::BookId;
 
 /// Where the catalog's leader sends invalidations, on each frontend.
 pub const INVALIDATE: &str = "/internal/cache/invalidate";
+
+/// Where a new leader of the catalog announces itself, on each frontend.
+pub const ANNOUNCE: &str = "/internal/cache/announce";
+
+/// Where a frontend asks for its lease, on each catalog server.
+pub const LEASE: &str = "/internal/catalog/lease";
 
 /// What a cached answer depends on, and a write changes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -21,4 +32,42 @@ pub enum Tag {
 /// A topic as searches compare it and tags name it.
 pub fn normalized(topic: &str) -> String {
     topic.to_lowercase()
+}
+
+/// One unbroken time in which one leader is in office. Never used again.
+pub type Epoch = u128;
+
+/// One unbroken time in which a leader knows what a frontend may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Session {
+    /// The leader's.
+    pub epoch: Epoch,
+    /// Among the sessions of this epoch.
+    pub number: u64,
+}
+
+/// A frontend asks to be allowed to answer from its cache.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseRequest {
+    /// Its name in the configuration.
+    pub frontend: String,
+    /// The session that it is in.
+    pub session: Option<Session>,
+}
+
+/// The leader's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LeaseReply {
+    /// It may, in this session, until `lease_ms` after it asked. If it was in another session, or in
+    /// none, it first drops what it holds.
+    Granted {
+        /// The session.
+        session: Session,
+        /// How long, by the frontend's clock, from the moment at which it asked.
+        lease_ms: u64,
+    },
+    /// Not now: an invalidation was not confirmed, and the frontend's lease must run out.
+    NotNow,
+    /// Never: the configuration does not name this frontend, so nobody would tell it of writes.
+    Stranger,
 }

@@ -19,7 +19,7 @@ use hyper::{Method, Request, StatusCode};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::catalog::{self, Catalog};
+use crate::catalog::{self, Catalog, LeaseTerms};
 use crate::config::{Config, EvictionPolicy, Node, Role, WithoutMajority};
 use crate::error::ApiError;
 use crate::frontend::{self, CacheLimits, Frontend};
@@ -97,7 +97,9 @@ pub async fn run(
     let client = Client::new(&platform);
     let failed_start = |source| NodeError::Start { id: id.clone(), source: Box::new(source) };
     let service = match node.role {
-        Role::Frontend => Service::Frontend(Box::new(Frontend::start(&platform, &client, frontend_settings(&config)))),
+        Role::Frontend => {
+            Service::Frontend(Box::new(Frontend::start(&platform, &client, frontend_settings(&config, node))))
+        }
         Role::Catalog => {
             let catalog = Catalog::open(&platform, &client, catalog_settings(&config, node)).await;
             Service::Catalog(Box::new(catalog.map_err(failed_start)?))
@@ -269,7 +271,11 @@ fn catalog_settings(config: &Config, node: &Node) -> catalog::Settings {
     catalog::Settings {
         replica: replica_settings(config, node),
         seed: config.seed.clone(),
-        frontends: config.frontends.iter().map(|frontend| frontend.address.clone()).collect(),
+        frontends: members(&config.frontends),
+        lease: LeaseTerms {
+            lease: millis(config.cache.lease_ms),
+            clock_drift_percent: config.cache.clock_drift_percent,
+        },
         may_answer_stale: may_answer_stale(config),
         patience: millis(config.reads.majority_wait_ms),
         max_body_bytes: config.http.max_body_bytes,
@@ -288,8 +294,9 @@ fn order_settings(config: &Config, node: &Node) -> order::Settings {
     }
 }
 
-fn frontend_settings(config: &Config) -> frontend::Settings {
+fn frontend_settings(config: &Config, node: &Node) -> frontend::Settings {
     frontend::Settings {
+        id: node.id.clone(),
         catalogs: members(&config.catalogs),
         orders: members(&config.orders),
         cache: CacheLimits {
@@ -298,6 +305,7 @@ fn frontend_settings(config: &Config) -> frontend::Settings {
             ttl: millis(config.cache.ttl_ms),
             is_lru: config.cache.policy == EvictionPolicy::Lru,
         },
+        lease: millis(config.cache.lease_ms),
         probe_interval: millis(config.balancer.probe_interval_ms),
         probe_timeout: millis(config.balancer.probe_timeout_ms),
         attempt_timeout: millis(config.balancer.attempt_timeout_ms),

@@ -3,6 +3,10 @@
 //! A key that a write is about to change is *pending* from before its invalidation is sent until the
 //! write has been applied; a frontend does not cache what it reads of a pending key. If nobody knows
 //! whether the write happened, the key stays pending for as long as this leader is in office.
+//!
+//! A frontend that does not confirm an invalidation is refused further leases and waited for until its last
+//! one is surely over; then it holds nothing that it may serve. A new leader does not know what its predecessor
+//! allowed. It has every frontend drop everything, or waits until any lease is surely over, before it writes.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,75 +14,169 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
-use crate::coherence::{INVALIDATE, Tag};
+use super::leader::encode;
+use super::sessions::{LeaseTerms, Sessions};
+use crate::coherence::{ANNOUNCE, Epoch, INVALIDATE, LeaseReply, LeaseRequest, Tag};
 use crate::http::client::{Client, Request};
+use crate::replica::{Member, Tenure, WriteError};
 
-/// Invalidations that may wait for one frontend.
+/// Writes that may wait for one frontend to confirm.
 const QUEUED_INVALIDATIONS: usize = 4096;
 
-/// How long a frontend may take to confirm.
-const CONFIRM_TIMEOUT: Duration = Duration::from_millis(500);
+/// A frontend that has not confirmed after this part of a lease is not asked again.
+const CONFIRM_PART_OF_LEASE: u32 = 4;
 
-/// How long a frontend that did not confirm is not waited for.
-const LOST_PAUSE: Duration = Duration::from_secs(1);
+/// How soon a frontend that has not heard of a new leader is told again.
+const ANNOUNCE_PAUSE: Duration = Duration::from_millis(20);
 
 /// Keeps the frontends' caches in step. Cheap to clone.
 #[derive(Clone)]
 pub struct Coherence {
-    frontends: Arc<[mpsc::Sender<Order>]>,
-    pending: Arc<Mutex<HashMap<Tag, u32>>>,
+    frontends: Arc<[Frontend]>,
+    client: Client,
+    terms: LeaseTerms,
+    shared: Arc<Mutex<Shared>>,
 }
 
-struct Order {
+struct Frontend {
+    member: Member,
+    courier: mpsc::Sender<Invalidation>,
+}
+
+struct Shared {
+    tenure: Tenure,
+    /// Whether no frontend can hold anything of an earlier epoch any more.
+    is_open: bool,
+    sessions: Sessions,
+    pending: HashMap<Tag, u32>,
+}
+
+struct Invalidation {
     tags: Arc<[Tag]>,
-    confirmed: oneshot::Sender<()>,
+    /// Told when the frontend serves nothing of the old.
+    forgotten: oneshot::Sender<()>,
 }
 
 impl Coherence {
-    /// Starts one courier for each frontend address.
-    pub fn start(client: &Client, frontends: impl IntoIterator<Item = String>) -> Coherence {
-        let courier = |address| {
-            let (orders, waiting) = mpsc::channel(QUEUED_INVALIDATIONS);
-            tokio::spawn(carry(client.clone(), address, waiting));
-            orders
+    /// Starts one courier for each frontend of the configuration. No lease is granted before
+    /// [`take_office`](Self::take_office).
+    pub fn start(client: &Client, frontends: Vec<Member>, terms: LeaseTerms) -> Coherence {
+        let shared = Arc::new(Mutex::new(Shared::new(0, Sessions::new(0, terms))));
+        let frontend = |(number, member): (usize, Member)| {
+            let (courier, waiting) = mpsc::channel(QUEUED_INVALIDATIONS);
+            let carrier = Carrier {
+                frontend: number,
+                member: member.clone(),
+                client: client.clone(),
+                confirm_timeout: terms.lease / CONFIRM_PART_OF_LEASE,
+                shared: shared.clone(),
+            };
+            tokio::spawn(carrier.run(waiting));
+            Frontend { member, courier }
         };
-        Coherence { frontends: frontends.into_iter().map(courier).collect(), pending: Arc::default() }
+        let frontends = frontends.into_iter().enumerate().map(frontend).collect();
+        Coherence { frontends, client: client.clone(), terms, shared }
     }
 
-    /// Forgets all pending keys: a new term of office begins, and with it nothing is under way.
-    pub fn reset(&self) {
-        self.lock().clear();
+    /// Begins an epoch: returns once no frontend serves anything that it was allowed to before.
+    pub async fn take_office(&self, tenure: Tenure) {
+        // Any lease was granted by a majority that had not elected this leader yet, so it began before now.
+        let deadline = Instant::now() + self.terms.surely_over();
+        let epoch = uuid::Uuid::new_v4().as_u128();
+        *self.lock() = Shared::new(tenure, Sessions::new(epoch, self.terms));
+        let announcements = self.frontends.iter().map(|frontend| self.announce(&frontend.member, epoch, deadline));
+        join_all(announcements).await;
+        let mut shared = self.lock();
+        shared.is_open = shared.tenure == tenure;
+    }
+
+    /// Answers a frontend that asks for a lease. The caller has confirmed, after the question came, that this
+    /// replica leads; `epoch` is what [`epoch`](Self::epoch) said before it did.
+    pub fn grant(&self, request: &LeaseRequest, epoch: Epoch) -> LeaseReply {
+        let Some(frontend) = self.frontends.iter().position(|frontend| frontend.member.id == request.frontend) else {
+            return LeaseReply::Stranger;
+        };
+        let mut shared = self.lock();
+        match shared.sessions.epoch() == epoch {
+            true => shared.sessions.grant(frontend, request.session, Instant::now()),
+            false => LeaseReply::NotNow,
+        }
+    }
+
+    /// The epoch that this leader is in.
+    pub fn epoch(&self) -> Epoch {
+        self.lock().sessions.epoch()
     }
 
     /// Whether a write to what `tag` names is under way.
     pub fn is_pending(&self, tag: &Tag) -> bool {
-        self.lock().contains_key(tag)
+        self.lock().pending.contains_key(tag)
     }
 
-    /// Marks `tags` as pending and returns once no frontend serves anything cached about them.
-    pub async fn begin(&self, tags: Vec<Tag>) -> PendingWrite {
+    /// Marks `tags` as pending, and returns once no frontend serves anything cached about them.
+    ///
+    /// # Errors
+    /// `Overloaded` if too many writes wait for a frontend already, `NotLeader` if this replica is not in
+    /// office.
+    pub async fn begin(&self, tags: Vec<Tag>) -> Result<PendingWrite, WriteError> {
         let tags: Arc<[Tag]> = tags.into();
-        {
-            let mut pending = self.lock();
-            tags.iter().for_each(|tag| *pending.entry(tag.clone()).or_default() += 1);
-        }
-        let confirmations = self.frontends.iter().map(|frontend| {
-            let (confirmed, confirmation) = oneshot::channel();
-            let queued = frontend.try_send(Order { tags: tags.clone(), confirmed });
-            async move {
-                if queued.is_ok() {
-                    let _ = confirmation.await;
-                }
+        // Marked first: a frontend that comes back from now on reads that the key is pending.
+        let (tenure, live) = {
+            let mut shared = self.lock();
+            if !shared.is_open {
+                return Err(WriteError::NotLeader);
             }
-        });
+            tags.iter().for_each(|tag| *shared.pending.entry(tag.clone()).or_default() += 1);
+            let now = Instant::now();
+            let numbers = 0..self.frontends.len();
+            let live: Vec<usize> = numbers.filter(|frontend| shared.sessions.is_live(*frontend, now)).collect();
+            (shared.tenure, live)
+        };
+        let under_way = PendingWrite { coherence: self.clone(), tenure, tags };
+        let mut confirmations = Vec::with_capacity(live.len());
+        for frontend in live {
+            let (forgotten, confirmation) = oneshot::channel();
+            let invalidation = Invalidation { tags: under_way.tags.clone(), forgotten };
+            if self.frontends[frontend].courier.try_send(invalidation).is_err() {
+                under_way.finish();
+                let what = format!("{QUEUED_INVALIDATIONS} writes wait for a frontend to confirm already");
+                return Err(WriteError::Overloaded(what));
+            }
+            confirmations.push(confirmation);
+        }
+        // A courier answers always; one that is gone means that the process is going.
         join_all(confirmations).await;
-        PendingWrite { coherence: self.clone(), tags }
+        Ok(under_way)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Tag, u32>> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    async fn announce(&self, frontend: &Member, epoch: Epoch, deadline: Instant) {
+        while let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+            let request = Request::post(ANNOUNCE, encode(&epoch));
+            match self.client.send(&frontend.address, request, left).await {
+                Ok(reply) if reply.status.is_success() => return,
+                Ok(reply) => tracing::debug!(frontend = frontend.id, status = %reply.status, "announcement refused"),
+                Err(error) => tracing::debug!(frontend = frontend.id, %error, "announcement not confirmed"),
+            }
+            tokio::time::sleep(ANNOUNCE_PAUSE.min(left)).await;
+        }
+        tracing::warn!(frontend = frontend.id, "it did not confirm the new leader; its lease has run out by now");
     }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        lock(&self.shared)
+    }
+}
+
+impl Shared {
+    fn new(tenure: Tenure, sessions: Sessions) -> Shared {
+        Shared { tenure, is_open: false, sessions, pending: HashMap::new() }
+    }
+}
+
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A write whose keys are pending.
@@ -87,18 +185,27 @@ impl Coherence {
 #[must_use]
 pub struct PendingWrite {
     coherence: Coherence,
+    tenure: Tenure,
     tags: Arc<[Tag]>,
 }
 
 impl PendingWrite {
+    /// The tenure in which the frontends were told. In the next one, others may have come that were not.
+    pub fn tenure(&self) -> Tenure {
+        self.tenure
+    }
+
     /// The write was applied, or certainly will not be.
     pub fn finish(self) {
-        let mut pending = self.coherence.lock();
+        let mut shared = self.coherence.lock();
+        if shared.tenure != self.tenure {
+            return;
+        }
         for tag in self.tags.iter() {
-            if let Some(count) = pending.get_mut(tag) {
+            if let Some(count) = shared.pending.get_mut(tag) {
                 *count -= 1;
                 if *count == 0 {
-                    pending.remove(tag);
+                    shared.pending.remove(tag);
                 }
             }
         }
@@ -106,24 +213,41 @@ impl PendingWrite {
 }
 
 /// Carries invalidations to one frontend, all that have gathered at a time.
-async fn carry(client: Client, address: String, mut waiting: mpsc::Receiver<Order>) {
-    let mut orders = Vec::new();
-    let mut lost_until = tokio::time::Instant::now();
-    while waiting.recv_many(&mut orders, QUEUED_INVALIDATIONS).await > 0 {
-        if tokio::time::Instant::now() >= lost_until {
-            let tags: Vec<&Tag> = orders.iter().flat_map(|order| order.tags.iter()).collect();
-            let body = postcard::to_stdvec(&tags).expect("tags hold nothing that postcard cannot write");
-            match client.send(&address, Request::post(INVALIDATE, body.into()), CONFIRM_TIMEOUT).await {
-                Ok(reply) if reply.status.is_success() => {}
-                Ok(reply) => tracing::warn!(%address, status = %reply.status, "a frontend refused an invalidation"),
-                Err(error) => {
-                    tracing::warn!(%address, %error, "a frontend does not confirm invalidations");
-                    lost_until = tokio::time::Instant::now() + LOST_PAUSE;
-                }
+struct Carrier {
+    frontend: usize,
+    member: Member,
+    client: Client,
+    confirm_timeout: Duration,
+    shared: Arc<Mutex<Shared>>,
+}
+
+impl Carrier {
+    async fn run(self, mut waiting: mpsc::Receiver<Invalidation>) {
+        let mut invalidations = Vec::new();
+        while waiting.recv_many(&mut invalidations, QUEUED_INVALIDATIONS).await > 0 {
+            self.carry(&invalidations).await;
+            for invalidation in invalidations.drain(..) {
+                let _ = invalidation.forgotten.send(());
             }
         }
-        for order in orders.drain(..) {
-            let _ = order.confirmed.send(());
+    }
+
+    /// Returns once the frontend serves nothing of the old.
+    async fn carry(&self, invalidations: &[Invalidation]) {
+        if !lock(&self.shared).sessions.is_live(self.frontend, Instant::now()) {
+            return;
+        }
+        let tags: Vec<&Tag> = invalidations.iter().flat_map(|invalidation| invalidation.tags.iter()).collect();
+        let request = Request::post(INVALIDATE, encode(&tags));
+        let reason = match self.client.send(&self.member.address, request, self.confirm_timeout).await {
+            Ok(reply) if reply.status.is_success() => return,
+            Ok(reply) => format!("it answered {}", reply.status),
+            Err(error) => error.to_string(),
+        };
+        let over_at = lock(&self.shared).sessions.close(self.frontend, Instant::now());
+        tracing::warn!(frontend = self.member.id, reason, "it does not confirm: its lease must run out");
+        if let Some(over_at) = over_at {
+            tokio::time::sleep_until(over_at).await;
         }
     }
 }

@@ -6,16 +6,25 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::coherence::Coherence;
 use super::command::{Action, Command, Reply, Write};
 use super::machine::CatalogMachine;
-use crate::coherence::{Tag, normalized};
+use crate::coherence::{LeaseRequest, Tag, normalized};
 use crate::platform::{BoxFuture, Platform};
-use crate::replica::{LeaderService, Propose, WriteError};
+use crate::replica::{Consensus, LeaderService, Tenure, WriteError};
 use crate::store::read_seed;
+
+/// What only the leader answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum LeaderRequest {
+    /// Decide these writes; answered with [`Decided`].
+    Decide(Vec<Write>),
+    /// Grant a frontend a lease; answered with a [`LeaseReply`](crate::coherence::LeaseReply).
+    Lease(LeaseRequest),
+}
 
 /// The answer to each write of a request.
 pub type Decided = Vec<Result<Reply, WriteError>>;
@@ -24,8 +33,8 @@ pub type Decided = Vec<Result<Reply, WriteError>>;
 pub struct CatalogLeader {
     /// The state that commands are applied to.
     pub machine: Arc<CatalogMachine>,
-    /// Where commands are proposed.
-    pub propose: Propose,
+    /// The group that this replica leads.
+    pub consensus: Consensus,
     /// The frontends' caches.
     pub coherence: Coherence,
     /// To read the seed with.
@@ -35,15 +44,15 @@ pub struct CatalogLeader {
 }
 
 impl LeaderService for CatalogLeader {
-    fn take_office(&self) -> BoxFuture<'_, Result<(), WriteError>> {
+    fn take_office(&self, tenure: Tenure) -> BoxFuture<'_, Result<(), WriteError>> {
         Box::pin(async move {
-            self.coherence.reset();
+            self.coherence.take_office(tenure).await;
             if self.machine.state().seeded {
                 return Ok(());
             }
             let seed = self.seed().await?;
             tracing::info!(books = seed.len(), from = %self.seed.display(), "filling a new shop");
-            self.propose.begin(encode(&Command::Seed(seed))).await.map(drop)
+            self.consensus.propose(tenure, encode(&Command::Seed(seed))).await.map(drop)
         })
     }
 
@@ -55,9 +64,16 @@ impl LeaderService for CatalogLeader {
 
     fn call(&self, request: Bytes) -> BoxFuture<'_, Result<Bytes, WriteError>> {
         Box::pin(async move {
-            let writes: Vec<Write> = decode(&request)
+            let request: LeaderRequest = decode(&request)
                 .map_err(|error| WriteError::Unavailable(format!("not a request to the catalog's leader: {error}")))?;
-            Ok(encode(&self.decide(writes).await))
+            match request {
+                LeaderRequest::Decide(writes) => self.decide(writes).await.map(|decided| encode(&decided)),
+                LeaderRequest::Lease(request) => {
+                    let epoch = self.coherence.epoch();
+                    self.consensus.confirm_leadership().await?;
+                    Ok(encode(&self.coherence.grant(&request, epoch)))
+                }
+            }
         })
     }
 }
@@ -68,15 +84,16 @@ pub fn pending(observed: &Bytes) -> Vec<bool> {
 }
 
 impl CatalogLeader {
-    async fn decide(&self, writes: Vec<Write>) -> Decided {
-        let under_way = self.coherence.begin(self.tags(&writes)).await;
-        let proposals = writes.into_iter().map(|write| self.propose.begin(encode(&Command::Write(write))));
+    async fn decide(&self, writes: Vec<Write>) -> Result<Decided, WriteError> {
+        let under_way = self.coherence.begin(self.tags(&writes)).await?;
+        let tenure = under_way.tenure();
+        let proposals = writes.into_iter().map(|write| self.consensus.propose(tenure, encode(&Command::Write(write))));
         let decided: Decided = join_all(proposals).await.into_iter().map(|outcome| outcome.and_then(reply)).collect();
         let is_unknown = |outcome: &Result<Reply, WriteError>| matches!(outcome, Err(WriteError::Unknown(_)));
         if !decided.iter().any(is_unknown) {
             under_way.finish();
         }
-        decided
+        Ok(decided)
     }
 
     /// Everything that these writes may change for readers.

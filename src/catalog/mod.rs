@@ -8,6 +8,7 @@
 //! | [`machine`] | the state as CSV tables, and back |
 //! | [`leader`] | what only the leader does: decide writes |
 //! | [`coherence`] | before a write, every frontend forgets what it changes |
+//! | [`sessions`] | which frontends may hold what, and until when |
 //! | [`routes`] | what a catalog server answers over HTTP |
 
 mod coherence;
@@ -16,6 +17,7 @@ mod leader;
 mod ledger;
 mod machine;
 pub mod routes;
+mod sessions;
 mod state;
 
 use std::path::PathBuf;
@@ -26,14 +28,15 @@ use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 
 use self::leader::CatalogLeader;
-pub use self::leader::Decided;
+pub use self::leader::{Decided, LeaderRequest};
 use self::machine::CatalogMachine;
+pub use self::sessions::LeaseTerms;
 use crate::error::ApiError;
 use crate::http::client::Client;
 use crate::http::reply::Response;
 use crate::model::OrderId;
 use crate::platform::Platform;
-use crate::replica::{self, Replica, StartError};
+use crate::replica::{self, Member, Replica, StartError};
 
 /// Asks for the purchases after an order number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,8 +54,10 @@ pub struct Settings {
     pub replica: replica::Settings,
     /// The books of a new shop.
     pub seed: PathBuf,
-    /// Where the frontends are.
-    pub frontends: Vec<String>,
+    /// The frontends that may cache.
+    pub frontends: Vec<Member>,
+    /// How long they may rely on what they hold.
+    pub lease: LeaseTerms,
     /// Whether reads are answered, and marked, when the group has no majority.
     pub may_answer_stale: bool,
     /// How long a write waits for the group to have a leader.
@@ -84,8 +89,8 @@ impl Catalog {
         let opened = replica::open(platform, client, settings.replica, machine.clone()).await?;
         let leader = CatalogLeader {
             machine: machine.clone(),
-            propose: opened.proposer(),
-            coherence: coherence::Coherence::start(client, settings.frontends),
+            consensus: opened.consensus(),
+            coherence: coherence::Coherence::start(client, settings.frontends, settings.lease),
             platform: platform.clone(),
             seed: settings.seed,
         };

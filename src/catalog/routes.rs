@@ -9,6 +9,7 @@
 //! | `DELETE /books/{id}` | the book that was removed |
 //! | `POST /internal/catalog/decide` | the outcome of writes that an order server brings |
 //! | `POST /internal/catalog/purchases` | the purchases after an order number |
+//! | `POST /internal/catalog/lease` | a frontend's lease |
 //!
 //! A client's request means the same at every replica. A write carries its key in `Idempotency-Key` and
 //! the time at which it was first sent in `Bazar-Sent-At`; a replica makes up what is missing.
@@ -22,7 +23,7 @@ use hyper::{HeaderMap, Method, Request, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::command::{Action, Decision, Outcome, Reply, Write};
-use super::leader::{Decided, decode, encode, pending};
+use super::leader::{Decided, LeaderRequest, decode, encode, pending};
 use super::{Catalog, PurchasesAfter};
 use crate::coherence::{Tag, normalized};
 use crate::error::ApiError;
@@ -143,8 +144,8 @@ impl Catalog {
             }
             ["internal", "catalog", "decide"] => {
                 post()?;
-                let writes = body::read(body, MAX_INTERNAL_BYTES, INTERNAL_BODY_TIMEOUT).await?;
-                let decided = self.replica.call_leader(writes, self.patience).await;
+                let writes: Vec<Write> = internal(body).await?;
+                let decided = self.replica.call_leader(encode(&LeaderRequest::Decide(writes)), self.patience).await;
                 let mut response = reply::content(StatusCode::OK, "application/octet-stream", encode(&decided));
                 if let Some(leader) = self.replica.leader().and_then(|leader| HeaderValue::try_from(leader).ok()) {
                     response.headers_mut().insert(LEADER, leader);
@@ -153,10 +154,13 @@ impl Catalog {
             }
             ["internal", "catalog", "purchases"] => {
                 post()?;
-                let question = body::read(body, MAX_INTERNAL_BYTES, INTERNAL_BODY_TIMEOUT).await?;
-                let question: PurchasesAfter =
-                    decode(&question).map_err(|error| ApiError::Malformed(error.to_string()))?;
-                self.purchases_after(question).await
+                self.purchases_after(internal(body).await?).await
+            }
+            ["internal", "catalog", "lease"] => {
+                post()?;
+                let request = encode(&LeaderRequest::Lease(internal(body).await?));
+                let reply = self.replica.call_leader(request, self.patience).await?;
+                Ok(reply::content(StatusCode::OK, "application/octet-stream", reply))
             }
             _ => Err(ApiError::UnknownPath),
         }
@@ -227,7 +231,7 @@ impl Catalog {
     async fn write(&self, headers: &HeaderMap, action: Action) -> Result<Decision, ApiError> {
         let WriteIdentity { key, sent_at_ms } = WriteIdentity::of(headers, &self.platform)?;
         let write = Write { key, sent_at_ms, action };
-        let decided = self.replica.call_leader(encode(&vec![write]), self.patience).await?;
+        let decided = self.replica.call_leader(encode(&LeaderRequest::Decide(vec![write])), self.patience).await?;
         let decided: Decided = decode(&decided).map_err(|error| ApiError::OutcomeUnknown(error.to_string()))?;
         match decided.into_iter().next() {
             Some(Ok(Reply::Decided(decision))) => Ok(decision),
@@ -267,6 +271,12 @@ impl Catalog {
         let bytes = body::read(body, self.max_body_bytes, self.body_timeout).await?;
         body::json(headers, &bytes)
     }
+}
+
+/// Reads what another node of the cluster says.
+async fn internal<T: serde::de::DeserializeOwned>(body: Incoming) -> Result<T, ApiError> {
+    let bytes = body::read(body, MAX_INTERNAL_BYTES, INTERNAL_BODY_TIMEOUT).await?;
+    decode(&bytes).map_err(|error| ApiError::Malformed(format!("not a message between nodes: {error}")))
 }
 
 /// What a read saw besides the state.

@@ -122,6 +122,12 @@ pub struct Cache {
     pub ttl_ms: u64,
     /// Which entry leaves a full cache.
     pub policy: EvictionPolicy,
+    /// Milliseconds that a frontend may answer from its cache without a word from the catalog's leader:
+    /// how long a write waits, once, for a frontend that died against how often leases are renewed.
+    pub lease_ms: u64,
+    /// By how much one machine's clock may run faster than another's, in percent: how much longer than
+    /// `lease_ms` the leader waits. Too small, and a frontend may serve what has changed.
+    pub clock_drift_percent: u32,
 }
 
 /// Which entry leaves a full cache.

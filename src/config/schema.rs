@@ -45,6 +45,8 @@ fn cache(reader: &mut Reader) -> Cache {
         capacity: section.number("capacity", 10_000, 1..=100_000_000),
         ttl_ms: section.number("ttl_ms", MINUTE_MS, 1..=DAY_MS),
         policy: section.choice("policy", [("lru", EvictionPolicy::Lru), ("tiny-lfu", EvictionPolicy::TinyLfu)]),
+        lease_ms: section.number("lease_ms", 1_000, 100..=MINUTE_MS),
+        clock_drift_percent: section.number("clock_drift_percent", 1, 1..=50) as u32,
     }
 }
 
@@ -90,7 +92,7 @@ fn http(reader: &mut Reader) -> Http {
         max_body_bytes: section.count("max_body_bytes", 64 << 10, 1 << 10..=16 << 20),
         header_timeout_ms: section.number("header_timeout_ms", 10_000, 100..=HOUR_MS),
         request_timeout_ms: section.number("request_timeout_ms", 15_000, 100..=HOUR_MS),
-        idle_timeout_ms: section.number("idle_timeout_ms", 75_000, 100..=HOUR_MS),
+        idle_timeout_ms: section.number("idle_timeout_ms", 75_000, 10_000..=HOUR_MS),
         drain_timeout_ms: section.number("drain_timeout_ms", 5_000, 0..=HOUR_MS),
     }
 }

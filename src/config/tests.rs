@@ -92,7 +92,8 @@ fn a_flag_goes_before_a_variable_and_a_variable_before_the_file() {
     let environment = [("BAZAR_CACHE__TTL_MS", "2"), ("BAZAR_CACHE__POLICY", "tiny-lfu"), ("BAZAR_DATA", "/srv")];
     let flags = [("cache.ttl_ms", "3"), ("cache.enabled", "false"), ("data", "7")];
     let config = load_with(&toml, &environment, &flags).unwrap();
-    assert_eq!(config.cache, Cache { enabled: false, capacity: 1, ttl_ms: 3, policy: EvictionPolicy::TinyLfu });
+    let cache = &config.cache;
+    assert_eq!((cache.enabled, cache.capacity, cache.ttl_ms, cache.policy), (false, 1, 3, EvictionPolicy::TinyLfu));
     assert_eq!(config.data, Path::new("7"));
 }
 

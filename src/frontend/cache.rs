@@ -3,7 +3,8 @@
 //! Nothing is searched for to be dropped. Each tag has a generation, kept in a table of counters that tags
 //! are hashed into; an entry carries the generation that its fill noted before it asked, and an
 //! invalidation adds one. An entry whose generation is not the current one is not there. So all pages of
-//! a topic fall at once, and an answer that was on its way during an invalidation is never served.
+//! a topic fall at once, and an answer that was on its way during an invalidation is never served. In the
+//! same way an entry carries the [lease](super::lease)'s era, and is not there in any other.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -15,8 +16,10 @@ use hyper::StatusCode;
 use hyper::header::HeaderValue;
 use moka::notification::RemovalCause;
 use moka::policy::EvictionPolicy;
+use tokio::time::Instant;
 
-use crate::coherence::Tag;
+use super::lease::{Lease, LeaseStats};
+use crate::coherence::{Session, Tag};
 use crate::model::BookId;
 use crate::request::Page;
 
@@ -39,10 +42,10 @@ pub enum CacheKey {
 
 impl CacheKey {
     /// What the answer depends on.
-    fn tags(&self) -> Vec<Tag> {
+    fn tags(&self) -> [Option<Tag>; 2] {
         match self {
-            CacheKey::Info(book_id) => vec![Tag::Book(*book_id), Tag::Absence],
-            CacheKey::Search { topic, .. } => vec![Tag::Topic(topic.clone())],
+            CacheKey::Info(book_id) => [Some(Tag::Book(*book_id)), Some(Tag::Absence)],
+            CacheKey::Search { topic, .. } => [Some(Tag::Topic(topic.clone())), None],
         }
     }
 }
@@ -60,13 +63,17 @@ pub struct CachedAnswer {
     pub served_by: HeaderValue,
 }
 
-/// The generations that a fill noted.
+/// What a fill noted before it asked: what must still be so for its answer to hold.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Generations(Vec<(usize, u64)>);
+pub struct Noted {
+    era: u64,
+    /// Stripes and their generations; the second is unused by most.
+    generations: [Option<(usize, u64)>; 2],
+}
 
 struct Entry {
     answer: CachedAnswer,
-    generations: Generations,
+    noted: Noted,
 }
 
 /// What a cache counts.
@@ -97,6 +104,8 @@ pub struct CacheStats {
     pub evictions: u64,
     /// Tags that were invalidated.
     pub invalidations: u64,
+    /// Whether the cache may be used.
+    pub lease: LeaseStats,
 }
 
 /// The bounds of a cache.
@@ -119,6 +128,7 @@ pub struct Cache {
     hasher: RandomState,
     counters: Arc<Counters>,
     limits: CacheLimits,
+    lease: Lease,
 }
 
 impl Cache {
@@ -138,35 +148,40 @@ impl Cache {
             })
             .build();
         let generations = (0..STRIPES).map(|_| AtomicU64::new(0)).collect();
-        Cache { entries, generations, hasher: RandomState::new(), counters, limits }
+        Cache { entries, generations, hasher: RandomState::new(), counters, limits, lease: Lease::none() }
     }
 
     /// The answer to `key`, if there is one that still holds.
     pub fn get(&self, key: &CacheKey) -> Option<CachedAnswer> {
-        let found = self.entries.get(key).filter(|entry| self.holds(&entry.generations));
+        let found = self.entries.get(key).filter(|entry| self.holds(&entry.noted));
         let counter = if found.is_some() { &self.counters.hits } else { &self.counters.misses };
         counter.fetch_add(1, Ordering::Relaxed);
         found.map(|entry| entry.answer.clone())
     }
 
     /// What a fill must note before it asks.
-    pub fn note(&self, key: &CacheKey) -> Generations {
-        let stripes = key.tags().into_iter().map(|tag| self.stripe(&tag));
-        Generations(stripes.map(|stripe| (stripe, self.generations[stripe].load(Ordering::SeqCst))).collect())
+    pub fn note(&self, key: &CacheKey) -> Noted {
+        let era = self.lease.era();
+        let generations = key.tags().map(|tag| {
+            let stripe = self.stripe(&tag?);
+            Some((stripe, self.generations[stripe].load(Ordering::SeqCst)))
+        });
+        Noted { era, generations }
     }
 
     /// Keeps an answer, unless it was invalidated since `noted`. Tells whether it is kept.
-    pub fn fill(&self, key: CacheKey, noted: Generations, answer: CachedAnswer) -> bool {
+    pub fn fill(&self, key: CacheKey, noted: Noted, answer: CachedAnswer) -> bool {
         if !self.limits.enabled || !self.holds(&noted) {
             return false;
         }
-        let generations = match (&key, answer.status) {
+        let Noted { era, generations: [first, _] } = noted;
+        let noted = match (&key, answer.status) {
             // That a book is there does not depend on which ones are not.
-            (CacheKey::Info(_), StatusCode::OK) => Generations(noted.0[..1].to_vec()),
+            (CacheKey::Info(_), StatusCode::OK) => Noted { era, generations: [first, None] },
             _ => noted,
         };
         // An invalidation from now on finds the entry with the generation that it ends.
-        self.entries.insert(key, Arc::new(Entry { answer, generations }));
+        self.entries.insert(key, Arc::new(Entry { answer, noted }));
         true
     }
 
@@ -185,6 +200,26 @@ impl Cache {
         self.counters.invalidations.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Takes a lease that was asked for at `asked_at`.
+    pub fn grant(&self, session: Session, asked_at: Instant, lease: Duration) {
+        if self.lease.grant(session, asked_at, lease) {
+            // Out of reach already; this only frees the memory.
+            self.entries.invalidate_all();
+        }
+    }
+
+    /// Drops everything, for a new leader of the catalog does not know what is held. Once this returns, nothing
+    /// of it is served.
+    pub fn end_session(&self) {
+        self.lease.end();
+        self.entries.invalidate_all();
+    }
+
+    /// The lease under which the cache is used.
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
     /// What was counted so far.
     pub fn stats(&self) -> CacheStats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -199,12 +234,14 @@ impl Cache {
             capacity: self.limits.capacity,
             evictions: read(&self.counters.evictions),
             invalidations: read(&self.counters.invalidations),
+            lease: self.lease.stats(),
         }
     }
 
-    fn holds(&self, generations: &Generations) -> bool {
-        let Generations(noted) = generations;
-        noted.iter().all(|(stripe, generation)| self.generations[*stripe].load(Ordering::SeqCst) == *generation)
+    fn holds(&self, noted: &Noted) -> bool {
+        let is_current =
+            |(stripe, generation): &(usize, u64)| self.generations[*stripe].load(Ordering::SeqCst) == *generation;
+        self.lease.check(noted.era, || noted.generations.iter().flatten().all(is_current))
     }
 
     fn stripe(&self, tag: &Tag) -> usize {
@@ -216,8 +253,12 @@ impl Cache {
 mod tests {
     use super::*;
 
+    const SESSION: Session = Session { epoch: 7, number: 1 };
+
     fn cache(capacity: u64, ttl: Duration) -> Cache {
-        Cache::new(CacheLimits { enabled: true, capacity, ttl, is_lru: true })
+        let cache = Cache::new(CacheLimits { enabled: true, capacity, ttl, is_lru: true });
+        cache.grant(SESSION, Instant::now(), MINUTE);
+        cache
     }
 
     fn answer(text: &'static str, status: StatusCode) -> CachedAnswer {
@@ -263,6 +304,28 @@ mod tests {
         let noted = cache.note(&CacheKey::Info(7));
         cache.invalidate(&Tag::Book(7));
         assert!(!cache.fill(CacheKey::Info(7), noted, answer("old", StatusCode::OK)));
+        assert!(cache.get(&CacheKey::Info(7)).is_none());
+    }
+
+    #[test]
+    fn an_answer_that_was_on_its_way_when_the_session_ended_is_not_kept_even_if_the_session_comes_back() {
+        for key in [CacheKey::Info(7), search("nothing yet", 0)] {
+            let cache = cache(10, MINUTE);
+            let noted = cache.note(&key);
+            cache.end_session();
+            cache.grant(SESSION, Instant::now(), MINUTE);
+            assert!(!cache.fill(key.clone(), noted, answer("old", StatusCode::OK)));
+            assert!(cache.get(&key).is_none());
+        }
+    }
+
+    #[test]
+    fn nothing_is_served_after_the_session_ended() {
+        let cache = cache(10, MINUTE);
+        fill(&cache, &CacheKey::Info(7), StatusCode::OK);
+        cache.end_session();
+        assert!(cache.get(&CacheKey::Info(7)).is_none());
+        cache.grant(SESSION, Instant::now(), MINUTE);
         assert!(cache.get(&CacheKey::Info(7)).is_none());
     }
 

@@ -4,6 +4,8 @@
 //! | --- | --- |
 //! | [`routes`] | what a frontend answers, and where each request goes |
 //! | [`cache`] | answers that are dropped when what they tell changes |
+//! | [`lease`] | whether it may answer from its cache |
+//! | [`renewal`] | asking for the lease |
 //! | [`flight`] | identical questions share one answer |
 //! | [`balancer`] | which replica is asked next |
 //! | [`upstream`] | asking replicas until one answers |
@@ -12,7 +14,9 @@
 mod balancer;
 mod cache;
 mod flight;
+mod lease;
 mod overview;
+mod renewal;
 mod routes;
 mod upstream;
 
@@ -22,7 +26,7 @@ use std::time::Duration;
 use hyper::body::Incoming;
 
 use self::balancer::Balancer;
-use self::cache::{Cache, CacheKey, Generations};
+use self::cache::{Cache, CacheKey, Noted};
 pub use self::cache::{CacheLimits, CacheStats};
 use self::flight::Flights;
 use self::routes::Fetched;
@@ -40,8 +44,12 @@ pub struct Settings {
     pub catalogs: Vec<Member>,
     /// The order servers.
     pub orders: Vec<Member>,
+    /// Its name.
+    pub id: String,
     /// The bounds of the cache.
     pub cache: CacheLimits,
+    /// How long leases are expected to last.
+    pub lease: Duration,
     /// How often each replica is probed.
     pub probe_interval: Duration,
     /// How long a probe may take.
@@ -62,7 +70,7 @@ pub struct Settings {
 pub struct Frontend {
     platform: Platform,
     cache: Arc<Cache>,
-    flights: Flights<(CacheKey, Generations), Fetched>,
+    flights: Flights<(CacheKey, Noted), Fetched>,
     catalog: Upstream,
     orders: Upstream,
     probe_timeout: Duration,
@@ -86,11 +94,16 @@ impl Frontend {
                 write_deadline: settings.write_deadline,
             }
         };
+        let cache = Arc::new(Cache::new(settings.cache));
+        let catalog = upstream("catalog", settings.catalogs.clone());
+        if settings.cache.enabled {
+            tokio::spawn(renewal::keep_lease(settings.id.clone(), cache.clone(), catalog.clone(), settings.lease));
+        }
         Frontend {
             platform: platform.clone(),
-            cache: Arc::new(Cache::new(settings.cache)),
+            cache,
             flights: Flights::default(),
-            catalog: upstream("catalog", settings.catalogs.clone()),
+            catalog,
             orders: upstream("order", settings.orders.clone()),
             probe_timeout: settings.probe_timeout,
             max_body_bytes: settings.max_body_bytes,

@@ -10,7 +10,7 @@
 //! | `POST /invalidate/{id}`, `POST /invalidate-cache` | the cache |
 //! | `GET /cache-stats` | the cache |
 //! | `GET /cluster` | every node of the cluster |
-//! | `POST /internal/cache/invalidate` | the cache; from the catalog's leader |
+//! | `POST /internal/cache/invalidate`, `POST /internal/cache/announce` | the cache; from the catalog's leader |
 
 use std::future::Future;
 
@@ -98,6 +98,10 @@ impl Frontend {
             (&Method::GET | &Method::HEAD, ["cache-stats"]) => Ok(reply::json(StatusCode::OK, &self.cache.stats())),
             (&Method::GET | &Method::HEAD, ["cluster"]) => Ok(reply::json(StatusCode::OK, &self.cluster().await)),
             (&Method::POST, ["internal", "cache", "invalidate"]) => self.invalidate(body).await,
+            (&Method::POST, ["internal", "cache", "announce"]) => {
+                self.cache.end_session();
+                Ok(reply::content(StatusCode::OK, "application/octet-stream", Bytes::new()))
+            }
             (_, segments) => Err(unanswered(segments)),
         }
     }

@@ -57,6 +57,11 @@ impl Ask {
         Ask { method: Method::GET, path, headers: Vec::new(), body: Bytes::new() }
     }
 
+    /// A POST that may be repeated without harm.
+    pub fn post(path: String, body: Bytes) -> Ask {
+        Ask { method: Method::POST, path, headers: Vec::new(), body }
+    }
+
     fn request(&self) -> Request {
         let request = Request::new(self.method.clone(), self.path.clone(), self.body.clone());
         self.headers.iter().fold(request, |request, (name, value)| request.header(name.clone(), value.clone()))

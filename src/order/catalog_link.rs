@@ -50,7 +50,9 @@ impl CatalogLink {
             let outcome: Result<Result<Bytes, WriteError>, _> = self.post(DECIDE, body.clone(), deadline).await;
             let error = match outcome {
                 Ok(Ok(decided)) => match postcard::from_bytes::<Vec<Result<Reply, WriteError>>>(&decided) {
-                    Ok(decided) if decided.len() == writes.len() => return decided,
+                    Ok(decided) if decided.len() == writes.len() => {
+                        return decided.into_iter().map(|outcome| outcome.map_err(of_catalog)).collect();
+                    }
                     Ok(_) => return everywhere(WriteError::Unknown("the catalog answered too little".to_owned())),
                     Err(error) => return everywhere(WriteError::Unknown(error.to_string())),
                 },
@@ -108,6 +110,14 @@ impl CatalogLink {
 
     fn prefer_another(&self) {
         self.preferred.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// An error of the catalog as an error of a purchase: not this group's leader is meant.
+fn of_catalog(error: WriteError) -> WriteError {
+    match error {
+        WriteError::NotLeader => WriteError::Unavailable("the catalog's leader changed".to_owned()),
+        error => error,
     }
 }
 

@@ -67,7 +67,7 @@ impl OrderServer {
         let opened = replica::open(platform, client, settings.replica, machine.clone()).await?;
         let Settings { catalogs, attempt_timeout, decide_deadline, .. } = settings;
         let catalog = Arc::new(CatalogLink::new(client.clone(), catalogs, attempt_timeout, decide_deadline));
-        let recorder = Recorder::start(opened.proposer(), machine.clone(), catalog.clone());
+        let recorder = Recorder::start(opened.consensus(), machine.clone(), catalog.clone());
         let leader = OrderLeader::start(machine.clone(), recorder, catalog);
         Ok(OrderServer {
             replica: opened.start(Arc::new(leader)),

@@ -15,7 +15,7 @@ use super::recorder::Recorder;
 use crate::catalog::command::{Action, Decision, Outcome, Reply, Write};
 use crate::model::{BookId, Key, Order, UnixMillis};
 use crate::platform::BoxFuture;
-use crate::replica::{LeaderService, WriteError};
+use crate::replica::{LeaderService, Tenure, WriteError};
 
 /// Purchases that may wait to be sent to the catalog.
 const QUEUED_PURCHASES: usize = 4096;
@@ -114,9 +114,9 @@ impl OrderLeader {
 }
 
 impl LeaderService for OrderLeader {
-    fn take_office(&self) -> BoxFuture<'_, Result<(), WriteError>> {
+    fn take_office(&self, tenure: Tenure) -> BoxFuture<'_, Result<(), WriteError>> {
         Box::pin(async move {
-            self.recorder.take_office().await;
+            self.recorder.take_office(tenure).await;
             Ok(())
         })
     }

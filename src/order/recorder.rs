@@ -19,7 +19,7 @@ use super::catalog_link::CatalogLink;
 use super::machine::OrderMachine;
 use super::state::Reply;
 use crate::model::{Order, OrderId};
-use crate::replica::{Propose, WriteError};
+use crate::replica::{Consensus, Tenure, WriteError};
 
 /// Orders that may wait to be recorded.
 const QUEUED_ORDERS: usize = 4096;
@@ -43,17 +43,18 @@ pub struct Recorder {
 
 enum Message {
     Record(Order, Recorded),
-    TakeOffice,
+    TakeOffice(Tenure),
 }
 
 impl Recorder {
     /// Starts the task that records.
-    pub fn start(propose: Propose, machine: Arc<OrderMachine>, catalog: Arc<CatalogLink>) -> Recorder {
+    pub fn start(consensus: Consensus, machine: Arc<OrderMachine>, catalog: Arc<CatalogLink>) -> Recorder {
         let (messages, inbox) = mpsc::channel(QUEUED_ORDERS);
         let task = Task {
-            propose,
+            consensus,
             machine,
             catalog,
+            tenure: 0,
             next: 1,
             held: BTreeMap::new(),
             waiting: BTreeMap::new(),
@@ -66,8 +67,8 @@ impl Recorder {
     }
 
     /// Begins a term of office: nothing is recorded before the catalog has told what is missing.
-    pub async fn take_office(&self) {
-        let _ = self.messages.send(Message::TakeOffice).await;
+    pub async fn take_office(&self, tenure: Tenure) {
+        let _ = self.messages.send(Message::TakeOffice(tenure)).await;
     }
 
     /// Returns once `order` is recorded.
@@ -85,9 +86,10 @@ impl Recorder {
 }
 
 struct Task {
-    propose: Propose,
+    consensus: Consensus,
     machine: Arc<OrderMachine>,
     catalog: Arc<CatalogLink>,
+    tenure: Tenure,
     /// The number of the next order to propose.
     next: OrderId,
     /// Orders that wait for those before them.
@@ -115,7 +117,10 @@ impl Task {
             tokio::select! {
                 message = inbox.recv() => match message {
                     Some(Message::Record(order, recorded)) => self.take(order, recorded),
-                    Some(Message::TakeOffice) => self.start_over("the leader changed"),
+                    Some(Message::TakeOffice(tenure)) => {
+                        self.tenure = tenure;
+                        self.start_over("the leader changed");
+                    }
                     None => return,
                 },
                 Some((order_id, outcome)) = self.proposed.next(), if !self.proposed.is_empty() => {
@@ -146,10 +151,10 @@ impl Task {
     /// Proposes what can be, and sees to what is missing.
     fn propose_next(&mut self) {
         while let Some(order) = self.held.remove(&self.next) {
-            let (propose, order_id) = (self.propose.clone(), order.order_id);
+            let order_id = order.order_id;
             let command = postcard::to_stdvec(&order).expect("an order is plain data");
-            // Spawned at once: only then the proposals are made in this order, whenever they are awaited.
-            let proposal = propose.begin(command.into());
+            // Queued here, in order; only the waiting comes later.
+            let proposal = self.consensus.propose(self.tenure, command.into());
             self.proposed.push_back(Box::pin(async move {
                 let outcome = proposal.await.and_then(|reply| {
                     postcard::from_bytes(&reply).map_err(|error| WriteError::Unknown(error.to_string()))

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::proposer::Tenure;
 use crate::model::UnixMillis;
 use crate::platform::BoxFuture;
 use crate::store::Table;
@@ -53,8 +54,9 @@ pub struct MachineError(pub String);
 /// Requests and answers are opaque: the role encodes them, `replica` only carries them to the leader.
 pub trait LeaderService: Send + Sync + 'static {
     /// Called when this replica has become leader and knows all that was committed before, and before
-    /// any [`call`](Self::call). It may propose. If it fails it is called again while the leadership lasts.
-    fn take_office(&self) -> BoxFuture<'_, Result<(), WriteError>>;
+    /// any [`call`](Self::call). It may propose in this tenure. If it fails it is called again, with the next
+    /// tenure, while the leadership lasts.
+    fn take_office(&self, tenure: Tenure) -> BoxFuture<'_, Result<(), WriteError>>;
 
     /// What a read that begins now must know, besides the state that it will see.
     fn observe(&self, question: &Bytes) -> Bytes;

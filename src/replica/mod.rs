@@ -2,7 +2,7 @@
 //!
 //! This is a narrow door in front of openraft. A role gives a [`Machine`] (its state) and a
 //! [`LeaderService`] (what only a leader may do), and gets a [`Replica`]: a place to
-//! [propose](Propose::begin) commands, to make reads [current](Replica::wait_until_current) and to have
+//! [propose](Consensus::propose) commands, to make reads [current](Replica::wait_until_current) and to have
 //! requests [answered by the leader](Replica::call_leader). Nothing outside knows openraft's types, and
 //! nothing in here knows what a book is.
 //!
@@ -64,7 +64,7 @@ pub use office::Office;
 use office::OfficeKeeper;
 use openraft::SnapshotPolicy;
 use proposer::Proposer;
-pub use proposer::ProposerLimits;
+pub use proposer::{ProposerLimits, Tenure};
 use raft::Raft;
 pub use read_index::Freshness;
 use read_index::{ReadIndex, ReadRounds};
@@ -232,9 +232,10 @@ fn raft_config(settings: &Settings) -> Result<openraft::Config, String> {
 }
 
 impl Opened {
-    /// A place to propose commands, for the [`LeaderService`] that [`start`](Self::start) asks for.
-    pub fn proposer(&self) -> Propose {
-        Propose(self.proposer.clone())
+    /// What the [`LeaderService`] that [`start`](Self::start) asks for needs of its group.
+    pub fn consensus(&self) -> Consensus {
+        let round_timeout = self.settings.election_timeout.max;
+        Consensus { proposer: self.proposer.clone(), raft: self.raft.clone(), round_timeout }
     }
 
     /// Starts everything that runs beside the requests.
@@ -303,18 +304,38 @@ impl Opened {
     }
 }
 
-/// Proposes commands to the group that this replica leads. Cheap to clone.
+/// What a leader may ask of its group. Cheap to clone.
 #[derive(Clone)]
-pub struct Propose(Proposer);
+pub struct Consensus {
+    proposer: Proposer,
+    raft: Raft,
+    round_timeout: Duration,
+}
 
-impl Propose {
+impl Consensus {
     /// Queues `command` now, behind those that were queued before; the future commits it and brings what
-    /// applying it replied.
+    /// applying it replied. Once another tenure has begun, nothing is proposed in this one.
     ///
     /// # Errors
     /// See [`WriteError`].
-    pub fn begin(&self, command: Bytes) -> impl Future<Output = Result<Bytes, WriteError>> + Send + 'static {
-        self.0.begin(command)
+    pub fn propose(
+        &self,
+        tenure: Tenure,
+        command: Bytes,
+    ) -> impl Future<Output = Result<Bytes, WriteError>> + Send + 'static {
+        self.proposer.begin(tenure, command)
+    }
+
+    /// Returns once a majority has confirmed, after this call, that this replica still leads.
+    ///
+    /// # Errors
+    /// If none did in time.
+    pub async fn confirm_leadership(&self) -> Result<(), WriteError> {
+        match tokio::time::timeout(self.round_timeout, self.raft.get_read_log_id()).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(WriteError::Unavailable(error.to_string())),
+            Err(_) => Err(WriteError::Unavailable("no majority confirmed the leader in time".to_owned())),
+        }
     }
 }
 

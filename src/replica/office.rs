@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::machine::{LeaderService, WriteError};
-use super::proposer::Proposer;
+use super::proposer::{Proposer, Tenure};
 use super::raft::Raft;
 
 /// A pause before office is tried again after its role failed to take it.
@@ -58,12 +58,14 @@ impl OfficeKeeper {
     /// Runs until openraft stops.
     pub async fn run(self) {
         let mut server = self.raft.server_metrics();
+        let mut tenure = 0;
         loop {
             match self.leading() {
                 Some(term) => {
                     if *self.office.borrow() != Office::Own(term) {
                         self.announce(Office::Preparing(Instant::now()));
-                        match self.prepare(term).await {
+                        tenure += 1;
+                        match self.prepare(term, tenure).await {
                             Ok(()) if self.leading() == Some(term) => {
                                 tracing::info!(term, "in office: this replica leads its group");
                                 self.announce(Office::Own(term));
@@ -106,10 +108,10 @@ impl OfficeKeeper {
         (is_alone || is_heard).then_some(server.vote.leader_id().term)
     }
 
-    async fn prepare(&self, term: u64) -> Result<(), WriteError> {
+    async fn prepare(&self, term: u64, tenure: Tenure) -> Result<(), WriteError> {
         let ready = async {
-            self.proposer.barrier().await?;
-            self.service.take_office().await
+            self.proposer.begin_tenure(tenure).await?;
+            self.service.take_office(tenure).await
         };
         let lost = async {
             while self.leading() == Some(term) {

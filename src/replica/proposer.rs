@@ -36,7 +36,19 @@ pub struct ProposerLimits {
 
 type Outcome = Result<Bytes, WriteError>;
 
+/// One time in office of this replica. Counts up from 1.
+///
+/// A command carries the tenure in which it was prepared, because what was prepared in one (which caches were
+/// told, say) does not hold in the next.
+pub type Tenure = u64;
+
+enum Queued {
+    Command(Waiting),
+    Barrier { tenure: Tenure, passed: oneshot::Sender<Result<(), WriteError>> },
+}
+
 struct Waiting {
+    tenure: Tenure,
     command: Bytes,
     reply: oneshot::Sender<Outcome>,
 }
@@ -44,7 +56,7 @@ struct Waiting {
 /// Proposes commands to the group that this replica leads. Cheap to clone.
 #[derive(Clone)]
 pub struct Proposer {
-    queue: mpsc::Sender<Waiting>,
+    queue: mpsc::Sender<Queued>,
     raft: Raft,
     state_machine: StateMachine,
     platform: Platform,
@@ -61,17 +73,18 @@ impl Proposer {
     }
 
     /// Queues one command now, behind those that were queued before; the future brings its reply once it
-    /// is committed and applied here.
+    /// is committed and applied here. The command is dropped if another tenure has begun by its turn.
     ///
     /// # Errors
     /// See [`WriteError`]; of them only `Unknown` leaves open whether the command will be applied.
-    pub fn begin(&self, command: Bytes) -> impl Future<Output = Outcome> + Send + 'static {
+    pub fn begin(&self, tenure: Tenure, command: Bytes) -> impl Future<Output = Outcome> + Send + 'static {
         let (reply, outcome) = oneshot::channel();
-        let queued = self.queue.try_send(Waiting { command, reply }).map_err(|error| match error {
+        let queued = Queued::Command(Waiting { tenure, command, reply });
+        let queued = self.queue.try_send(queued).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => {
                 WriteError::Overloaded(format!("{} writes are waiting already", self.limits.queue_commands))
             }
-            mpsc::error::TrySendError::Closed(_) => WriteError::Unavailable("this replica is stopping".to_owned()),
+            mpsc::error::TrySendError::Closed(_) => stopping(),
         });
         async move {
             queued?;
@@ -79,55 +92,89 @@ impl Proposer {
         }
     }
 
-    /// Commits and applies an empty batch: afterwards all that was committed before it is applied here.
-    pub async fn barrier(&self) -> Result<(), WriteError> {
-        let response = self.submit(Batch { at_ms: self.now_ms(), commands: Vec::new() }).await?;
-        self.settle(response).await.map(drop)
+    /// Begins a tenure: commits and applies an empty batch, so that all that was committed before is applied
+    /// here, and nothing that was queued before comes after it.
+    pub async fn begin_tenure(&self, tenure: Tenure) -> Result<(), WriteError> {
+        let (passed, outcome) = oneshot::channel();
+        self.queue.send(Queued::Barrier { tenure, passed }).await.map_err(|_| stopping())?;
+        outcome.await.unwrap_or_else(|_| Err(stopping()))
     }
 
-    async fn run(self, mut waiting: mpsc::Receiver<Waiting>) {
+    async fn run(self, mut queue: mpsc::Receiver<Queued>) {
         let in_flight = Arc::new(Semaphore::new(BATCHES_IN_FLIGHT));
-        while let Some(first) = waiting.recv().await {
-            let Ok(permit) = in_flight.clone().acquire_owned().await else { return };
-            let (commands, replies) = self.gather(first, &mut waiting);
-            // Submitted here, in order; only the waiting happens elsewhere.
-            let submitted = self.submit(Batch { at_ms: self.now_ms(), commands }).await;
-            let proposer = self.clone();
-            tokio::spawn(async move {
-                let outcome = match submitted {
-                    Ok(response) => proposer.settle(response).await,
-                    Err(error) => Err(error),
-                };
-                drop(permit);
-                answer(replies, outcome);
-            });
+        let mut current = 0;
+        let mut not_gathered = None;
+        loop {
+            let next = match not_gathered.take() {
+                Some(next) => next,
+                None => match queue.recv().await {
+                    Some(next) => next,
+                    None => return,
+                },
+            };
+            // Batches are submitted here, in order; only the waiting happens elsewhere.
+            match next {
+                Queued::Barrier { tenure, passed } => {
+                    current = tenure;
+                    let submitted = self.submit(Vec::new()).await;
+                    let proposer = self.clone();
+                    tokio::spawn(async move {
+                        let outcome = proposer.settle(submitted).await;
+                        let _ = passed.send(outcome.map(drop));
+                    });
+                }
+                Queued::Command(first) => {
+                    let Ok(permit) = in_flight.clone().acquire_owned().await else { return };
+                    let (batch, next) = self.gather(first, &mut queue);
+                    not_gathered = next;
+                    let (batch, late): (Vec<Waiting>, Vec<Waiting>) =
+                        batch.into_iter().partition(|waiting| waiting.tenure == current);
+                    for waiting in late {
+                        let _ = waiting.reply.send(Err(WriteError::NotLeader));
+                    }
+                    let (commands, replies): (Vec<Bytes>, Vec<_>) =
+                        batch.into_iter().map(|waiting| (waiting.command, waiting.reply)).unzip();
+                    if commands.is_empty() {
+                        continue;
+                    }
+                    let submitted = self.submit(commands).await;
+                    let proposer = self.clone();
+                    tokio::spawn(async move {
+                        let outcome = proposer.settle(submitted).await;
+                        drop(permit);
+                        answer(replies, outcome);
+                    });
+                }
+            }
         }
     }
 
-    /// All that has gathered, as far as it fits into one batch.
-    fn gather(
-        &self,
-        first: Waiting,
-        waiting: &mut mpsc::Receiver<Waiting>,
-    ) -> (Vec<Bytes>, Vec<oneshot::Sender<Outcome>>) {
+    /// All commands that have gathered, as far as they fit into one batch; and what was taken from the queue
+    /// but does not belong to it.
+    fn gather(&self, first: Waiting, queue: &mut mpsc::Receiver<Queued>) -> (Vec<Waiting>, Option<Queued>) {
         let mut bytes = first.command.len();
-        let (mut commands, mut replies) = (vec![first.command], vec![first.reply]);
-        while commands.len() < self.limits.batch_commands && bytes < MAX_BATCH_BYTES {
-            let Ok(next) = waiting.try_recv() else { break };
-            bytes += next.command.len();
-            commands.push(next.command);
-            replies.push(next.reply);
+        let mut batch = vec![first];
+        while batch.len() < self.limits.batch_commands && bytes < MAX_BATCH_BYTES {
+            match queue.try_recv() {
+                Ok(Queued::Command(next)) => {
+                    bytes += next.command.len();
+                    batch.push(next);
+                }
+                Ok(barrier) => return (batch, Some(barrier)),
+                Err(_) => break,
+            }
         }
-        (commands, replies)
+        (batch, None)
     }
 
-    async fn submit(&self, batch: Batch) -> Result<Response, WriteError> {
+    async fn submit(&self, commands: Vec<Bytes>) -> Result<Response, WriteError> {
+        let batch = Batch { at_ms: self.now_ms(), commands };
         // openraft refuses to take a request only once it has stopped.
         self.raft.client_write_ff(batch).await.map_err(|fatal| WriteError::Unavailable(fatal.to_string()))
     }
 
-    async fn settle(&self, response: Response) -> Result<Vec<Bytes>, WriteError> {
-        match tokio::time::timeout(self.limits.commit_timeout, response).await {
+    async fn settle(&self, submitted: Result<Response, WriteError>) -> Result<Vec<Bytes>, WriteError> {
+        match tokio::time::timeout(self.limits.commit_timeout, submitted?).await {
             Ok(Ok(Ok(written))) => Ok(written.data.0),
             // openraft says the same of a request that it never took and of one whose entry was cut off the
             // log after another leader came. That entry may stand on another replica, and win in the end.
@@ -144,6 +191,10 @@ impl Proposer {
     fn now_ms(&self) -> u64 {
         self.platform.clock.wall_ms().max(self.state_machine.applied().at_ms)
     }
+}
+
+fn stopping() -> WriteError {
+    WriteError::Unavailable("this replica is stopping".to_owned())
 }
 
 type Response = oneshot::Receiver<
