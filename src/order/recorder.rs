@@ -210,3 +210,6 @@ impl Task {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
