@@ -180,7 +180,8 @@ impl Handler for NodeHandler {
 impl NodeHandler {
     async fn route(&self, request: Request<Incoming>, path: &str) -> Result<Response, ApiError> {
         let is_get = matches!(*request.method(), Method::GET | Method::HEAD);
-        match path.strip_prefix("/api").unwrap_or(path) {
+        let path = path.strip_prefix("/api").unwrap_or(path);
+        match path {
             "/health" if is_get => return Ok(reply::json(StatusCode::OK, &json!({ "status": "alive" }))),
             "/ready" if is_get => return self.ready().await,
             "/health" | "/ready" => return Err(ApiError::MethodNotAllowed { allow: "GET, HEAD" }),

@@ -133,9 +133,8 @@ impl Task {
     }
 
     fn take(&mut self, order: Order, recorded: Recorded) {
-        let last = self.machine.with(|state| state.last_order_id());
-        if order.order_id <= last {
-            let _ = recorded.send(Ok(()));
+        if let Some(known) = self.machine.with(|state| state.order(order.order_id).cloned()) {
+            let _ = recorded.send(if known.key == order.key { Ok(()) } else { Err(number_taken(order.order_id)) });
             return;
         }
         self.waiting.entry(order.order_id).or_default().push(recorded);
@@ -176,6 +175,11 @@ impl Task {
                     let _ = recorded.send(Ok(()));
                 }
             }
+            Ok(Reply::NumberTaken) => {
+                for recorded in self.waiting.remove(&order_id).unwrap_or_default() {
+                    let _ = recorded.send(Err(number_taken(order_id)));
+                }
+            }
             Ok(Reply::Gap { missing }) => self.start_over(&format!("order {missing} is missing")),
             Err(error) => self.start_over(&error.to_string()),
         }
@@ -209,6 +213,16 @@ impl Task {
             }
         }
     }
+}
+
+/// The catalog gave out a number that an order has: its data is older than the orders'.
+fn number_taken(order_id: OrderId) -> WriteError {
+    let what = format!(
+        "order {order_id} belongs to another purchase: the catalog's data is older than the orders', as after restoring \
+         a backup of the catalog alone. Restore a backup of the catalog that is at least as new as the orders"
+    );
+    tracing::error!("{what}");
+    WriteError::Unknown(what)
 }
 
 #[cfg(test)]

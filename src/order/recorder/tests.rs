@@ -164,6 +164,14 @@ async fn an_order_that_is_recorded_already_is_not_recorded_again() {
 }
 
 #[tokio::test]
+async fn a_number_that_belongs_to_another_purchase_is_never_acknowledged() {
+    let bench = Bench::start(vec![]).await;
+    assert_eq!(bench.recorder.record(order(1)).await, Ok(()));
+    let other = Order { key: "another".parse().unwrap(), ..order(1) };
+    assert!(matches!(bench.recorder.record(other).await, Err(WriteError::Unknown(_))));
+}
+
+#[tokio::test]
 async fn a_new_tenure_fails_what_waits_and_goes_on_with_the_next() {
     let bench = Bench::start(vec![]).await;
     let waiting = bench.recorder.record(order(2));
