@@ -205,7 +205,7 @@ impl NodeHandler {
     async fn ready(&self) -> Result<Response, ApiError> {
         let is_ready = match (&self.service, self.service.replica()) {
             (Service::Frontend(frontend), _) => frontend.is_ready().await,
-            (_, Some(replica)) => replica.leader().is_some(),
+            (_, Some(replica)) => replica.is_serving().await,
             (_, None) => false,
         };
         match is_ready {

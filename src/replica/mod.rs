@@ -145,6 +145,12 @@ impl Replica {
         self.inner.reads.wait(question).await
     }
 
+    /// Whether the group serves, as seen from here: its leader is in office and answers. That one leads is not
+    /// enough, for it may not get into office, as that of a new shop whose first books cannot be read.
+    pub async fn is_serving(&self) -> bool {
+        matches!(self.wait_until_current(Bytes::new()).await, Ok(Freshness::Current(_)))
+    }
+
     /// Has the leader's [`LeaderService`] answer `request`, wherever the leader is, and waits up to
     /// `patience` for there to be one.
     ///
