@@ -1,6 +1,6 @@
 //! A customer: HTTP/1.1 over one connection that is kept open, nothing repeated, nothing hidden.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 

@@ -186,7 +186,9 @@ impl Cluster {
         let process = |cluster: &mut Cluster, id: &&str| cluster.nodes.get_mut(*id).unwrap().process.take().unwrap();
         let mut processes: Vec<Child> = ids.iter().map(|id| process(self, id)).collect();
         processes.iter_mut().for_each(|process| process.kill().unwrap());
-        processes.iter_mut().for_each(|process| drop(process.wait().unwrap()));
+        for process in &mut processes {
+            process.wait().unwrap();
+        }
     }
 
     /// Ends all nodes at once.
