@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use super::cluster::Cluster;
-use super::until;
+use super::{until, until_some};
 
 /// The tables of a group by file name, which all its replicas agree on.
 pub type Tables = BTreeMap<&'static str, Vec<u8>>;
@@ -52,23 +52,29 @@ impl Cluster {
         first
     }
 
-    /// Reads the tables of both groups and checks what must hold in any shop: replicas that agree, order
-    /// numbers without gaps, and a ledger that tells of the same purchases.
+    /// Waits until every purchase that the catalog decided is recorded, and checks what must hold in any shop:
+    /// replicas that agree, order numbers without gaps, and orders that are the purchases in the ledger.
     pub fn audit(&self) -> Books {
-        let orders = rows(&self.agreed_tables("order")["orders.csv"]);
-        let tables = self.agreed_tables("catalog");
+        let catalog = self.agreed_tables("catalog");
+        let ledger = rows(&catalog["ledger.csv"]);
+        let bought: Vec<_> = ledger.iter().filter(|row| row[4].starts_with(r#"{"bought""#)).collect();
+        let orders = until_some("all purchases are recorded", || {
+            let orders = rows(&self.agreed_tables("order")["orders.csv"]);
+            (orders.len() >= bought.len()).then_some(orders)
+        });
         let number = |text: &str| text.parse::<u64>().unwrap();
-        for (position, row) in orders.iter().enumerate() {
-            assert_eq!(number(&row[0]), position as u64 + 1, "order numbers have a gap or a double");
+        assert_eq!(orders.len(), bought.len(), "there are orders that the catalog did not decide");
+        for ((position, order), purchase) in (1..).zip(&orders).zip(&bought) {
+            assert_eq!(number(&order[0]), position, "order numbers have a gap or a double");
+            assert_eq!(
+                (&order[0], &order[5]),
+                (&purchase[2], &purchase[0]),
+                "an order is not the purchase of its number"
+            );
         }
-        let ledger = rows(&tables["ledger.csv"]);
-        let bought = ledger.iter().filter(|row| row[4].starts_with(r#"{"bought""#));
-        let bought: Vec<(&str, &str)> = bought.map(|row| (row[2].as_str(), row[0].as_str())).collect();
-        let ordered: Vec<(&str, &str)> = orders.iter().map(|row| (row[0].as_str(), row[5].as_str())).collect();
-        assert!(ordered == bought, "the orders are not the purchases that the catalog decided");
         Books {
-            orders: orders.iter().map(|row| number(&row[1])).collect(),
-            stock: rows(&tables["catalog.csv"]).iter().map(|row| (number(&row[0]), number(&row[4]))).collect(),
+            orders: orders.iter().map(|order| number(&order[1])).collect(),
+            stock: rows(&catalog["catalog.csv"]).iter().map(|book| (number(&book[0]), number(&book[4]))).collect(),
         }
     }
 }

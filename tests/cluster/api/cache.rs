@@ -112,6 +112,16 @@ fn a_book_that_comes_or_goes_is_seen_by_the_next_read() {
 }
 
 #[test]
+fn a_book_that_was_not_there_is_seen_when_a_new_one_gets_its_number() {
+    let shop = shop();
+    let mut customer = shop.customer();
+    let next = new_book(&mut customer, "numbers", 1) + 1;
+    assert_eq!(cached(&mut customer, &format!("/info/{next}")).status, 404);
+    assert_eq!(new_book(&mut customer, "numbers", 1), next);
+    customer.get(&format!("/info/{next}")).expect(200);
+}
+
+#[test]
 fn staff_can_drop_what_is_cached_and_see_that_it_was() {
     let shop = shop();
     let mut customer = shop.customer();
