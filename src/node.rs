@@ -288,7 +288,8 @@ fn order_settings(config: &Config, node: &Node) -> order::Settings {
     order::Settings {
         replica: replica_settings(config, node),
         catalogs: members(&config.catalogs),
-        attempt_timeout: millis(config.balancer.attempt_timeout_ms),
+        // Shorter than a frontend's, which would else give up on this server while the catalog is at fault.
+        attempt_timeout: millis(config.balancer.attempt_timeout_ms / 2),
         decide_deadline: millis(config.balancer.read_deadline_ms),
         may_answer_stale: may_answer_stale(config),
         patience: millis(config.reads.majority_wait_ms),

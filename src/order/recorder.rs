@@ -149,6 +149,7 @@ impl Task {
 
     /// Proposes what can be, and sees to what is missing.
     fn propose_next(&mut self) {
+        let first = self.next;
         while let Some(order) = self.held.remove(&self.next) {
             let order_id = order.order_id;
             let command = postcard::to_stdvec(&order).expect("an order is plain data");
@@ -164,6 +165,8 @@ impl Task {
         }
         self.held_since = match self.held.is_empty() {
             true => None,
+            // What is missing now was not missing before the last step forward.
+            false if self.next > first => Some(Instant::now()),
             false => self.held_since.or(Some(Instant::now())),
         };
     }
