@@ -44,3 +44,32 @@ pub enum Deviation {
     /// A write that was ready in one epoch is proposed in the next, by a process that leads again.
     WriteOutlivesEpoch,
 }
+
+impl Deviation {
+    /// Those that break a read while one leader stays.
+    pub const WITH_ONE_LEADER: [Deviation; 13] = [
+        Deviation::NoPendingMark,
+        Deviation::UnknownCountsAsFailed,
+        Deviation::FillWithoutGeneration,
+        Deviation::FillWithoutSession,
+        Deviation::LeaseSeenBeforeRead,
+        Deviation::LeaseFromAnswer,
+        Deviation::NoDriftMargin,
+        Deviation::FlightByKeyAlone,
+        Deviation::FlightWithoutLease,
+        Deviation::UnsettledAnswerShared,
+        Deviation::RenewalNotRefused,
+        Deviation::ProposedBeforeInvalidation,
+        Deviation::PendingSeenAfterIndex,
+    ];
+
+    /// Those that break a read once another leader comes.
+    pub const WITH_TWO_LEADERS: [Deviation; 6] = [
+        Deviation::NewLeaderDoesNotWait,
+        Deviation::SessionWithoutEpoch,
+        Deviation::LateGrantAdopted,
+        Deviation::NoBarrier,
+        Deviation::GrantWithoutMajority,
+        Deviation::WriteOutlivesEpoch,
+    ];
+}

@@ -1,8 +1,10 @@
 //! What frontends do: hold a lease, answer from the cache, fetch and fill.
 
-use crate::CacheModel;
 use crate::deviation::Deviation;
-use crate::state::{Flight, FlightStage, Frontend, LEASE, Reader, Request, RequestStage, Session, State, Version};
+use crate::protocol::CacheModel;
+use crate::state::{
+    Flight, FlightStage, Frontend, LEASE, Reader, Request, RequestStage, SLOTS, Session, State, Version,
+};
 
 impl Frontend {
     /// Drops everything that was cached under the old session, and goes on with the new one.
@@ -33,7 +35,7 @@ impl Frontend {
 
 impl<const FRONTENDS: usize> CacheModel<FRONTENDS> {
     pub fn ask_for_lease(&self, frontend: &mut Frontend) -> Option<()> {
-        let slot = frontend.requests.iter_mut().take(self.bounds.requests).find(|slot| slot.is_none())?;
+        let slot = frontend.requests.iter_mut().rev().take(self.bounds.requests).find(|slot| slot.is_none())?;
         *slot = Some(Request { lease: LEASE, stage: RequestStage::Asked(frontend.session) });
         Some(())
     }
@@ -63,8 +65,7 @@ impl<const FRONTENDS: usize> CacheModel<FRONTENDS> {
     /// A read begins and takes the entry.
     pub fn take_entry(&self, state: &mut State<FRONTENDS>, of: usize) -> Option<()> {
         let (frontend, floor) = (&mut state.frontends[of], state.committed);
-        let is_lease_seen =
-            self.breaks(Deviation::LeaseSeenBeforeEntry) || self.breaks(Deviation::LeaseSeenBeforeRead);
+        let is_lease_seen = self.breaks(Deviation::LeaseSeenBeforeEntry) || self.breaks(Deviation::LeaseSeenBeforeRead);
         frontend.reader = match frontend.reader {
             Reader::Idle if is_lease_seen && frontend.lease > 0 => Reader::SawLease { floor },
             Reader::Idle if !is_lease_seen => {
@@ -98,7 +99,7 @@ impl<const FRONTENDS: usize> CacheModel<FRONTENDS> {
     /// A read begins and, after a miss, asks for itself.
     pub fn fetch(&self, state: &mut State<FRONTENDS>, of: usize) -> Option<()> {
         let (frontend, floor) = (&mut state.frontends[of], state.committed);
-        let flight = frontend.flights.iter().take(self.bounds.flights).position(Option::is_none)?;
+        let flight = (0..SLOTS).rev().take(self.bounds.flights).find(|flight| frontend.flights[*flight].is_none())?;
         let Reader::Idle = frontend.reader else { return None };
         frontend.flights[flight] = Some(Flight::begin(frontend.session));
         frontend.reader = Reader::Waits { flight, floor, is_late: false };
@@ -109,7 +110,8 @@ impl<const FRONTENDS: usize> CacheModel<FRONTENDS> {
     pub fn join(&self, state: &mut State<FRONTENDS>, of: usize, flight: usize) -> Option<()> {
         let (frontend, floor) = (&mut state.frontends[of], state.committed);
         let Flight { session, is_current, .. } = frontend.flights[flight]?;
-        let has_lease = frontend.lease > 0 || self.breaks(Deviation::FlightWithoutLease);
+        let has_lease =
+            frontend.lease > 0 || (self.breaks(Deviation::FlightWithoutLease) && frontend.session.is_some());
         let is_same = is_current && self.is_same(session, frontend.session);
         let Reader::Idle = frontend.reader else { return None };
         if !(has_lease && is_same || self.breaks(Deviation::FlightByKeyAlone)) {

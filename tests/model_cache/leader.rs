@@ -1,7 +1,7 @@
 //! What leaders do: take office, grant leases, and write.
 
-use crate::CacheModel;
 use crate::deviation::Deviation;
+use crate::protocol::CacheModel;
 use crate::state::{Granted, LEASE, Office, Push, RequestStage, Session, State, Write};
 
 impl<const FRONTENDS: usize> CacheModel<FRONTENDS> {
@@ -87,9 +87,7 @@ impl<const FRONTENDS: usize> CacheModel<FRONTENDS> {
     pub fn answer_grant(&self, state: &mut State<FRONTENDS>, of: usize, slot: usize) -> Option<()> {
         let request = &mut state.frontends[of].requests[slot];
         let RequestStage::Confirmed(named, by) = request.as_ref()?.stage else { return None };
-        let is_lost = |write: &Write<FRONTENDS>| {
-            matches!(write, Write::Invalidating(pushes) if matches!(pushes[of], Push::Lost(_)))
-        };
+        let is_lost = |write: &Write<FRONTENDS>| matches!(write, Write::Invalidating(pushes) if matches!(pushes[of], Push::Lost(_)));
         if by == state.epoch && state.writes.iter().any(is_lost) && !self.breaks(Deviation::RenewalNotRefused) {
             *request = None;
             return Some(());

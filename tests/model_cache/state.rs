@@ -47,7 +47,7 @@ pub struct Granted {
     pub expiry: u8,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Session {
     pub epoch: u8,
     pub number: u8,
@@ -95,14 +95,14 @@ pub struct Frontend {
 }
 
 /// A request for a lease, from asking to the answer's arrival.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Request {
     /// What is left of the lease that the answer would give: it counts from the asking.
     pub lease: u8,
     pub stage: RequestStage,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RequestStage {
     /// On its way to a leader, naming the session that the frontend has.
     Asked(Option<Session>),
@@ -113,7 +113,7 @@ pub enum RequestStage {
 }
 
 /// A question to the catalog after a miss.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Flight {
     /// The session noted before asking.
     pub session: Option<Session>,
@@ -122,7 +122,7 @@ pub struct Flight {
     pub stage: FlightStage,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FlightStage {
     /// On its way to a replica, and on to a leader.
     Asked,
