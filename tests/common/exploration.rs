@@ -13,24 +13,22 @@ where
     M::State: Clone + Debug + Hash + PartialEq + Send + Sync,
     M::Action: Clone + Debug + PartialEq,
 {
-    let checker = exploration.threads(2).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+    let checker = exploration.finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
     let (states, depth) = (checker.unique_state_count(), checker.max_depth());
     println!("{name}: {states} states, at most {depth} steps away");
     checker.assert_properties();
     assert!(states >= at_least, "{name}: {states} states are fewer than the {at_least} that there used to be");
 }
 
-/// A shortest way to break one of the model's properties, if there is any.
-pub fn counterexample<M>(model: M) -> Option<(&'static str, Vec<M::Action>)>
+/// A shortest way to break the model's property of this name, if there is any.
+pub fn counterexample<M>(model: M, property: &'static str) -> Option<Vec<M::Action>>
 where
     M: Model + Send + Sync + 'static,
     M::State: Clone + Debug + Hash + PartialEq + Send + Sync,
     M::Action: Clone + Debug + PartialEq,
 {
-    let checker = model.checker().finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
-    let mut found = checker.discoveries().into_iter().filter(|(name, _)| {
-        let property = checker.model().property(name);
-        property.expectation.discovery_is_failure()
-    });
-    found.next().map(|(name, path)| (name, path.into_actions()))
+    let found = HasDiscoveries::AnyOf([property].into());
+    let steps = model.checker().finish_when(found).spawn_bfs().join().discovery(property)?.into_actions();
+    println!("\"{property}\" breaks in {} steps: {steps:?}", steps.len());
+    Some(steps)
 }

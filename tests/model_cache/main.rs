@@ -32,7 +32,7 @@
 //! - *One frontend stands for any number.* Others can only make the leader wait longer, and read. As they
 //!   may read at any moment, the model asks more of each read than the promise does: to return at least
 //!   what was committed, acknowledged or not, when the read began. So no read of theirs needs to be
-//!   stepped through. Two frontends are explored all the same, as far as [`TWO_FRONTENDS_DEPTH`] steps.
+//!   stepped through. Two frontends are explored all the same, for as many steps as that is feasible.
 //! - *One key stands for any number.* Keys meet only in the counters of the generations, where one may drop
 //!   another's entries, which is never wrong. The value is the number of writes committed.
 //! - *Time is what is left of it.* A lease lasts two ticks by the slowest clock of a frontend and by the
@@ -52,14 +52,17 @@
 //!
 //! | writes | leaderships | sessions a leadership | requests for a lease | questions | states |
 //! | --- | --- | --- | --- | --- | --- |
-//! | 2 | 2 | 2 | 1 | 1 | 1,535,874 |
+//! | 1 | 2 | 2 | 1 | 1 | 354,664 |
+//! | 2 | 2 | 1 | 1 | 1 | 435,856 |
+//! | 2 | 2 | 2 | 1 | 1 | 1,535,874 (only on request: `--ignored`) |
 //! | 1 | 3 | 1 | 1 | 1 | 311,694 |
 //! | 1 | 1 | 2 | 2 | 1 | 738,698 |
 //! | 1 | 1 | 2 | 1 | 2 | 243,584 |
 //!
-//! where requests and questions are those under way at once; ticks, reads, losses, restarts of the frontend
+//! and with two frontends, one write, one leadership and one session each the first 13 steps (161,849 states);
+//! requests and questions are those under way at once; ticks, reads, losses, restarts of the frontend
 //! and refused writes are without bound. Safety only: that leases are granted and writes come to their end
-//! is not shown, but for the one witness that every exploration must find, the newest version in the
+//! is not shown, but for the one witness that every complete exploration must find, the newest version in the
 //! cache under the last leader.
 //!
 //! # What it taught
@@ -72,8 +75,8 @@
 //!   looked at after the read began ([`Deviation::LeaseSeenBeforeRead`]).
 //! - The order within rule 3 may not: [`Deviation::PendingSeenAfterIndex`].
 //! - A write that has done its invalidations must die with its epoch: [`Deviation::WriteOutlivesEpoch`].
-// Clippy takes a helper of a test for no test.
-#![allow(clippy::unwrap_used)]
+//! - An epoch must be another one whenever sessions and marks were forgotten, also if the same process leads
+//!   on in the same term: [`Deviation::SessionWithoutEpoch`].
 
 mod deviation;
 #[path = "../common/exploration.rs"]
@@ -87,7 +90,7 @@ use stateright::Model;
 
 use deviation::Deviation;
 use exploration::{assert_holds, counterexample};
-use protocol::{Bounds, CacheModel};
+use protocol::{Bounds, CURRENT, CacheModel};
 
 /// How many steps two frontends are followed for.
 const TWO_FRONTENDS_DEPTH: usize = 13;
@@ -101,8 +104,21 @@ fn protocol<const FRONTENDS: usize>(bounds: Bounds) -> CacheModel<FRONTENDS> {
 
 #[test]
 fn every_read_is_current_whatever_happens_around_a_change_of_leaders() {
+    let bounds = Bounds { epochs: 2, ..SMALL };
+    assert_holds("a change of leaders", protocol::<1>(bounds).checker(), 350_000);
+}
+
+#[test]
+fn every_read_is_current_whatever_happens_around_two_writes_and_a_change_of_leaders() {
+    let bounds = Bounds { writes: 2, epochs: 2, sessions: 1, ..SMALL };
+    assert_holds("two writes and a change of leaders", protocol::<1>(bounds).checker(), 430_000);
+}
+
+#[test]
+#[ignore = "takes as long as all others together"]
+fn every_read_is_current_whatever_happens_around_two_writes_a_change_of_leaders_and_new_sessions() {
     let bounds = Bounds { writes: 2, epochs: 2, ..SMALL };
-    assert_holds("a change of leaders", protocol::<1>(bounds).checker(), 1_500_000);
+    assert_holds("all of it", protocol::<1>(bounds).checker(), 1_500_000);
 }
 
 #[test]
@@ -127,7 +143,7 @@ fn every_read_is_current_though_questions_overtake_each_other() {
 fn every_read_is_current_among_two_frontends() {
     let bounds = Bounds { sessions: 1, ..SMALL };
     let checker = protocol::<2>(bounds).checker().target_max_depth(TWO_FRONTENDS_DEPTH);
-    assert_holds("two frontends", checker, 100_000);
+    assert_holds("two frontends", checker, 160_000);
 }
 
 #[test]
@@ -136,8 +152,8 @@ fn every_broken_rule_shows() {
     let two_leaders = Deviation::WITH_TWO_LEADERS.map(|deviation| (deviation, 2));
     for (deviation, epochs) in one_leader.into_iter().chain(two_leaders) {
         let model = CacheModel::<1> { bounds: Bounds { epochs, ..SMALL }, deviation: Some(deviation) };
-        let (property, steps) = counterexample(model).unwrap_or_else(|| panic!("{deviation:?} goes unnoticed"));
-        println!("{deviation:?} breaks \"{property}\" in {} steps: {steps:?}", steps.len());
+        println!("{deviation:?}");
+        assert!(counterexample(model, CURRENT).is_some(), "{deviation:?} goes unnoticed");
     }
 }
 
@@ -147,5 +163,5 @@ fn the_lease_may_be_looked_at_before_the_entry_is_taken() {
         bounds: Bounds { epochs: 2, sessions: 1, ..SMALL },
         deviation: Some(Deviation::LeaseSeenBeforeEntry),
     };
-    assert_eq!(counterexample(model), None);
+    assert_holds("the lease first", model.checker(), 190_000);
 }

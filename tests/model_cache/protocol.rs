@@ -7,6 +7,9 @@ use crate::state::{
     EPOCHS, Flight, Frontend, Granted, Office, Push, Reader, RequestStage, SLOTS, State, WRITES, Write,
 };
 
+/// The promise that the model checks.
+pub const CURRENT: &str = "every read is current";
+
 /// How far the model's world extends.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
@@ -211,7 +214,7 @@ impl<const FRONTENDS: usize> Model for CacheModel<FRONTENDS> {
             let newest = model.bounds.writes as u8;
             is_last && state.frontends.iter().any(|frontend| frontend.entry == Some(newest) && frontend.lease > 0)
         };
-        let mut properties = vec![Property::always("every read is current", is_current)];
+        let mut properties = vec![Property::always(CURRENT, is_current)];
         // Within the steps that two frontends are followed for, there is no time for a whole life.
         if FRONTENDS == 1 {
             properties
