@@ -20,6 +20,8 @@ pub struct Write {
     pub key: Key,
     /// When it was first sent. One older than keys are remembered is refused.
     pub sent_at_ms: UnixMillis,
+    /// The last order that whoever asks knows to be recorded; 0 if it does not know.
+    pub recorded_order_id: OrderId,
     /// What to do.
     pub action: Action,
 }

@@ -72,26 +72,34 @@ impl Ledger {
         self.entries.push_back(entry);
     }
 
-    /// Forgets decisions from before `moment`, once they are many and at least half of all.
-    pub fn forget_before(&mut self, moment: UnixMillis) {
+    /// Forgets decisions from before `moment`, up to the first purchase after order number `recorded`, once they
+    /// are many and at least half of all.
+    pub fn forget_before(&mut self, moment: UnixMillis, recorded: OrderId) {
+        let is_over = |entry: &Entry| entry.decision.at_ms < moment && entry.last_order_id <= recorded;
         let enough = FORGOTTEN_AT_ONCE.max(self.entries.len() / 2);
-        if self.entries.get(enough).is_none_or(|entry| entry.decision.at_ms >= moment) {
+        if self.entries.get(enough).is_none_or(|entry| !is_over(entry)) {
             return;
         }
-        // Decisions are in order of time, for a batch never carries an earlier one than those before.
-        let (mut low, mut high) = (enough, self.entries.len());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match self.entries[middle].decision.at_ms < moment {
-                true => low = middle + 1,
-                false => high = middle,
-            }
-        }
+        // Neither time nor order numbers ever fall along the ledger.
+        let low = self.first_where(enough, |entry| !is_over(entry));
         let kept = self.entries.split_off(low);
         for forgotten in std::mem::replace(&mut self.entries, kept) {
             self.by_key.remove(&forgotten.key);
         }
         self.generation += 1;
+    }
+
+    /// The first position from `start` on where `holds` does, which from there on does for all.
+    fn first_where(&self, start: usize, holds: impl Fn(&Entry) -> bool) -> usize {
+        let (mut low, mut high) = (start, self.entries.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match holds(&self.entries[middle]) {
+                true => high = middle,
+                false => low = middle + 1,
+            }
+        }
+        low
     }
 
     /// The entries, sharing their memory.
@@ -106,15 +114,7 @@ impl Ledger {
 
     /// Up to `limit` purchases after order number `after`, in order of their numbers.
     pub fn purchases_after(&self, after: OrderId, limit: usize) -> Vec<Arc<Entry>> {
-        // `last_order_id` never falls along the ledger, so it can be searched for.
-        let (mut low, mut high) = (0, self.entries.len());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match self.entries[middle].last_order_id <= after {
-                true => low = middle + 1,
-                false => high = middle,
-            }
-        }
+        let low = self.first_where(0, |entry| entry.last_order_id > after);
         let is_purchase = |entry: &&Arc<Entry>| matches!(entry.decision.outcome, Outcome::Bought { .. });
         self.entries.skip(low).iter().filter(is_purchase).take(limit).cloned().collect()
     }
@@ -136,9 +136,9 @@ mod tests {
     #[test]
     fn decisions_are_forgotten_many_at_a_time_and_only_when_old() {
         let mut ledger = Ledger::new((0..3000).map(|number| entry(number, number)).collect(), 7);
-        ledger.forget_before(1400);
+        ledger.forget_before(1400, 0);
         assert_eq!((ledger.entries().len(), ledger.generation()), (3000, 7));
-        ledger.forget_before(2000);
+        ledger.forget_before(2000, 0);
         assert_eq!((ledger.entries().len(), ledger.generation()), (1000, 8));
         assert!(ledger.find(&entry(1999, 0).key).is_none());
         assert!(ledger.find(&entry(2000, 0).key).is_some());

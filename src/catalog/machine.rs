@@ -11,12 +11,11 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
 use imbl::{OrdMap, Vector};
-use serde::{Deserialize, Serialize};
 
 use super::command::{Action, Command, Decision, Outcome};
 use super::ledger::{Entry, Ledger};
-use super::state::State;
-use crate::model::{Book, BookId, OrderId, UnixMillis, from_rfc3339, to_rfc3339};
+use super::state::{Scalars, State};
+use crate::model::{Book, BookId, UnixMillis, from_rfc3339, to_rfc3339};
 use crate::replica::{Cut, Machine, MachineError, Saved};
 use crate::store::{RowError, RowWriter, Table, books, read_rows};
 
@@ -26,14 +25,6 @@ const LEDGER_HEADER: &[&str] = &["idempotency_key", "decided_at", "last_order_id
 #[derive(Default)]
 pub struct CatalogMachine {
     state: RwLock<State>,
-}
-
-/// What the tables do not tell.
-#[derive(Serialize, Deserialize)]
-struct Scalars {
-    seeded: bool,
-    last_book_id: BookId,
-    last_order_id: OrderId,
 }
 
 impl CatalogMachine {
@@ -59,10 +50,8 @@ impl Machine for CatalogMachine {
 
     fn cut(&self) -> Cut {
         let state = self.state();
-        let scalars =
-            Scalars { seeded: state.seeded, last_book_id: state.last_book_id, last_order_id: state.last_order_id };
         Cut {
-            scalars: serde_json::to_value(scalars).expect("numbers and truth values have a form in JSON"),
+            scalars: serde_json::to_value(state.scalars()).expect("numbers and truth values have a form in JSON"),
             tables: vec![
                 Box::new(BookTable { books: state.books.clone(), generation: state.books_generation }),
                 Box::new(LedgerTable { entries: state.ledger.entries(), generation: state.ledger.generation() }),
@@ -84,7 +73,7 @@ impl Machine for CatalogMachine {
         }
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let ledger = Ledger::new(entries, state.ledger.generation() + 1);
-        state.replace(scalars.seeded, scalars.last_book_id, scalars.last_order_id, books, ledger);
+        state.replace(scalars, books, ledger);
         Ok(())
     }
 }
@@ -184,8 +173,9 @@ mod tests {
             price: Cents(4550),
             quantity: 1,
         };
-        let write =
-            |key: &str, action| encode(&Command::Write(Write { key: key.parse().unwrap(), sent_at_ms: NOW, action }));
+        let write = |key: &str, action| {
+            encode(&Command::Write(Write { key: key.parse().unwrap(), sent_at_ms: NOW, recorded_order_id: 0, action }))
+        };
         let commands = [
             encode(&Command::Seed(vec![book(1, "Ünï,code"), book(2, "two\nlines"), book(3, "\"")])),
             write("a", Action::Purchase { book_id: 1 }),
@@ -225,6 +215,7 @@ mod tests {
         let next = [encode(&Command::Write(Write {
             key: "a".parse().unwrap(),
             sent_at_ms: NOW,
+            recorded_order_id: 0,
             action: Action::Purchase { book_id: 1 },
         }))];
         assert_eq!(restored.apply(NOW, &next).unwrap(), machine.apply(NOW, &next).unwrap());
@@ -235,8 +226,12 @@ mod tests {
         let machine = busy_machine();
         let cut = machine.cut();
         let before = text(&cut);
-        let seed =
-            Command::Write(Write { key: "z".parse().unwrap(), sent_at_ms: NOW, action: Action::Remove { book_id: 1 } });
+        let seed = Command::Write(Write {
+            key: "z".parse().unwrap(),
+            sent_at_ms: NOW,
+            recorded_order_id: 0,
+            action: Action::Remove { book_id: 1 },
+        });
         machine.apply(NOW, &[encode(&seed)]).unwrap();
         assert_eq!(text(&cut), before);
         assert_ne!(text(&machine.cut()), before);

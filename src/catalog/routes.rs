@@ -230,7 +230,7 @@ impl Catalog {
 
     async fn write(&self, headers: &HeaderMap, action: Action) -> Result<Decision, ApiError> {
         let WriteIdentity { key, sent_at_ms } = WriteIdentity::of(headers, &self.platform)?;
-        let write = Write { key, sent_at_ms, action };
+        let write = Write { key, sent_at_ms, recorded_order_id: 0, action };
         let decided = self.replica.call_leader(encode(&LeaderRequest::Decide(vec![write])), self.patience).await?;
         let decided: Decided = decode(&decided).map_err(|error| ApiError::OutcomeUnknown(error.to_string()))?;
         match decided.into_iter().next() {

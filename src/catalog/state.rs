@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use imbl::OrdMap;
+use serde::{Deserialize, Serialize};
 
 use super::command::{Action, Command, Decision, Outcome, Reply, Write};
 use super::ledger::{Entry, Ledger};
@@ -30,10 +31,22 @@ pub struct State {
     pub last_book_id: BookId,
     /// The highest order number given.
     pub last_order_id: OrderId,
+    /// The highest order number that the order servers are known to have recorded. Purchases after it are not
+    /// forgotten, however old: nobody else knows of them.
+    pub recorded_order_id: OrderId,
     /// What was decided under which key.
     pub ledger: Ledger,
     /// The books of each topic, by the topic in lower case. Follows from `books`.
     topics: HashMap<String, BTreeSet<BookId>>,
+}
+
+/// The parts of a [`State`] that its tables do not tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scalars {
+    seeded: bool,
+    last_book_id: BookId,
+    last_order_id: OrderId,
+    recorded_order_id: OrderId,
 }
 
 impl State {
@@ -51,14 +64,15 @@ impl State {
     }
 
     fn write(&mut self, at_ms: UnixMillis, write: Write) -> Reply {
-        if write.sent_at_ms.saturating_add(KEY_RETENTION_MS) < at_ms {
-            return Reply::KeyExpired;
-        }
+        self.recorded_order_id = self.recorded_order_id.max(write.recorded_order_id.min(self.last_order_id));
         if let Some(known) = self.ledger.find(&write.key) {
             return match known.action == write.action {
                 true => Reply::Decided(known.decision.clone()),
                 false => Reply::KeyReused,
             };
+        }
+        if write.sent_at_ms.saturating_add(KEY_RETENTION_MS) < at_ms {
+            return Reply::KeyExpired;
         }
         let decision = Decision { at_ms, outcome: self.decide(&write.action) };
         self.ledger.record(Entry {
@@ -67,7 +81,8 @@ impl State {
             decision: decision.clone(),
             last_order_id: self.last_order_id,
         });
-        self.ledger.forget_before(at_ms.saturating_sub(KEY_RETENTION_MS + CLOCK_SLACK_MS));
+        let old = at_ms.saturating_sub(KEY_RETENTION_MS + CLOCK_SLACK_MS);
+        self.ledger.forget_before(old, self.recorded_order_id);
         Reply::Decided(decision)
     }
 
@@ -138,19 +153,24 @@ impl State {
         }
     }
 
+    /// What the tables do not tell.
+    pub fn scalars(&self) -> Scalars {
+        Scalars {
+            seeded: self.seeded,
+            last_book_id: self.last_book_id,
+            last_order_id: self.last_order_id,
+            recorded_order_id: self.recorded_order_id,
+        }
+    }
+
     /// Becomes the state that a snapshot tells of.
-    pub fn replace(
-        &mut self,
-        seeded: bool,
-        last_book_id: BookId,
-        last_order_id: OrderId,
-        books: Vec<Book>,
-        ledger: Ledger,
-    ) {
+    pub fn replace(&mut self, scalars: Scalars, books: Vec<Book>, ledger: Ledger) {
+        let Scalars { seeded, last_book_id, last_order_id, recorded_order_id } = scalars;
         *self = State {
             seeded,
             last_book_id,
             last_order_id,
+            recorded_order_id,
             ledger,
             books_generation: self.books_generation + 1,
             ..State::default()
@@ -199,7 +219,7 @@ mod tests {
     }
 
     fn ask_at(state: &mut State, at_ms: UnixMillis, sent_at_ms: UnixMillis, key: &str, action: Action) -> Reply {
-        let write = Write { key: key.parse().unwrap(), sent_at_ms, action };
+        let write = Write { key: key.parse().unwrap(), sent_at_ms, recorded_order_id: 0, action };
         state.apply(at_ms, Command::Write(write)).unwrap()
     }
 
@@ -251,6 +271,28 @@ mod tests {
         let late = NOW + KEY_RETENTION_MS;
         assert!(matches!(ask_at(&mut state, late, NOW, "a", buy(3)), Reply::Decided(_)));
         assert_eq!(ask_at(&mut state, late + 1, NOW, "b", buy(3)), Reply::KeyExpired);
+    }
+
+    #[test]
+    fn a_known_key_is_answered_however_old_the_request_is() {
+        let mut state = shop();
+        let first = ask(&mut state, "a", buy(3));
+        assert_eq!(ask_at(&mut state, NOW + 2 * KEY_RETENTION_MS, NOW, "a", buy(3)), first);
+    }
+
+    #[test]
+    fn a_purchase_is_not_forgotten_before_the_order_servers_have_recorded_it() {
+        let mut state = shop();
+        (0..3).for_each(|number| drop(ask(&mut state, &format!("buy-{number}"), buy(3))));
+        (0..3000).for_each(|number| drop(ask(&mut state, &format!("other-{number}"), buy(9))));
+        let late = NOW + 2 * KEY_RETENTION_MS;
+        let mut remembered_after = |key: &str, recorded_order_id| {
+            let write = Write { key: key.parse().unwrap(), sent_at_ms: late, recorded_order_id, action: buy(9) };
+            state.apply(late, Command::Write(write));
+            state.purchases_after(0, 10).iter().map(|entry| entry.last_order_id).collect::<Vec<_>>()
+        };
+        assert_eq!(remembered_after("late-1", 2), [1, 2, 3]);
+        assert!(remembered_after("late-2", 3).is_empty());
     }
 
     #[test]

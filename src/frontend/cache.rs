@@ -169,6 +169,14 @@ impl Cache {
         Noted { era, generations }
     }
 
+    /// Whether what was noted just now stands under a lease that lasts.
+    ///
+    /// Then every write that was acknowledged until now had this frontend forget what it changed. Without a lease
+    /// the leader no longer tells it.
+    pub fn is_covered(&self, noted: &Noted) -> bool {
+        self.holds(noted)
+    }
+
     /// Keeps an answer, unless it was invalidated since `noted`. Tells whether it is kept.
     pub fn fill(&self, key: CacheKey, noted: Noted, answer: CachedAnswer) -> bool {
         if !self.limits.enabled || !self.holds(&noted) {

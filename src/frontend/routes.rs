@@ -128,6 +128,10 @@ impl Frontend {
     /// Fetches an answer, together with those who ask for it at the same time.
     async fn fetch_shared(&self, key: CacheKey) -> Fetched {
         let noted = self.cache.note(&key);
+        if !self.cache.is_covered(&noted) {
+            // A question under way may be older than a write that nobody told this frontend of.
+            return self.fetch(key).await;
+        }
         let fetched = self.flights.share((key.clone(), noted), self.fetch(key.clone())).await;
         match fetched {
             // Such an answer may show the state before a write that was acknowledged before this request came,

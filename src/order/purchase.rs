@@ -84,8 +84,13 @@ impl OrderLeader {
             });
         }
         let Purchase { key, sent_at_ms, book_id } = purchase;
-        let action = Action::Purchase { book_id };
-        let decision = match self.decide(Write { key: key.clone(), sent_at_ms, action }).await? {
+        let write = Write {
+            key: key.clone(),
+            sent_at_ms,
+            recorded_order_id: self.machine.with(|state| state.last_order_id()),
+            action: Action::Purchase { book_id },
+        };
+        let decision = match self.decide(write).await? {
             Reply::Decided(decision) => decision,
             Reply::KeyReused => return Ok(PurchaseReply::KeyReused),
             Reply::KeyExpired => return Ok(PurchaseReply::KeyExpired),

@@ -27,6 +27,10 @@ const QUEUED_ORDERS: usize = 4096;
 /// How long a missing order is waited for before the catalog is asked.
 const GAP_PATIENCE: Duration = Duration::from_millis(20);
 
+/// How often the catalog is asked anyway: a purchase whose answer was lost, and which nobody asks for again, is
+/// an order all the same.
+const ASK_INTERVAL: Duration = Duration::from_secs(2);
+
 /// How soon the catalog is asked again if it did not answer.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
@@ -97,7 +101,7 @@ struct Task {
     /// Who waits for which order to be recorded.
     waiting: BTreeMap<OrderId, Vec<Recorded>>,
     proposed: FuturesOrdered<BoxFuture<'static, (OrderId, Result<Reply, WriteError>)>>,
-    /// When to ask the catalog what it decided since the last order, if that is not known.
+    /// When to ask the catalog what it decided since the last order; nothing while another replica leads.
     ask_at: Option<Instant>,
     /// Since when orders are held back.
     held_since: Option<Instant>,
@@ -107,7 +111,7 @@ impl Task {
     async fn run(mut self, mut inbox: mpsc::Receiver<Message>) {
         loop {
             let patience_ends = self.held_since.map(|since| since + GAP_PATIENCE);
-            let ask_at = self.ask_at.or(patience_ends);
+            let ask_at = self.ask_at.into_iter().chain(patience_ends).min();
             let asking = async {
                 match ask_at {
                     Some(moment) => tokio::time::sleep_until(moment).await,
@@ -201,6 +205,13 @@ impl Task {
 
     async fn ask(&mut self) {
         self.held_since = None;
+        if !self.consensus.is_leading() {
+            // The next tenure begins by asking.
+            self.ask_at = None;
+            return;
+        }
+        // What an earlier tenure had proposed may have been committed since.
+        self.next = self.next.max(self.machine.with(|state| state.last_order_id()) + 1);
         match self.catalog.purchases_after(self.next - 1, FETCHED_AT_ONCE).await {
             Ok(orders) => {
                 let is_all = orders.len() < FETCHED_AT_ONCE;
@@ -208,7 +219,7 @@ impl Task {
                     tracing::info!(from = first.order_id, orders = orders.len(), "recording orders that were missing");
                 }
                 orders.into_iter().for_each(|order| self.hold(order));
-                self.ask_at = if is_all { None } else { Some(Instant::now()) };
+                self.ask_at = Some(Instant::now() + if is_all { ASK_INTERVAL } else { Duration::ZERO });
             }
             Err(error) => {
                 tracing::warn!(%error, "the catalog does not tell which orders are missing");

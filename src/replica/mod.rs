@@ -112,6 +112,11 @@ impl Consensus {
         self.proposer.begin(tenure, command)
     }
 
+    /// Whether this replica leads, as far as it knows.
+    pub fn is_leading(&self) -> bool {
+        self.raft.server_metrics().borrow().state == openraft::ServerState::Leader
+    }
+
     /// Returns once a majority has confirmed, after this call, that this replica still leads.
     ///
     /// # Errors

@@ -155,6 +155,19 @@ async fn a_new_leader_records_what_its_predecessor_had_decided_but_not_recorded(
 }
 
 #[tokio::test]
+async fn a_purchase_that_nobody_asks_for_again_is_recorded_all_the_same() {
+    let bench = Bench::start(vec![]).await;
+    bench.catalog.decided.lock().unwrap().push(order(1));
+    tokio::time::timeout(ASK_INTERVAL * 3, async {
+        while bench.recorded() != [1] {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
 async fn an_order_that_is_recorded_already_is_not_recorded_again() {
     let bench = Bench::start(vec![]).await;
     let (first, again) = tokio::join!(bench.recorder.record(order(1)), bench.recorder.record(order(1)));
