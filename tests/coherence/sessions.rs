@@ -152,7 +152,11 @@ async fn a_new_leader_waits_once_for_the_lease_of_a_frontend_that_died() {
     let lease_begins = Instant::now();
     take_lease(&shop, "frontend-2").await;
     let (wait, next_wait, first_at) = first_writes_of_a_new_leader(&mut shop, &mut first).await;
-    assert!(first_at >= lease_begins + LEASE, "written {:?} before the lease was over", lease_begins + LEASE - first_at);
+    assert!(
+        first_at >= lease_begins + LEASE,
+        "written {:?} before the lease was over",
+        lease_begins + LEASE - first_at
+    );
     assert!(wait < LEASE * 2, "{wait:?}");
     assert!(next_wait < LEASE / 2, "{next_wait:?}");
 }

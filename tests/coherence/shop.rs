@@ -45,6 +45,8 @@ pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T
 
 /// A shop.
 pub struct Shop {
+    /// Dropped first: a node's files must outlast it.
+    running: HashMap<String, Running>,
     /// The network between its nodes. Customers do not go through it.
     pub switchboard: Switchboard,
     /// A customer, or whoever else asks a node. Cheap to clone.
@@ -53,7 +55,6 @@ pub struct Shop {
     ports: Ports,
     settings: String,
     config: Arc<Config>,
-    running: HashMap<String, Running>,
 }
 
 /// A node. Dropping it kills it: of all that it was about to do, nothing more happens.
@@ -81,7 +82,7 @@ impl Shop {
         let client = Client::new(&Platform::system());
         let visitor = Visitor { client, addresses: Arc::new(addresses) };
         let config = configuration(&folder, nodes, &settings, &visitor, &switchboard);
-        Shop { switchboard, visitor, folder, ports, settings, config, running: HashMap::new() }
+        Shop { running: HashMap::new(), switchboard, visitor, folder, ports, settings, config }
     }
 
     /// Starts a node; if it ran before, on the data that it left.
@@ -168,15 +169,15 @@ impl Visitor {
         self.client.send(self.address(id), request, patience).await.ok().map(Answer)
     }
 
-    /// Asks a node that answers.
+    /// Asks a node, as soon as it listens.
     pub async fn get(&self, id: &str, path: &str) -> Answer {
-        self.ask(id, Request::get(path), PATIENCE).await.unwrap_or_else(|| panic!("{id} does not answer"))
+        until(&format!("{id} answers"), async || self.ask(id, Request::get(path), PATIENCE).await).await
     }
 
-    /// The same, without waiting for the answer.
+    /// Asks a node that listens, without waiting for the answer.
     pub fn come_for(&self, id: &str, path: &str) -> tokio::task::JoinHandle<Answer> {
-        let (visitor, id, path) = (self.clone(), id.to_owned(), path.to_owned());
-        tokio::spawn(async move { visitor.get(&id, &path).await })
+        let (visitor, id, request) = (self.clone(), id.to_owned(), Request::get(path));
+        tokio::spawn(async move { visitor.ask(&id, request, PATIENCE).await.unwrap() })
     }
 
     /// Writes to a node that answers. Requests with the same key are one request.
