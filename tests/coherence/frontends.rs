@@ -35,6 +35,9 @@ async fn keep_reading(
     while !stop.is_cancelled() {
         let (price, quantity) = acknowledged.now();
         let seen = visitor.get("frontend-2", path).await;
+        if seen.is_stale() {
+            continue;
+        }
         let book = book_in(&seen.document());
         let (seen_price, seen_quantity) = (book["price"].as_u64().unwrap(), book["quantity"].as_u64().unwrap());
         let is_hit = seen.is_hit();

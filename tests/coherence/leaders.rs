@@ -47,9 +47,6 @@ async fn a_deposed_leader_that_still_reaches_a_frontend_does_not_keep_its_cache_
     let nodes = [&CATALOGS[..], &["frontend-1", "frontend-2", "order-1"]].concat();
     let mut shop = Shop::new(&nodes, settings);
     nodes[..5].iter().for_each(|node| shop.start(node));
-    let old = shop.leader(&CATALOGS).await;
-    let peers: Vec<&str> = CATALOGS.into_iter().filter(|id| *id != old).collect();
-    let old_price = shop.get(&old, "/info/7").await.price();
     for frontend in ["frontend-1", "frontend-2"] {
         until("the cache answers", async || {
             let seen = shop.ask(frontend, Request::get("/info/7"), PATIENCE).await?;
@@ -57,6 +54,9 @@ async fn a_deposed_leader_that_still_reaches_a_frontend_does_not_keep_its_cache_
         })
         .await;
     }
+    let old_price = shop.get("frontend-1", "/info/7").await.price();
+    let old = shop.leader(&CATALOGS).await;
+    let peers: Vec<&str> = CATALOGS.into_iter().filter(|id| *id != old).collect();
     until("the lease was just renewed", async || {
         let stats = shop.document("frontend-1", "/cache-stats").await;
         (stats["lease"]["remaining_ms"].as_u64()? > 900).then_some(())
@@ -77,7 +77,7 @@ async fn a_deposed_leader_that_still_reaches_a_frontend_does_not_keep_its_cache_
         let acknowledged_at = Instant::now();
         let seen_since = || sights[1].lock().unwrap().iter().any(|sight| sight.came_at > acknowledged_at);
         until("the write was read", async || seen_since().then_some(())).await;
-        // For as long as what the old leader might have granted could last.
+        // A lease of the old leader's that was granted after the parting would show in this time.
         tokio::time::sleep_until(acknowledged_at + LEASE / 3).await;
         stop.cancel();
         acknowledged_at
@@ -163,7 +163,7 @@ async fn what_a_write_of_unknown_outcome_may_change_is_not_cached_in_the_leaders
     // The leader waits for its follower for less long than either takes the other for dead.
     let settings = "
         [cache]\nlease_ms = 100
-        [replication]\nelection_timeout_min_ms = 2000\nelection_timeout_max_ms = 3000\ncommit_timeout_ms = 100
+        [replication]\nelection_timeout_min_ms = 2000\nelection_timeout_max_ms = 3000\ncommit_timeout_ms = 300
         [reads]\nmajority_wait_ms = 4000
     ";
     let catalogs = &CATALOGS[..2];
@@ -188,7 +188,10 @@ async fn what_a_write_of_unknown_outcome_may_change_is_not_cached_in_the_leaders
         assert!(shop.get(catalog, "/info/6").await.is_cacheable());
     }
     // That a later write to the same book is over says nothing of the first.
-    assert_eq!(shop.set_price(&leader, 7, old_price + 2).await.status(), StatusCode::OK);
+    until("the later write is acknowledged", async || {
+        (shop.set_price(&leader, 7, old_price + 2).await.status() == StatusCode::OK).then_some(())
+    })
+    .await;
     assert!(!shop.get(&leader, "/info/7").await.is_cacheable());
 
     shop.kill(&leader);

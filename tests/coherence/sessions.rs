@@ -53,7 +53,7 @@ fn is_granted_in(session: Session, reply: &LeaseReply) -> bool {
 
 #[tokio::test]
 async fn a_write_outlasts_the_lease_of_a_frontend_that_cannot_be_told_however_often_it_renews() {
-    const LEASE: Duration = Duration::from_millis(300);
+    const LEASE: Duration = Duration::from_millis(400);
     let mut shop = shop(LEASE);
     let _deaf = ScriptedFrontend::play(shop.address("frontend-1")).await;
     let mut other = ScriptedFrontend::play(shop.address("frontend-2")).await;
@@ -99,7 +99,7 @@ async fn a_write_outlasts_the_lease_of_a_frontend_that_cannot_be_told_however_of
         for price in 0..5 {
             let start = Instant::now();
             assert_eq!(shop.set_price(CATALOG, 7, price).await.status(), StatusCode::OK);
-            assert!(start.elapsed() < LEASE / 2, "a write waits again: {:?}", start.elapsed());
+            assert!(start.elapsed() < LEASE * 3 / 4, "a write waits again: {:?}", start.elapsed());
             tokio::time::sleep(LEASE / 10).await;
         }
         done.cancel();
@@ -158,7 +158,7 @@ async fn a_new_leader_waits_once_for_the_lease_of_a_frontend_that_died() {
         lease_begins + LEASE - first_at
     );
     assert!(wait < LEASE * 2, "{wait:?}");
-    assert!(next_wait < LEASE / 2, "{next_wait:?}");
+    assert!(next_wait < LEASE * 3 / 4, "{next_wait:?}");
 }
 
 #[tokio::test]
