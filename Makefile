@@ -14,7 +14,7 @@ build: toolchain ## Build the executable, target/release/bazar
 	cargo build --locked --release
 
 test: toolchain ## Run all tests, those of the documentation too
-	@./.ci/run test
+	cargo test --locked
 
 check: toolchain ## Check format, lints and documentation
 	@./.ci/run check

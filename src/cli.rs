@@ -20,8 +20,8 @@ Examples:
   bazar --role all --set cache.enabled=false           a key of the configuration, set for this run
   bazar --check --config config/vms.toml               what a configuration says, or all its mistakes
 
-Every key of the configuration is explained in config/local.toml. Each can also be set by an environment
-variable, as BAZAR_CACHE__CAPACITY=100; RUST_LOG sets what is logged and goes before all.
+Every key of the configuration is explained in config/local.toml. Each but the nodes can also be set by an
+environment variable, as BAZAR_CACHE__CAPACITY=100; RUST_LOG sets what is logged and goes before all.
 
 Exit codes: 0 stopped as asked, 1 failed, 2 wrong flags or configuration.";
 
@@ -45,7 +45,7 @@ pub struct Cli {
     #[arg(long)]
     pub check: bool,
 
-    /// Let a replica with an empty disk join a group that exists already, as after the loss of its disk.
+    /// Let a replica with an empty data folder join a group that exists already: a new one, or one whose disk was lost.
     #[arg(long)]
     pub join: bool,
 
@@ -61,7 +61,7 @@ pub struct Cli {
     #[arg(long, value_name = "FILE")]
     pub seed: Option<String>,
 
-    /// Set a key of the configuration. May be given again.
+    /// Set a key of the configuration. May be given several times.
     #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
     pub set: Vec<(String, String)>,
 

@@ -109,8 +109,10 @@ impl ApiError {
             }
             KeyExpired(_) => (StatusCode::UNPROCESSABLE_ENTITY, "key-expired", "The Idempotency-Key is too old"),
             RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "request-timeout", "The request took too long to arrive"),
-            Overloaded(_) => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Too busy: nothing was done"),
-            Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not possible now: nothing was done"),
+            Overloaded(_) => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Too busy: this attempt changed nothing"),
+            Unavailable(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not possible now: this attempt changed nothing")
+            }
             OutcomeUnknown(_) => (
                 StatusCode::GATEWAY_TIMEOUT,
                 "outcome-unknown",

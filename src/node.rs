@@ -180,7 +180,8 @@ impl Handler for NodeHandler {
 impl NodeHandler {
     async fn route(&self, request: Request<Incoming>, path: &str) -> Result<Response, ApiError> {
         let is_get = matches!(*request.method(), Method::GET | Method::HEAD);
-        match path.strip_prefix("/api").unwrap_or(path) {
+        let path = path.strip_prefix("/api").unwrap_or(path);
+        match path {
             "/health" if is_get => return Ok(reply::json(StatusCode::OK, &json!({ "status": "alive" }))),
             "/ready" if is_get => return self.ready().await,
             "/health" | "/ready" => return Err(ApiError::MethodNotAllowed { allow: "GET, HEAD" }),
@@ -204,7 +205,7 @@ impl NodeHandler {
     async fn ready(&self) -> Result<Response, ApiError> {
         let is_ready = match (&self.service, self.service.replica()) {
             (Service::Frontend(frontend), _) => frontend.is_ready().await,
-            (_, Some(replica)) => replica.leader().is_some(),
+            (_, Some(replica)) => replica.is_serving().await,
             (_, None) => false,
         };
         match is_ready {
@@ -287,7 +288,8 @@ fn order_settings(config: &Config, node: &Node) -> order::Settings {
     order::Settings {
         replica: replica_settings(config, node),
         catalogs: members(&config.catalogs),
-        attempt_timeout: millis(config.balancer.attempt_timeout_ms),
+        // Shorter than a frontend's, which would else give up on this server while the catalog is at fault.
+        attempt_timeout: millis(config.balancer.attempt_timeout_ms / 2),
         decide_deadline: millis(config.balancer.read_deadline_ms),
         may_answer_stale: may_answer_stale(config),
         patience: millis(config.reads.majority_wait_ms),

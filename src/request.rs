@@ -22,6 +22,10 @@ pub const CONSISTENCY: HeaderName = HeaderName::from_static("bazar-consistency")
 /// Which node made an answer.
 pub const SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
 
+/// By how much the clock of a request's sender may be ahead, in milliseconds. Keys are remembered for longer than
+/// requests are accepted by at least as much.
+const MAX_CLOCK_LEAD_MS: u64 = 60 * 60 * 1000;
+
 /// What makes a write happen once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WriteIdentity {
@@ -35,20 +39,23 @@ impl WriteIdentity {
     /// Reads it from a request, and makes up what is missing.
     ///
     /// # Errors
-    /// If the key is none, or the time is no number.
+    /// If the key is none, or the time is none that a request can have been sent at.
     pub fn of(headers: &HeaderMap, platform: &Platform) -> Result<WriteIdentity, ApiError> {
+        let now_ms = platform.clock.wall_ms();
         let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
         let key = match headers.get(IDEMPOTENCY_KEY) {
             Some(value) => {
                 text(value).parse().map_err(|error| ApiError::Malformed(format!("{IDEMPOTENCY_KEY}: {error}")))?
             }
-            None => Key::Uuid(uuid::Uuid::now_v7().as_u128()),
+            None => fresh_key(now_ms),
         };
-        let now_ms = platform.clock.wall_ms();
         let sent_at_ms = match headers.get(SENT_AT) {
             Some(value) => text(value)
                 .parse()
-                .map_err(|_| ApiError::Malformed(format!("{SENT_AT} is a number of milliseconds since 1970")))?,
+                // A request from the future would still be accepted when its key is forgotten.
+                .ok()
+                .filter(|sent_at_ms| *sent_at_ms <= now_ms + MAX_CLOCK_LEAD_MS)
+                .ok_or_else(|| ApiError::Malformed(format!("{SENT_AT}: not a time, in milliseconds, until now")))?,
             None => now_ms,
         };
         Ok(WriteIdentity { key, sent_at_ms })
@@ -59,6 +66,13 @@ impl WriteIdentity {
         let key = HeaderValue::try_from(self.key.to_string()).expect("a key is visible ASCII");
         [(IDEMPOTENCY_KEY, key), (SENT_AT, HeaderValue::from(self.sent_at_ms))]
     }
+}
+
+/// A key that nobody has used: a UUID of version 7, so that keys made later sort later.
+fn fresh_key(now_ms: UnixMillis) -> Key {
+    let (seconds, nanoseconds) = (now_ms / 1000, (now_ms % 1000) as u32 * 1_000_000);
+    let moment = uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanoseconds);
+    Key::Uuid(uuid::Uuid::new_v7(moment).as_u128())
 }
 
 /// Which part of a list a client asks for: `?limit=&after=`.

@@ -18,10 +18,19 @@ pub fn of(config: &Config, file: &Path) -> String {
     }
     let _ = writeln!(text, "  {:<9} {}, each node's in the folder of its name", "data", config.data.display());
     let _ = writeln!(text, "  {:<9} {}, read once when the cluster is new", "books", config.seed.display());
-    let _ = writeln!(text, "Start all nodes on this machine:  bazar --role all --config {file}");
+    if on_one_machine(config) {
+        let _ = writeln!(text, "Start all nodes on this machine:  bazar --role all --config {file}");
+    }
     let example = &config.catalogs[0].id;
     let _ = writeln!(text, "Start one of them:                bazar --role catalog --id {example} --config {file}");
     text
+}
+
+/// Whether all nodes have the same host.
+fn on_one_machine(config: &Config) -> bool {
+    let mut hosts = config.nodes().map(|node| node.address.rsplit_once(':').map(|(host, _)| host));
+    let first = hosts.next();
+    hosts.all(|host| Some(host) == first)
 }
 
 fn addresses(node: &Node) -> String {

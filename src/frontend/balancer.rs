@@ -13,6 +13,9 @@ use crate::replica::Member;
 /// The path that tells whether a node is alive.
 const HEALTH: &str = "/health";
 
+/// A replica that has never answered is probed this many times as often: the cluster is just starting.
+const STARTING_PACE: u32 = 10;
+
 /// The replicas of one group. Cheap to clone.
 #[derive(Clone)]
 pub struct Balancer {
@@ -25,12 +28,14 @@ pub struct Replica {
     /// Its name and address.
     pub member: Member,
     is_up: AtomicBool,
+    /// Whether it has ever answered: until then its silence is a start, not a failure.
+    has_answered: AtomicBool,
 }
 
 impl Balancer {
     /// Balances over these replicas, all of which are taken to answer.
     pub fn new(members: impl IntoIterator<Item = Member>) -> Balancer {
-        let replica = |member| Replica { member, is_up: AtomicBool::new(true) };
+        let replica = |member| Replica { member, is_up: AtomicBool::new(true), has_answered: AtomicBool::new(false) };
         Balancer { replicas: members.into_iter().map(replica).collect(), turn: Arc::default() }
     }
 
@@ -59,7 +64,8 @@ impl Balancer {
                 loop {
                     let answer = client.send(&replica.member.address, Request::get(HEALTH), timeout).await;
                     replica.set_up(answer.is_ok_and(|answer| answer.status.is_success()));
-                    tokio::time::sleep(interval).await;
+                    let is_starting = !replica.has_answered.load(Ordering::Relaxed);
+                    tokio::time::sleep(if is_starting { interval / STARTING_PACE } else { interval }).await;
                 }
             }
         };
@@ -76,7 +82,9 @@ impl Replica {
     /// Takes note of whether it answered.
     pub fn set_up(&self, is_up: bool) {
         let was_up = self.is_up.swap(is_up, Ordering::Relaxed);
+        let is_known = self.has_answered.fetch_or(is_up, Ordering::Relaxed);
         match (was_up, is_up) {
+            _ if !is_known => tracing::debug!(replica = self.member.id, is_up, "asked for the first time"),
             (true, false) => tracing::warn!(replica = self.member.id, "it does not answer and is left out"),
             (false, true) => tracing::info!(replica = self.member.id, "it answers again and is taken back"),
             _ => {}

@@ -36,7 +36,12 @@ impl Frontend {
         let probes = upstream.balancer.replicas().iter().map(|replica| async {
             let answer =
                 upstream.client.send(&replica.member.address, Request::get("/ready"), self.probe_timeout).await;
-            answer.is_ok_and(|answer| answer.status.is_success())
+            let is_ready = answer.is_ok_and(|answer| answer.status.is_success());
+            if is_ready {
+                // Whoever hears that this frontend is ready may come before the next probe.
+                replica.set_up(true);
+            }
+            is_ready
         });
         join_all(probes).await.into_iter().any(|is_ready| is_ready)
     }

@@ -32,7 +32,7 @@ pub async fn read(body: Incoming, limit_bytes: usize, deadline: Duration) -> Res
     }
 }
 
-/// Reads a value from a JSON body. A body without a `Content-Type` is taken for JSON.
+/// Reads a value from a JSON object. A body without a `Content-Type` is taken for JSON.
 ///
 /// # Errors
 /// [`ApiError::UnsupportedMediaType`] if the body claims to be something else;
@@ -47,12 +47,17 @@ pub fn json<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, 
             )));
         }
     }
-    serde_json::from_slice(body).map_err(|error| match error.classify() {
+    let value = serde_json::from_slice(body).map_err(|error| match error.classify() {
         Category::Data => ApiError::Invalid(format!("the body has a wrong value: {error}")),
         Category::Syntax | Category::Eof | Category::Io => {
             ApiError::Malformed(format!("the body is not JSON: {error}"))
         }
-    })
+    })?;
+    // serde would take the fields of a struct from an array too, by their positions.
+    match body.trim_ascii_start().starts_with(b"{") {
+        true => Ok(value),
+        false => Err(ApiError::Invalid("the body has a wrong value: it is not an object".to_owned())),
+    }
 }
 
 #[cfg(test)]
@@ -97,7 +102,7 @@ mod tests {
 
     #[test]
     fn json_of_another_shape_is_invalid() {
-        for body in ["{}", "[]", r#"{"price":"65"}"#, r#"{"price":-1}"#] {
+        for body in ["{}", "[]", "[65]", r#"{"price":"65"}"#, r#"{"price":-1}"#] {
             assert!(matches!(parse(None, body), Err(ApiError::Invalid(_))), "{body}");
         }
     }

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::StatusCode;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use serde::Serialize;
 
 use crate::error::ApiError;
@@ -65,6 +65,10 @@ pub fn problem(error: &ApiError, instance: &str) -> Response {
     let mut response = content(status, "application/problem+json", document.into());
     if let ApiError::MethodNotAllowed { allow } = error {
         response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    }
+    if let ApiError::BodyTooLarge { .. } | ApiError::RequestTimeout = error {
+        // What is left of the body is not read, so the connection cannot be used again.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if let Some(seconds) = error.retry_after_s() {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));

@@ -133,9 +133,8 @@ impl Task {
     }
 
     fn take(&mut self, order: Order, recorded: Recorded) {
-        let last = self.machine.with(|state| state.last_order_id());
-        if order.order_id <= last {
-            let _ = recorded.send(Ok(()));
+        if let Some(known) = self.machine.with(|state| state.order(order.order_id).cloned()) {
+            let _ = recorded.send(if known.key == order.key { Ok(()) } else { Err(number_taken(order.order_id)) });
             return;
         }
         self.waiting.entry(order.order_id).or_default().push(recorded);
@@ -150,6 +149,7 @@ impl Task {
 
     /// Proposes what can be, and sees to what is missing.
     fn propose_next(&mut self) {
+        let first = self.next;
         while let Some(order) = self.held.remove(&self.next) {
             let order_id = order.order_id;
             let command = postcard::to_stdvec(&order).expect("an order is plain data");
@@ -165,6 +165,8 @@ impl Task {
         }
         self.held_since = match self.held.is_empty() {
             true => None,
+            // What is missing now was not missing before the last step forward.
+            false if self.next > first => Some(Instant::now()),
             false => self.held_since.or(Some(Instant::now())),
         };
     }
@@ -174,6 +176,11 @@ impl Task {
             Ok(Reply::Recorded) => {
                 for recorded in self.waiting.remove(&order_id).unwrap_or_default() {
                     let _ = recorded.send(Ok(()));
+                }
+            }
+            Ok(Reply::NumberTaken) => {
+                for recorded in self.waiting.remove(&order_id).unwrap_or_default() {
+                    let _ = recorded.send(Err(number_taken(order_id)));
                 }
             }
             Ok(Reply::Gap { missing }) => self.start_over(&format!("order {missing} is missing")),
@@ -210,3 +217,16 @@ impl Task {
         }
     }
 }
+
+/// The catalog gave out a number that an order has: its data is older than the orders'.
+fn number_taken(order_id: OrderId) -> WriteError {
+    let what = format!(
+        "order {order_id} belongs to another purchase: the catalog's data is older than the orders', as after restoring \
+         a backup of the catalog alone. Restore a backup of the catalog that is at least as new as the orders"
+    );
+    tracing::error!("{what}");
+    WriteError::Unknown(what)
+}
+
+#[cfg(test)]
+mod tests;

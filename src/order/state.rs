@@ -15,6 +15,8 @@ pub type Command = Order;
 pub enum Reply {
     /// It stands in the list, now or since before.
     Recorded,
+    /// Another order has its number; it was not recorded.
+    NumberTaken,
     /// The orders before it are not recorded yet; it was not recorded.
     Gap {
         /// The number of the order that is missing.
@@ -39,8 +41,8 @@ impl State {
     /// Records one order, if it is the next.
     pub fn apply(&mut self, order: Command) -> Reply {
         let missing = self.last_order_id() + 1;
-        if order.order_id < missing {
-            return Reply::Recorded;
+        if let Some(recorded) = self.order(order.order_id) {
+            return if recorded.key == order.key { Reply::Recorded } else { Reply::NumberTaken };
         }
         if order.order_id > missing {
             return Reply::Gap { missing };
@@ -111,6 +113,14 @@ mod tests {
             prop_assert_eq!(page.iter().map(|order| order.order_id).collect::<Vec<_>>(),
                 (1..=state.last_order_id()).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn a_number_that_another_order_has_is_not_given_to_a_second() {
+        let mut state = State::new(vec![order(1)]);
+        let other = Order { key: "another".parse().unwrap(), ..order(1) };
+        assert_eq!(state.apply(other), Reply::NumberTaken);
+        assert_eq!(state.page(0, 10), [order(1)]);
     }
 
     #[test]

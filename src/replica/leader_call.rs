@@ -24,10 +24,12 @@ pub struct LeaderCall {
     pub(super) peers: Peers,
     pub(super) office: watch::Receiver<Office>,
     pub(super) service: Arc<dyn LeaderService>,
+    /// How long a leader elsewhere may take to answer; then the outcome is unknown.
+    pub(super) answer_timeout: Duration,
 }
 
 impl LeaderCall {
-    /// Has the leader answer `request`, wherever it is. Waits for one, up to `patience`.
+    /// Has the leader answer `request`, wherever it is. Waits for one until there has been none for `patience`.
     ///
     /// # Errors
     /// See [`WriteError`]; `Unknown` if the request may have been carried out without an answer.
@@ -38,16 +40,20 @@ impl LeaderCall {
             let current = *office.borrow_and_update();
             let outcome = match current {
                 Office::Own(_) => self.call_here(request.clone()).await,
-                Office::Other(leader) => self.call_there(leader, &request, deadline).await,
+                Office::Other(leader) => self.call_there(leader, &request).await,
                 Office::Vacant(_) | Office::Preparing(_) => Err(WriteError::NotLeader),
             };
-            match outcome {
-                Err(WriteError::NotLeader) if Instant::now() < deadline => {
-                    // Whatever happens first: a change of leader, or time to try again.
-                    let _ = tokio::time::timeout(RETRY_PAUSE, office.changed()).await;
-                }
-                Err(WriteError::NotLeader) => return Err(self.no_leader()),
-                outcome => return outcome,
+            if outcome != Err(WriteError::NotLeader) {
+                return outcome;
+            }
+            let vacant_since = current.vacant_since();
+            let try_again_at = match vacant_since {
+                Some(since) => deadline.min(since + patience),
+                None => deadline.min(Instant::now() + RETRY_PAUSE),
+            };
+            let changed = tokio::time::timeout_at(try_again_at, office.changed()).await;
+            if changed.is_err() && (vacant_since.is_some() || Instant::now() >= deadline) {
+                return Err(self.no_leader());
             }
         }
     }
@@ -64,12 +70,12 @@ impl LeaderCall {
         answer.await.unwrap_or_else(|failure| Err(WriteError::Unknown(format!("the leader failed: {failure}"))))
     }
 
-    async fn call_there(&self, leader: u64, request: &Bytes, deadline: Instant) -> Result<Bytes, WriteError> {
+    async fn call_there(&self, leader: u64, request: &Bytes) -> Result<Bytes, WriteError> {
         let Some(member) = self.peers.group.members.get(&leader) else { return Err(WriteError::NotLeader) };
         let cluster = self.peers.marker.cluster();
-        let patience = deadline.saturating_duration_since(Instant::now());
+        let timeout = self.answer_timeout;
         let answer: Result<Answer<Bytes>, _> =
-            wire::post(&self.peers.client, &member.address, wire::LEADER, cluster, request, patience).await;
+            wire::post(&self.peers.client, &member.address, wire::LEADER, cluster, request, timeout).await;
         match answer {
             Ok(answer) => answer,
             Err(error) if error.is_definite() => Err(WriteError::NotLeader),

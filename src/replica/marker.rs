@@ -69,8 +69,12 @@ fn read(disk: &dyn Disk, path: &Path, member: &str) -> io::Result<Option<Cluster
         return Ok(None);
     }
     let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidData, format!("{} {what}", path.display()));
-    let content: Content =
-        serde_json::from_slice(&disk.read(path)?).map_err(|error| invalid(format!("cannot be read: {error}")))?;
+    let content: Content = serde_json::from_slice(&disk.read(path)?).map_err(|error| {
+        invalid(format!(
+            "is damaged ({error}), so it is not known which group this replica belongs to. Start it with an empty \
+             folder and `--join`: the others bring it up to date"
+        ))
+    })?;
     if content.member != member {
         return Err(invalid(format!("says that this is the data of {}, not of {member}", content.member)));
     }

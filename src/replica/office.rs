@@ -16,8 +16,12 @@ use super::machine::{LeaderService, WriteError};
 use super::proposer::{Proposer, Tenure};
 use super::raft::Raft;
 
-/// A pause before office is tried again after its role failed to take it.
-const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// The first pause before office is tried again after its role failed to take it; each further one is twice as
+/// long, up to the longest.
+const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+/// See [`FIRST_RETRY_PAUSE`].
+const LONGEST_RETRY_PAUSE: Duration = Duration::from_secs(2);
 
 /// Who may act for the group, as this replica sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +63,7 @@ impl OfficeKeeper {
     pub async fn run(self) {
         let mut server = self.raft.server_metrics();
         let mut tenure = 0;
+        let mut retry_pause = FIRST_RETRY_PAUSE;
         loop {
             match self.leading() {
                 Some(term) => {
@@ -69,17 +74,20 @@ impl OfficeKeeper {
                             Ok(()) if self.leading() == Some(term) => {
                                 tracing::info!(term, "in office: this replica leads its group");
                                 self.announce(Office::Own(term));
+                                retry_pause = FIRST_RETRY_PAUSE;
                             }
                             Ok(()) => continue,
                             Err(error) => {
                                 tracing::warn!(term, %error, "not in office yet");
-                                tokio::time::sleep(RETRY_PAUSE).await;
+                                tokio::time::sleep(retry_pause).await;
+                                retry_pause = (retry_pause * 2).min(LONGEST_RETRY_PAUSE);
                                 continue;
                             }
                         }
                     }
                 }
                 None => {
+                    retry_pause = FIRST_RETRY_PAUSE;
                     let leader = server.borrow().current_leader;
                     let own = server.borrow().id;
                     match leader.filter(|leader| *leader != own) {

@@ -178,7 +178,7 @@ impl Proposer {
             Ok(Ok(Ok(written))) => Ok(written.data.0),
             // openraft says the same of a request that it never took and of one whose entry was cut off the
             // log after another leader came. That entry may stand on another replica, and win in the end.
-            Ok(Ok(Err(error))) => Err(WriteError::Unknown(format!("the leader changed: {error}"))),
+            Ok(Ok(Err(_))) => Err(WriteError::Unknown("the leader changed before the write was committed".to_owned())),
             Ok(Err(_)) => Err(WriteError::Unknown("this replica stopped".to_owned())),
             Err(_) => Err(WriteError::Unknown(format!(
                 "no majority confirmed the write within {} ms",

@@ -78,20 +78,20 @@ impl ReadIndex {
         let mut office = self.office.clone();
         loop {
             let vacant_since = office.borrow_and_update().vacant_since();
-            if vacant_since.is_some_and(|since| since.elapsed() > self.majority_wait) {
-                return Ok(Freshness::Stale);
-            }
             if vacant_since.is_none()
                 && let Ok((index, mut observed)) = self.position(vec![question.clone()]).await?
                 && self.wait_applied(index, deadline).await
             {
                 return Ok(Freshness::Current(observed.pop().unwrap_or_default()));
             }
-            if Instant::now() >= deadline {
+            let try_again_at = match vacant_since {
+                Some(since) => deadline.min(since + self.majority_wait),
+                None => deadline.min(Instant::now() + RETRY_PAUSE),
+            };
+            let changed = tokio::time::timeout_at(try_again_at, office.changed()).await;
+            if changed.is_err() && (vacant_since.is_some() || Instant::now() >= deadline) {
                 return Ok(Freshness::Stale);
             }
-            // Whatever happens first: a change of leader, or time to try again.
-            let _ = tokio::time::timeout(RETRY_PAUSE, office.changed()).await;
         }
     }
 

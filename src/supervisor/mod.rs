@@ -275,7 +275,8 @@ impl<'a> Supervisor<'a> {
             down if down.is_empty() || self.options.respawn => String::new(),
             down => format!("; {} will not be ready", join(&down)),
         };
-        say(format!("{}: waiting for {}{down}", seconds(self.started.elapsed()), join(&awaited)));
+        let (after, logs) = (seconds(self.started.elapsed()), self.logs.display());
+        say(format!("{after}: waiting for {}{down} (see the logs in {logs})", join(&awaited)));
     }
 
     /// The nodes that are expected to become ready.

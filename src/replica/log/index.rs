@@ -18,7 +18,7 @@ pub struct Index {
     pub cache: VecDeque<Entry>,
     pub cache_bytes: u64,
     pub segments: BTreeMap<u64, Segment>,
-    /// Bytes of all frames ever written by this process: how fast the log grows.
+    /// Bytes of the log when it was opened, and of all frames written since: how fast it grows.
     pub written_bytes: u64,
 }
 

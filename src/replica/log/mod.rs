@@ -162,6 +162,7 @@ fn open_index(disk: &dyn Disk, folder: &Path, limits: LogLimits) -> Result<Index
         let segment = new_segment(disk, folder, 1, index.state).map_err(at)?;
         index.segments.insert(1, segment);
     }
+    index.written_bytes = index.segments.values().map(|segment| segment.bytes).sum();
     Ok(index)
 }
 
@@ -238,7 +239,7 @@ impl Shared {
 }
 
 impl LogReader {
-    /// Bytes written to the log since this process opened it.
+    /// Bytes that the log had when it was opened, and all that were written since.
     pub fn written_bytes(&self) -> u64 {
         self.shared.index().written_bytes
     }

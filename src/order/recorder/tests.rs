@@ -1,0 +1,185 @@
+//! The recorder on a real group of one, with a catalog that tells what the test wants it to.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering as AtomicOrdering};
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::{Request, StatusCode};
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::catalog::PurchasesAfter;
+use crate::http::body;
+use crate::http::client::Client;
+use crate::http::reply::{self, Response};
+use crate::http::server::{self, Handler, Limits};
+use crate::model::Cents;
+use crate::platform::{BoxFuture, Platform};
+use crate::replica::log::LogLimits;
+use crate::replica::{self, ElectionTimeout, Group, LeaderService, Member, ProposerLimits, Replica};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A catalog that has decided some purchases, and counts how often it is asked for them.
+#[derive(Default)]
+struct ScriptedCatalog {
+    decided: Mutex<Vec<Order>>,
+    questions: AtomicUsize,
+}
+
+impl Handler for ScriptedCatalog {
+    async fn handle(&self, request: Request<Incoming>) -> Response {
+        let question = body::read(request.into_body(), 1024, SECOND).await.unwrap();
+        let PurchasesAfter { after, limit } = postcard::from_bytes(&question).unwrap();
+        self.questions.fetch_add(1, AtomicOrdering::SeqCst);
+        let decided = self.decided.lock().unwrap();
+        let purchases: Vec<&Order> = decided.iter().filter(|order| order.order_id > after).take(limit).collect();
+        reply::content(StatusCode::OK, "application/octet-stream", postcard::to_stdvec(&purchases).unwrap().into())
+    }
+}
+
+/// Hands each tenure to the recorder, as the order leader does.
+struct Leader(Recorder);
+
+impl LeaderService for Leader {
+    fn take_office(&self, tenure: Tenure) -> BoxFuture<'_, Result<(), WriteError>> {
+        Box::pin(async move {
+            self.0.take_office(tenure).await;
+            Ok(())
+        })
+    }
+
+    fn observe(&self, _question: &Bytes) -> Bytes {
+        Bytes::new()
+    }
+
+    fn call(&self, _request: Bytes) -> BoxFuture<'_, Result<Bytes, WriteError>> {
+        Box::pin(async { Err(WriteError::NotLeader) })
+    }
+}
+
+struct Bench {
+    recorder: Recorder,
+    machine: Arc<OrderMachine>,
+    catalog: Arc<ScriptedCatalog>,
+    _replica: Replica,
+    _folder: tempfile::TempDir,
+}
+
+impl Bench {
+    /// An order group of one in office, whose catalog has decided `decided` already.
+    async fn start(decided: Vec<Order>) -> Bench {
+        let (platform, folder) = (Platform::system(), tempfile::tempdir().unwrap());
+        let client = Client::new(&platform);
+        let catalog = Arc::new(ScriptedCatalog { decided: Mutex::new(decided), ..ScriptedCatalog::default() });
+        let listener = platform.network.listen("127.0.0.1:0").await.unwrap();
+        let member = Member { id: "catalog-1".into(), address: listener.local_address().unwrap().to_string() };
+        let limits = Limits {
+            max_connections: 8,
+            header_timeout: SECOND,
+            request_timeout: SECOND,
+            idle_timeout: SECOND * 10,
+            drain_timeout: SECOND,
+        };
+        tokio::spawn(server::serve(listener, catalog.clone(), limits, CancellationToken::new()));
+
+        let machine = Arc::new(OrderMachine::default());
+        let opened = replica::open(&platform, &client, settings(folder.path()), machine.clone()).await.unwrap();
+        let link = Arc::new(CatalogLink::new(client, vec![member], SECOND, SECOND));
+        let recorder = Recorder::start(opened.consensus(), machine.clone(), link);
+        let replica = opened.start(Arc::new(Leader(recorder.clone())));
+        replica.take_part(false).await.unwrap();
+        while replica.leader().is_none() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Bench { recorder, machine, catalog, _replica: replica, _folder: folder }
+    }
+
+    fn recorded(&self) -> Vec<OrderId> {
+        self.machine.with(|state| state.page(0, 1000).iter().map(|order| order.order_id).collect())
+    }
+}
+
+fn settings(folder: &std::path::Path) -> replica::Settings {
+    let member = Member { id: "order-1".into(), address: "127.0.0.1:1".into() };
+    replica::Settings {
+        group: Group { name: "order", own: 1, members: BTreeMap::from([(1, member)]) },
+        folder: folder.to_owned(),
+        heartbeat: Duration::from_millis(20),
+        election_timeout: ElectionTimeout { min: Duration::from_millis(60), max: Duration::from_millis(90) },
+        proposer: ProposerLimits { queue_commands: 100, batch_commands: 10, commit_timeout: SECOND },
+        majority_wait: SECOND,
+        log: LogLimits { segment_bytes: 1 << 20, cache_bytes: 1 << 20 },
+        snapshot_log_bytes: 1 << 30,
+    }
+}
+
+fn order(order_id: OrderId) -> Order {
+    Order {
+        order_id,
+        book_id: 7,
+        title: "Spring".into(),
+        price: Cents(2000),
+        placed_at_ms: 0,
+        key: format!("key-{order_id}").parse().unwrap(),
+    }
+}
+
+#[tokio::test]
+async fn answers_that_come_in_another_order_are_recorded_in_order() {
+    let bench = Bench::start(vec![]).await;
+    let (third, first, second) =
+        (bench.recorder.record(order(3)), bench.recorder.record(order(1)), bench.recorder.record(order(2)));
+    let (third, first, second) = tokio::join!(third, first, second);
+    assert_eq!((first, second, third), (Ok(()), Ok(()), Ok(())));
+    assert_eq!(bench.recorded(), [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn an_order_whose_answer_was_lost_is_fetched_so_that_later_ones_need_not_wait_for_ever() {
+    let bench = Bench::start(vec![]).await;
+    *bench.catalog.decided.lock().unwrap() = vec![order(1), order(2), order(3)];
+    assert_eq!(bench.recorder.record(order(3)).await, Ok(()));
+    assert_eq!(bench.recorded(), [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn a_new_leader_records_what_its_predecessor_had_decided_but_not_recorded() {
+    let bench = Bench::start(vec![order(1), order(2)]).await;
+    while bench.recorded() != [1, 2] {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(bench.catalog.questions.load(AtomicOrdering::SeqCst) >= 1);
+}
+
+#[tokio::test]
+async fn an_order_that_is_recorded_already_is_not_recorded_again() {
+    let bench = Bench::start(vec![]).await;
+    let (first, again) = tokio::join!(bench.recorder.record(order(1)), bench.recorder.record(order(1)));
+    assert_eq!((first, again), (Ok(()), Ok(())));
+    assert_eq!(bench.recorder.record(order(1)).await, Ok(()));
+    assert_eq!(bench.recorded(), [1]);
+}
+
+#[tokio::test]
+async fn a_number_that_belongs_to_another_purchase_is_never_acknowledged() {
+    let bench = Bench::start(vec![]).await;
+    assert_eq!(bench.recorder.record(order(1)).await, Ok(()));
+    let other = Order { key: "another".parse().unwrap(), ..order(1) };
+    assert!(matches!(bench.recorder.record(other).await, Err(WriteError::Unknown(_))));
+}
+
+#[tokio::test]
+async fn a_new_tenure_fails_what_waits_and_goes_on_with_the_next() {
+    let bench = Bench::start(vec![]).await;
+    let waiting = bench.recorder.record(order(2));
+    let new_tenure = async {
+        bench.recorder.take_office(1).await;
+    };
+    let (waiting, ()) = tokio::join!(waiting, new_tenure);
+    assert!(matches!(waiting, Err(WriteError::Unknown(_))), "{waiting:?}");
+    assert_eq!(bench.recorder.record(order(1)).await, Ok(()));
+    assert_eq!(bench.recorded(), [1]);
+}

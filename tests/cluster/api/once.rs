@@ -1,0 +1,78 @@
+//! A request with a key happens once.
+
+use serde_json::{Value, json};
+
+use super::{new_book, shop};
+use crate::common::client::{Answer, Client};
+
+fn buy(customer: &mut Client, book: u64, key: &str) -> Answer {
+    customer.ask(&format!("POST /purchase/{book}")).header("idempotency-key", key).send()
+}
+
+fn stock(customer: &mut Client, book: u64) -> Value {
+    customer.get(&format!("/info/{book}")).expect(200).json()["quantity"].clone()
+}
+
+#[test]
+fn the_same_key_brings_the_same_order() {
+    let shop = shop();
+    let mut customer = shop.customer();
+    let book = new_book(&mut customer, "once", 5);
+    let first = buy(&mut customer, book, "once-1").expect(201);
+    for _ in 0..4 {
+        assert_eq!(buy(&mut customer, book, "once-1").expect(201).body, first.body);
+    }
+    let order: Value = shop
+        .cluster
+        .client("order-1")
+        .ask(&format!("POST /purchase/{book}"))
+        .header("idempotency-key", "once-1")
+        .send()
+        .expect(201)
+        .json();
+    assert_eq!(order, first.json());
+    assert_eq!(stock(&mut customer, book), 4);
+    assert_ne!(buy(&mut customer, book, "once-2").expect(201).json()["order_id"], first.json()["order_id"]);
+    assert_eq!(stock(&mut customer, book), 3);
+}
+
+#[test]
+fn a_key_that_belongs_to_another_request_is_422() {
+    let shop = shop();
+    let mut customer = shop.customer();
+    let (book, other) = (new_book(&mut customer, "keys", 5), new_book(&mut customer, "keys", 5));
+    buy(&mut customer, book, "mine").expect(201);
+    buy(&mut customer, other, "mine").problem(422, "key-reused");
+    assert_eq!(stock(&mut customer, other), 5);
+
+    let change = |customer: &mut Client, change: i64| {
+        let ask = customer.ask(&format!("PUT /update/{book}/stock")).header("idempotency-key", "restock");
+        ask.json(&json!({ "quantity_change": change })).send()
+    };
+    assert_eq!(change(&mut customer, 3).expect(200).json()["quantity"], 7);
+    assert_eq!(change(&mut customer, 3).expect(200).json()["quantity"], 7);
+    change(&mut customer, 4).problem(422, "key-reused");
+    assert_eq!(stock(&mut customer, book), 7);
+}
+
+#[test]
+fn a_refusal_is_repeated_even_when_there_is_stock_again() {
+    let shop = shop();
+    let mut customer = shop.customer();
+    let book = new_book(&mut customer, "refused", 0);
+    buy(&mut customer, book, "too-late").problem(409, "sold-out");
+    customer.put(&format!("/update/{book}/stock"), &json!({ "quantity_change": 1 })).expect(200);
+    buy(&mut customer, book, "too-late").problem(409, "sold-out");
+    buy(&mut customer, book, "in-time").expect(201);
+}
+
+#[test]
+fn a_request_that_was_first_sent_over_a_day_ago_is_refused() {
+    let shop = shop();
+    let mut customer = shop.customer();
+    let book = new_book(&mut customer, "late", 1);
+    let ask =
+        customer.ask(&format!("POST /purchase/{book}")).header("idempotency-key", "late").header("bazar-sent-at", "1");
+    ask.send().problem(422, "key-expired");
+    assert_eq!(stock(&mut customer, book), 1);
+}

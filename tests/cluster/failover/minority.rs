@@ -1,0 +1,87 @@
+//! One of three replicas dies or hangs while many customers buy and read.
+
+use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::common::cluster::Cluster;
+use crate::common::storm::Storm;
+
+const COPIES: u64 = 1_000_000;
+
+/// How long customers may wait when a leader dies.
+const RESUMES_WITHIN: Duration = Duration::from_secs(2);
+
+/// Longer than an election takes, so that the others have gone on when a stopped leader wakes up.
+const STOPPED_FOR: Duration = Duration::from_secs(3);
+
+fn frontends(cluster: &Cluster) -> Vec<SocketAddr> {
+    cluster.group("frontend").map(|id| cluster.address(id)).collect()
+}
+
+#[test]
+fn no_customer_notices_that_a_leader_was_killed() {
+    let mut cluster = Cluster::new(2, 3, 3).with_copies(COPIES).open();
+    let storm = Storm::start(&frontends(&cluster), COPIES, 8, 4);
+    for role in ["catalog", "order"] {
+        storm.wait_for_purchases(100);
+        let leader = cluster.leader(role);
+        storm.reset_silence();
+        cluster.kill9(&leader);
+        // More than were under way when the leader died.
+        storm.wait_for_purchases(50);
+        let silence = storm.longest_silence();
+        assert!(silence < RESUMES_WITHIN, "purchases paused for {silence:?} when {leader} died");
+        cluster.start(&leader);
+        cluster.wait_ready();
+    }
+    storm.wait_for_purchases(100);
+    let memory = storm.end();
+    memory.assert_no_failures();
+    memory.assert_agrees_with(&cluster.audit());
+    memory.assert_cache_was_used();
+}
+
+#[test]
+fn a_leader_that_hangs_and_wakes_up_tells_nobody_of_the_past() {
+    let mut cluster = Cluster::new(2, 3, 3).with_copies(COPIES).open();
+    let storm = Storm::start(&frontends(&cluster), COPIES, 8, 4);
+    for role in ["catalog", "order"] {
+        storm.wait_for_purchases(100);
+        let leader = cluster.leader(role);
+        let stopped = Instant::now();
+        cluster.stop(&leader);
+        cluster.leader(role);
+        storm.wait_for_purchases(50);
+        thread::sleep(STOPPED_FOR.saturating_sub(stopped.elapsed()));
+        cluster.cont(&leader);
+        storm.wait_for_purchases(100);
+        cluster.wait_ready();
+    }
+    let memory = storm.end();
+    memory.assert_no_failures();
+    memory.assert_agrees_with(&cluster.audit());
+    memory.assert_cache_was_used();
+}
+
+#[test]
+fn without_any_catalog_server_a_frontend_says_so() {
+    let mut cluster = Cluster::new(1, 3, 1).open();
+    cluster.kill9_all(&["catalog-1", "catalog-2", "catalog-3"]);
+    let mut customer = cluster.client("frontend-1");
+    for path in ["/info/3", "/search/theory"] {
+        let answer = customer.get(path);
+        assert_eq!(answer.header("retry-after"), Some("1"));
+        let problem = answer.problem(503, "unavailable");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("catalog-1, catalog-2, catalog-3"), "{detail}");
+    }
+    customer.get("/ready").problem(503, "unavailable");
+    customer.get("/health").expect(200);
+    customer.get("/orders").expect(200);
+
+    cluster.start("catalog-1");
+    cluster.start("catalog-3");
+    cluster.wait_ready();
+    customer.post("/purchase/3").expect(201);
+}

@@ -1,0 +1,95 @@
+//! What a node finds on its disk when it starts, and what it says when that is not right.
+
+use std::fs::{self, OpenOptions};
+use std::path::PathBuf;
+
+use crate::common::cluster::Cluster;
+use crate::common::until;
+
+/// The newest file of a node's log.
+fn newest_segment(cluster: &Cluster, id: &str) -> PathBuf {
+    let files = fs::read_dir(cluster.data(id).join("log")).unwrap();
+    files.map(|file| file.unwrap().path()).max().unwrap()
+}
+
+/// Starts a node that must refuse to, and returns what it says.
+fn refusal(cluster: &mut Cluster, id: &str, flags: &[&str]) -> String {
+    let before = cluster.log(id).len();
+    cluster.start_with(id, flags);
+    assert_eq!(cluster.wait_exit(id).code(), Some(1), "{id} fails");
+    cluster.log(id)[before..].to_owned()
+}
+
+#[test]
+fn a_torn_tail_of_the_log_is_cut_and_the_replica_catches_up() {
+    let mut cluster = Cluster::new(1, 3, 1).open();
+    let mut customer = cluster.client("frontend-1");
+    (0..20).for_each(|_| drop(customer.post("/purchase/1").expect(201)));
+    let follower = cluster.follower("catalog");
+    cluster.agreed_tables("catalog");
+    cluster.kill9(&follower);
+
+    let segment = newest_segment(&cluster, &follower);
+    let length = fs::metadata(&segment).unwrap().len();
+    OpenOptions::new().write(true).open(&segment).unwrap().set_len(length - 5).unwrap();
+    customer.post("/purchase/1").expect(201);
+    cluster.start(&follower);
+    cluster.wait_ready();
+    assert!(cluster.log(&follower).contains("cut a torn tail off the log"));
+    assert_eq!(cluster.audit().orders.len(), 21);
+}
+
+#[test]
+fn a_log_that_is_damaged_in_the_middle_is_refused() {
+    let mut cluster = Cluster::new(1, 3, 1).open();
+    let mut customer = cluster.client("frontend-1");
+    (0..20).for_each(|_| drop(customer.post("/purchase/1").expect(201)));
+    let follower = cluster.follower("catalog");
+    cluster.agreed_tables("catalog");
+    cluster.kill9(&follower);
+
+    let segment = newest_segment(&cluster, &follower);
+    let mut bytes = fs::read(&segment).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&segment, bytes).unwrap();
+    let told = refusal(&mut cluster, &follower, &[]);
+    let file = segment.file_name().unwrap().to_str().unwrap();
+    for expected in ["the log is damaged at byte", file, "--join"] {
+        assert!(told.contains(expected), "{expected} is missing: {told}");
+    }
+
+    // As it says.
+    fs::rename(cluster.data(&follower), cluster.path("kept for inspection")).unwrap();
+    cluster.start_with(&follower, &["--join"]);
+    cluster.wait_ready();
+    customer.post("/purchase/1").expect(201);
+    assert_eq!(cluster.audit().orders.len(), 21);
+}
+
+#[test]
+fn the_data_of_another_node_is_refused() {
+    let mut cluster = Cluster::new(1, 3, 1).open();
+    cluster.kill9_all(&["catalog-1", "catalog-2"]);
+    fs::rename(cluster.data("catalog-2"), cluster.path("elsewhere")).unwrap();
+    fs::rename(cluster.data("catalog-1"), cluster.data("catalog-2")).unwrap();
+    let told = refusal(&mut cluster, "catalog-2", &[]);
+    assert!(told.contains("this is the data of catalog-1, not of catalog-2"), "{told}");
+}
+
+#[test]
+fn a_folder_that_another_process_uses_is_refused() {
+    let mut cluster = Cluster::new(1, 1, 1).open();
+    // The same node at another port: else the port alone would keep it from starting.
+    let config = fs::read_to_string(cluster.path("shop.toml")).unwrap();
+    let address = format!("address = \"{}\"", cluster.address("catalog-1"));
+    let listen = format!("{address}\nlisten = \"127.0.0.1:{}\"", cluster.free_port());
+    fs::write(cluster.path("shop.toml"), config.replace(&address, &listen)).unwrap();
+
+    let mut second = cluster.command("catalog-1", &[]).spawn().unwrap();
+    until("the second process has ended", || second.try_wait().unwrap().is_some());
+    assert_eq!(second.wait().unwrap().code(), Some(1));
+    let told = cluster.log("catalog-1");
+    assert!(told.contains("in use by another process"), "{told}");
+    cluster.client("frontend-1").post("/purchase/1").expect(201);
+}
