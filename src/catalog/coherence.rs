@@ -5,7 +5,8 @@
 //! whether the write happened, the key stays pending for as long as this leader is in office.
 //!
 //! A frontend that does not confirm an invalidation is refused further leases and waited for until its last
-//! one is surely over; then it holds nothing that it may serve. A new leader does not know what its predecessor
+//! one is surely over; then it holds nothing that it may serve. It gets leases again once it confirms something,
+//! so one that asks but cannot be told delays one write and not all. A new leader does not know what its predecessor
 //! allowed. It has every frontend drop everything, or waits until any lease is surely over, before it writes.
 
 use std::collections::HashMap;
@@ -224,12 +225,35 @@ struct Carrier {
 impl Carrier {
     async fn run(self, mut waiting: mpsc::Receiver<Invalidation>) {
         let mut invalidations = Vec::new();
-        while waiting.recv_many(&mut invalidations, QUEUED_INVALIDATIONS).await > 0 {
-            self.carry(&invalidations).await;
-            for invalidation in invalidations.drain(..) {
-                let _ = invalidation.forgotten.send(());
+        loop {
+            tokio::select! {
+                gathered = waiting.recv_many(&mut invalidations, QUEUED_INVALIDATIONS) => {
+                    if gathered == 0 {
+                        return;
+                    }
+                    self.carry(&invalidations).await;
+                    for invalidation in invalidations.drain(..) {
+                        let _ = invalidation.forgotten.send(());
+                    }
+                }
+                () = self.call_until_heard(), if self.is_deaf() => {}
             }
         }
+    }
+
+    /// Returns once a frontend that did not confirm, and whose last lease is over, confirms that it hears again.
+    async fn call_until_heard(&self) {
+        while self.is_deaf() {
+            tokio::time::sleep(self.confirm_timeout).await;
+            if self.tell(&[]).await.is_ok() {
+                tracing::info!(frontend = self.member.id, "it confirms again and may have leases");
+                lock(&self.shared).sessions.reopen(self.frontend);
+            }
+        }
+    }
+
+    fn is_deaf(&self) -> bool {
+        lock(&self.shared).sessions.is_deaf(self.frontend)
     }
 
     /// Returns once the frontend serves nothing of the old.
@@ -238,16 +262,21 @@ impl Carrier {
             return;
         }
         let tags: Vec<&Tag> = invalidations.iter().flat_map(|invalidation| invalidation.tags.iter()).collect();
-        let request = Request::post(INVALIDATE, encode(&tags));
-        let reason = match self.client.send(&self.member.address, request, self.confirm_timeout).await {
-            Ok(reply) if reply.status.is_success() => return,
-            Ok(reply) => format!("it answered {}", reply.status),
-            Err(error) => error.to_string(),
-        };
+        let Err(reason) = self.tell(&tags).await else { return };
         let over_at = lock(&self.shared).sessions.close(self.frontend, Instant::now());
         tracing::warn!(frontend = self.member.id, reason, "it does not confirm: its lease must run out");
         if let Some(over_at) = over_at {
             tokio::time::sleep_until(over_at).await;
+        }
+    }
+
+    /// Has the frontend forget, and tells why it did not confirm.
+    async fn tell(&self, tags: &[&Tag]) -> Result<(), String> {
+        let request = Request::post(INVALIDATE, encode(&tags));
+        match self.client.send(&self.member.address, request, self.confirm_timeout).await {
+            Ok(reply) if reply.status.is_success() => Ok(()),
+            Ok(reply) => Err(format!("it answered {}", reply.status)),
+            Err(error) => Err(error.to_string()),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! there. The leader counts from a later moment (its answer, where the frontend counts from its question)
 //! and for longer (by the bound on how much faster a clock may run).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -34,19 +34,20 @@ pub struct Sessions {
     terms: LeaseTerms,
     next_number: u64,
     by_frontend: HashMap<usize, Lease>,
+    /// Those that did not confirm an invalidation. They get no lease: no renewal, so that the wait for the end of
+    /// their last one has an end, and no new one, for which the next write would wait again.
+    deaf: HashSet<usize>,
 }
 
 struct Lease {
     number: u64,
     expires_at: Instant,
-    /// An invalidation was not confirmed: no renewal, so that the wait for its end has an end.
-    is_closing: bool,
 }
 
 impl Sessions {
     /// No sessions yet.
     pub fn new(epoch: Epoch, terms: LeaseTerms) -> Sessions {
-        Sessions { epoch, terms, next_number: 1, by_frontend: HashMap::new() }
+        Sessions { epoch, terms, next_number: 1, by_frontend: HashMap::new(), deaf: HashSet::new() }
     }
 
     /// The epoch that these are the sessions of.
@@ -58,10 +59,12 @@ impl Sessions {
     ///
     /// The caller has confirmed, after the question came, that this replica still leads in this epoch.
     pub fn grant(&mut self, frontend: usize, named: Option<Session>, now: Instant) -> LeaseReply {
+        if self.is_deaf(frontend) {
+            return LeaseReply::NotNow;
+        }
         self.forget_expired(now);
         let expires_at = now + self.terms.surely_over();
         let number = match self.by_frontend.get_mut(&frontend) {
-            Some(lease) if lease.is_closing => return LeaseReply::NotNow,
             Some(lease) if named == Some(Session { epoch: self.epoch, number: lease.number }) => {
                 lease.expires_at = expires_at;
                 lease.number
@@ -70,7 +73,7 @@ impl Sessions {
             _ => {
                 let number = self.next_number;
                 self.next_number += 1;
-                self.by_frontend.insert(frontend, Lease { number, expires_at, is_closing: false });
+                self.by_frontend.insert(frontend, Lease { number, expires_at });
                 number
             }
         };
@@ -84,12 +87,21 @@ impl Sessions {
         self.by_frontend.contains_key(&frontend)
     }
 
-    /// Refuses further leases to a frontend, and tells when its last one is surely over.
+    /// Refuses further leases to a frontend that does not confirm, and tells when its last one is surely over.
     pub fn close(&mut self, frontend: usize, now: Instant) -> Option<Instant> {
+        self.deaf.insert(frontend);
         self.forget_expired(now);
-        let lease = self.by_frontend.get_mut(&frontend)?;
-        lease.is_closing = true;
-        Some(lease.expires_at)
+        self.by_frontend.get(&frontend).map(|lease| lease.expires_at)
+    }
+
+    /// Whether a frontend is refused leases because it did not confirm.
+    pub fn is_deaf(&self, frontend: usize) -> bool {
+        self.deaf.contains(&frontend)
+    }
+
+    /// Grants leases again to a frontend that confirmed something after its last one was over.
+    pub fn reopen(&mut self, frontend: usize) {
+        self.deaf.remove(&frontend);
     }
 
     fn forget_expired(&mut self, now: Instant) {
@@ -139,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frontend_that_does_not_confirm_gets_no_lease_until_its_last_is_over() {
+    fn a_frontend_that_does_not_confirm_gets_no_lease_until_it_does() {
         let (mut sessions, now) = (Sessions::new(7, TERMS), Instant::now());
         let session = granted(sessions.grant(0, None, now));
         assert_eq!(sessions.close(0, now), Some(now + JUST_OVER));
@@ -148,6 +160,9 @@ mod tests {
         assert!(sessions.is_live(0, now));
         let over = now + JUST_OVER;
         assert_eq!(sessions.close(0, over), None);
+        assert_eq!(sessions.grant(0, Some(session), over), LeaseReply::NotNow);
+        granted(sessions.grant(1, None, over));
+        sessions.reopen(0);
         assert_ne!(granted(sessions.grant(0, Some(session), over)), session);
     }
 }

@@ -153,10 +153,20 @@ impl Cache {
 
     /// The answer to `key`, if there is one that still holds.
     pub fn get(&self, key: &CacheKey) -> Option<CachedAnswer> {
-        let found = self.entries.get(key).filter(|entry| self.holds(&entry.noted));
-        let counter = if found.is_some() { &self.counters.hits } else { &self.counters.misses };
+        let served = self.take(key).and_then(|entry| self.serve(&entry));
+        let counter = if served.is_some() { &self.counters.hits } else { &self.counters.misses };
         counter.fetch_add(1, Ordering::Relaxed);
-        found.map(|entry| entry.answer.clone())
+        served
+    }
+
+    /// The first half of a hit: what is held, whether or not it still holds.
+    fn take(&self, key: &CacheKey) -> Option<Arc<Entry>> {
+        self.entries.get(key)
+    }
+
+    /// The second half: the answer, if it may be given now. This process may have stood still since the first.
+    fn serve(&self, entry: &Entry) -> Option<CachedAnswer> {
+        self.holds(&entry.noted).then(|| entry.answer.clone())
     }
 
     /// What a fill must note before it asks.
@@ -335,6 +345,31 @@ mod tests {
         assert!(cache.get(&CacheKey::Info(7)).is_none());
         cache.grant(SESSION, Instant::now(), MINUTE);
         assert!(cache.get(&CacheKey::Info(7)).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_entry_taken_before_a_stop_that_outlasts_the_lease_is_not_served_after_it() {
+        let cache = cache(10, MINUTE);
+        let key = CacheKey::Info(7);
+        fill(&cache, &key, StatusCode::OK);
+        let taken = cache.take(&key).unwrap();
+        assert!(cache.serve(&taken).is_some());
+        // The leader waits the lease out and writes: nobody can tell this frontend of it.
+        tokio::time::advance(MINUTE).await;
+        assert!(cache.serve(&taken).is_none());
+        // Nor once the leader knows this frontend again, in a session that begins with nothing.
+        cache.grant(Session { number: 2, ..SESSION }, Instant::now(), MINUTE);
+        assert!(cache.serve(&taken).is_none());
+    }
+
+    #[test]
+    fn an_entry_taken_before_an_invalidation_is_not_served_after_it() {
+        let cache = cache(10, MINUTE);
+        let key = CacheKey::Info(7);
+        fill(&cache, &key, StatusCode::OK);
+        let taken = cache.take(&key).unwrap();
+        cache.invalidate(&Tag::Book(7));
+        assert!(cache.serve(&taken).is_none());
     }
 
     #[test]

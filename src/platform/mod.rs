@@ -50,6 +50,11 @@ impl Platform {
         Platform { network, clock, disk, threads: Threads::Inline }
     }
 
+    /// This machine, but on another network.
+    pub fn with_network(self, network: Arc<dyn Network>) -> Self {
+        Platform { network, ..self }
+    }
+
     /// Runs `work`, which may block on the disk or compute for long, beside the asynchronous tasks.
     ///
     /// A panic in `work` continues in the caller.

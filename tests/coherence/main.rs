@@ -1,0 +1,26 @@
+//! The dangerous interleavings of cached reads, forced on the code that ships.
+//!
+//! Nodes run in this process as they run alone, each with a runtime of its own, on a network that holds what the
+//! tests say. Where only one half of the protocol is looked at, a scripted node plays the other.
+//!
+//! | file | what is forced |
+//! | --- | --- |
+//! | [`fills`] | answers that come after what they tell has changed |
+//! | [`sessions`] | frontends that do not hear of a write, or may not cache |
+//! | [`leaders`] | leaders that are deposed, killed, or cannot tell what became of a write |
+//! | [`frontends`] | two frontends that know each other only through the catalog |
+
+// Clippy takes a helper of a test for no test.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../common/ports.rs"]
+mod ports;
+#[path = "../common/switchboard.rs"]
+mod switchboard;
+
+mod fills;
+mod frontends;
+mod leaders;
+mod scripted;
+mod sessions;
+mod shop;

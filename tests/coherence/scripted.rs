@@ -1,0 +1,166 @@
+//! Nodes that do what a test says, where it looks at the other half of the protocol.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bazar::coherence::{LEASE, LeaseReply, Session, Tag};
+use bazar::http::body;
+use bazar::http::reply::{self, Response};
+use bazar::http::server::{Handler, Limits, serve};
+use bazar::platform::{Network, TcpNetwork};
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::{Request, StatusCode};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::shop::PATIENCE;
+
+const LIMITS: Limits = Limits {
+    max_connections: 64,
+    header_timeout: PATIENCE,
+    request_timeout: PATIENCE,
+    idle_timeout: PATIENCE,
+    drain_timeout: Duration::ZERO,
+};
+
+const CACHEABLE: HeaderName = HeaderName::from_static("bazar-cacheable");
+
+async fn play(address: &str, part: impl Handler) {
+    let listener = TcpNetwork.listen(address).await.unwrap();
+    tokio::spawn(serve(listener, Arc::new(part), LIMITS, CancellationToken::new()));
+}
+
+async fn next<T>(what: &str, waiting: &mut mpsc::UnboundedReceiver<T>) -> T {
+    let next = tokio::time::timeout(PATIENCE, waiting.recv()).await;
+    next.unwrap_or_else(|_| panic!("waited in vain for {what}")).unwrap()
+}
+
+/// A catalog server that answers when, and what, the test says.
+pub struct ScriptedCatalog {
+    questions: mpsc::UnboundedReceiver<Question>,
+    lease: Arc<Mutex<LeaseReply>>,
+}
+
+/// A question that waits for its answer.
+pub struct Question {
+    pub path: String,
+    answer: oneshot::Sender<Response>,
+}
+
+impl ScriptedCatalog {
+    /// Grants no lease before it is told to.
+    pub async fn play(address: &str) -> ScriptedCatalog {
+        let (asked, questions) = mpsc::unbounded_channel();
+        let lease = Arc::new(Mutex::new(LeaseReply::NotNow));
+        play(address, CatalogPart { asked, lease: lease.clone() }).await;
+        ScriptedCatalog { questions, lease }
+    }
+
+    /// Grants this session to whoever asks from now on.
+    pub fn grant(&self, number: u64, lease: Duration) {
+        let session = Session { epoch: 7, number };
+        self.say(LeaseReply::Granted { session, lease_ms: lease.as_millis() as u64 });
+    }
+
+    /// Grants no lease from now on.
+    pub fn refuse(&self) {
+        self.say(LeaseReply::NotNow);
+    }
+
+    /// The next question of the frontend's.
+    pub async fn question(&mut self) -> Question {
+        next("a question to the catalog", &mut self.questions).await
+    }
+
+    fn say(&self, reply: LeaseReply) {
+        *self.lease.lock().unwrap_or_else(PoisonError::into_inner) = reply;
+    }
+}
+
+impl Question {
+    /// Answers it, as read while no write was under way or while one was.
+    pub fn answer(self, text: &'static str, is_settled: bool) {
+        let mut response = reply::content(StatusCode::OK, "application/json", Bytes::from_static(text.as_bytes()));
+        let cacheable = HeaderValue::from_static(if is_settled { "true" } else { "false" });
+        response.headers_mut().insert(CACHEABLE, cacheable);
+        assert!(self.answer.send(response).is_ok(), "the frontend waits for the answer");
+    }
+}
+
+struct CatalogPart {
+    asked: mpsc::UnboundedSender<Question>,
+    lease: Arc<Mutex<LeaseReply>>,
+}
+
+impl Handler for CatalogPart {
+    async fn handle(&self, request: Request<Incoming>) -> Response {
+        let path = request.uri().path().to_owned();
+        match path.as_str() {
+            "/health" => reply::json(StatusCode::OK, &"alive"),
+            LEASE => {
+                let lease = *self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+                binary(postcard::to_stdvec(&lease).unwrap())
+            }
+            _ => {
+                let (answer, answered) = oneshot::channel();
+                self.asked.send(Question { path, answer }).unwrap();
+                answered.await.unwrap()
+            }
+        }
+    }
+}
+
+/// A frontend that confirms whatever reaches it, and takes leases only as the test does for it.
+pub struct ScriptedFrontend {
+    heard: mpsc::UnboundedReceiver<Heard>,
+}
+
+/// What the catalog's leader told a frontend, and when.
+pub struct Heard {
+    pub at: Instant,
+    pub what: What,
+}
+
+/// See [`Heard`].
+#[derive(Debug, PartialEq)]
+pub enum What {
+    Announcement,
+    Invalidation(Vec<Tag>),
+}
+
+impl ScriptedFrontend {
+    pub async fn play(address: &str) -> ScriptedFrontend {
+        let (heard, waiting) = mpsc::unbounded_channel();
+        play(address, FrontendPart { heard }).await;
+        ScriptedFrontend { heard: waiting }
+    }
+
+    /// The next that the leader says.
+    pub async fn hear(&mut self) -> Heard {
+        next("a word of the catalog's leader", &mut self.heard).await
+    }
+}
+
+struct FrontendPart {
+    heard: mpsc::UnboundedSender<Heard>,
+}
+
+impl Handler for FrontendPart {
+    async fn handle(&self, request: Request<Incoming>) -> Response {
+        let is_announcement = request.uri().path() == bazar::coherence::ANNOUNCE;
+        let body = body::read(request.into_body(), usize::MAX, PATIENCE).await.unwrap();
+        let what = match is_announcement {
+            true => What::Announcement,
+            false => What::Invalidation(postcard::from_bytes(&body).unwrap()),
+        };
+        let _ = self.heard.send(Heard { at: Instant::now(), what });
+        binary(Vec::new())
+    }
+}
+
+fn binary(body: Vec<u8>) -> Response {
+    reply::content(StatusCode::OK, "application/octet-stream", body.into())
+}

@@ -1,0 +1,282 @@
+//! A shop whose nodes run in this process, and what its customers are told.
+
+use std::collections::HashMap;
+use std::fs;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use bazar::coherence::{INVALIDATE, LEASE, LeaseReply, LeaseRequest, Session, Tag};
+use bazar::config::Config;
+use bazar::http::client::{Client, Reply, Request};
+use bazar::model::{Book, Cents};
+use bazar::node;
+use bazar::platform::Platform;
+use bazar::request::IDEMPOTENCY_KEY;
+use hyper::header::HeaderValue;
+use hyper::{Method, StatusCode};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::runtime;
+use tokio_util::sync::CancellationToken;
+
+use crate::ports::Ports;
+use crate::switchboard::Switchboard;
+
+/// How long anything may take on a machine that is busy with other tests.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Between two looks at a condition.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+
+/// Looks again and again until there is something to see.
+pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let looking = async {
+        loop {
+            if let Some(seen) = look().await {
+                return seen;
+            }
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("waited in vain until {what}"))
+}
+
+/// A shop.
+pub struct Shop {
+    /// Dropped first: a node's files must outlast it.
+    running: HashMap<String, Running>,
+    /// The network between its nodes. Customers do not go through it.
+    pub switchboard: Switchboard,
+    /// A customer, or whoever else asks a node. Cheap to clone.
+    pub visitor: Visitor,
+    folder: TempDir,
+    ports: Ports,
+    settings: String,
+    config: Arc<Config>,
+}
+
+/// A node. Dropping it kills it: of all that it was about to do, nothing more happens.
+struct Running {
+    killed: CancellationToken,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.killed.cancel();
+        let ended = self.thread.take().map(JoinHandle::join);
+        assert!(thread::panicking() || matches!(ended, Some(Ok(()))), "a node failed");
+    }
+}
+
+impl Shop {
+    /// A shop of these nodes, none of which runs yet, with `settings` in its configuration.
+    pub fn new(nodes: &[&str], settings: &str) -> Shop {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ports = Ports::claim();
+        let settings = settings.to_owned();
+        let addresses = nodes.iter().map(|id| ((*id).to_owned(), format!("127.0.0.1:{}", ports.take()))).collect();
+        let switchboard = Switchboard::default();
+        let client = Client::new(&Platform::system());
+        let visitor = Visitor { client, addresses: Arc::new(addresses) };
+        let config = configuration(&folder, nodes, &settings, &visitor, &switchboard);
+        Shop { running: HashMap::new(), switchboard, visitor, folder, ports, settings, config }
+    }
+
+    /// Starts a node; if it ran before, on the data that it left.
+    pub fn start(&mut self, id: &str) {
+        self.start_under(self.config.clone(), id);
+    }
+
+    /// Starts a node whose configuration names other nodes than the shop's.
+    pub fn start_stranger(&mut self, id: &str, nodes: &[&str]) {
+        let mut addresses = (*self.visitor.addresses).clone();
+        addresses.insert(id.to_owned(), format!("127.0.0.1:{}", self.ports.take()));
+        self.visitor.addresses = Arc::new(addresses);
+        let config = configuration(&self.folder, nodes, &self.settings, &self.visitor, &self.switchboard);
+        self.start_under(config, id);
+    }
+
+    fn start_under(&mut self, config: Arc<Config>, id: &str) {
+        let platform = Platform::system().with_network(self.switchboard.network_of(id));
+        let node = config.node(id).unwrap().clone();
+        let killed = CancellationToken::new();
+        let heard = killed.clone();
+        // One thread for each: between two of its waits, a node is seen by nobody.
+        let thread = thread::spawn(move || {
+            let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let run = node::run(platform, config, &node, node::Options::default(), CancellationToken::new());
+            runtime.block_on(async {
+                tokio::select! {
+                    ended = run => panic!("{} ended by itself: {ended:?}", node.id),
+                    () = heard.cancelled() => {}
+                }
+            });
+        });
+        self.running.insert(id.to_owned(), Running { killed, thread: Some(thread) });
+    }
+
+    /// Kills a node: what it wrote is on its disk, and nothing else is left of it.
+    pub fn kill(&mut self, id: &str) {
+        drop(self.running.remove(id).unwrap());
+    }
+}
+
+impl Deref for Shop {
+    type Target = Visitor;
+
+    fn deref(&self) -> &Visitor {
+        &self.visitor
+    }
+}
+
+fn configuration(
+    folder: &TempDir,
+    nodes: &[&str],
+    settings: &str,
+    visitor: &Visitor,
+    switchboard: &Switchboard,
+) -> Arc<Config> {
+    let path = |name: &str| folder.path().join(name);
+    let seed = concat!(env!("CARGO_MANIFEST_DIR"), "/catalog.csv");
+    let mut toml = format!("data = {:?}\nseed = {seed:?}\n", path("data"));
+    for id in nodes {
+        let (role, address) = (id.split('-').next().unwrap(), visitor.address(id));
+        switchboard.enter(id, address);
+        toml += &format!("[[{role}]]\nid = \"{id}\"\naddress = \"{address}\"\n");
+    }
+    fs::write(path("shop.toml"), toml + settings).unwrap();
+    Arc::new(Config::load(&path("shop.toml"), &[]).unwrap())
+}
+
+/// Asks nodes. Cheap to clone.
+#[derive(Clone)]
+pub struct Visitor {
+    client: Client,
+    addresses: Arc<HashMap<String, String>>,
+}
+
+impl Visitor {
+    /// Where a node is reached.
+    pub fn address(&self, id: &str) -> &str {
+        &self.addresses[id]
+    }
+
+    /// The answer of a node, if it gives one.
+    pub async fn ask(&self, id: &str, request: Request, patience: Duration) -> Option<Answer> {
+        self.client.send(self.address(id), request, patience).await.ok().map(Answer)
+    }
+
+    /// Asks a node, as soon as it listens.
+    pub async fn get(&self, id: &str, path: &str) -> Answer {
+        until(&format!("{id} answers"), async || self.ask(id, Request::get(path), PATIENCE).await).await
+    }
+
+    /// Asks a node that listens, without waiting for the answer.
+    pub fn come_for(&self, id: &str, path: &str) -> tokio::task::JoinHandle<Answer> {
+        let (visitor, id, request) = (self.clone(), id.to_owned(), Request::get(path));
+        tokio::spawn(async move { visitor.ask(&id, request, PATIENCE).await.unwrap() })
+    }
+
+    /// Writes to a node that answers. Requests with the same key are one request.
+    pub async fn write(&self, id: &str, method: Method, path: &str, key: &str, body: Value) -> Answer {
+        let request = Request::new(method, path, body.to_string().into());
+        let request = request.header(IDEMPOTENCY_KEY, HeaderValue::try_from(key).unwrap());
+        self.ask(id, request, PATIENCE).await.unwrap_or_else(|| panic!("{id} does not answer"))
+    }
+
+    /// Asks a node to set the price of a book, in whole units.
+    pub async fn set_price(&self, id: &str, book: u64, price: u64) -> Answer {
+        let path = format!("/update/{book}/price");
+        self.write(id, Method::PUT, &path, &format!("{path}={price}"), serde_json::json!({ "price": price })).await
+    }
+
+    /// Asks a node for a JSON document.
+    pub async fn document(&self, id: &str, path: &str) -> Value {
+        serde_json::from_slice(&self.get(id, path).await.0.body).unwrap()
+    }
+
+    /// Has a frontend forget, as the catalog's leader would.
+    pub async fn invalidate(&self, frontend: &str, tags: &[Tag]) {
+        let request = Request::post(INVALIDATE, postcard::to_stdvec(tags).unwrap().into());
+        let confirmed = self.ask(frontend, request, PATIENCE).await.unwrap();
+        assert_eq!(confirmed.status(), StatusCode::OK);
+    }
+
+    /// Asks a catalog server for a lease, as a frontend would.
+    pub async fn ask_lease(
+        &self,
+        catalog: &str,
+        frontend: &str,
+        session: Option<Session>,
+        patience: Duration,
+    ) -> Option<LeaseReply> {
+        let request = LeaseRequest { frontend: frontend.to_owned(), session };
+        let request = Request::post(LEASE, postcard::to_stdvec(&request).unwrap().into());
+        let answer = self.ask(catalog, request, patience).await?;
+        answer.status().is_success().then(|| postcard::from_bytes(&answer.0.body).unwrap())
+    }
+
+    /// Waits for a catalog server to be in office, and tells which.
+    pub async fn leader(&self, catalogs: &[&str]) -> String {
+        until("some catalog server is in office", async || {
+            for id in catalogs {
+                if self.in_office(id).await {
+                    return Some((*id).to_owned());
+                }
+            }
+            None
+        })
+        .await
+    }
+
+    async fn in_office(&self, catalog: &str) -> bool {
+        let status = self.ask(catalog, Request::get("/cluster"), PATIENCE).await;
+        status.is_some_and(|status| status.document()["in_office"] == true)
+    }
+}
+
+/// What a node answered.
+pub struct Answer(Reply);
+
+impl Answer {
+    pub fn status(&self) -> StatusCode {
+        self.0.status
+    }
+
+    pub fn text(&self) -> &str {
+        str::from_utf8(&self.0.body).unwrap()
+    }
+
+    pub fn document(&self) -> Value {
+        serde_json::from_slice(&self.0.body).unwrap()
+    }
+
+    /// The price of the book that is the answer.
+    pub fn price(&self) -> u64 {
+        let book: Book = serde_json::from_slice(&self.0.body).unwrap();
+        let Cents(cents) = book.price;
+        cents / 100
+    }
+
+    /// Whether it came out of a frontend's cache.
+    pub fn is_hit(&self) -> bool {
+        self.says("x-cache-hit", "true")
+    }
+
+    /// Whether it owns up to being behind, perhaps.
+    pub fn is_stale(&self) -> bool {
+        self.says("bazar-consistency", "stale")
+    }
+
+    /// Whether a catalog server lets it be cached.
+    pub fn is_cacheable(&self) -> bool {
+        self.says("bazar-cacheable", "true")
+    }
+
+    fn says(&self, header: &str, value: &str) -> bool {
+        self.0.headers.get(header).is_some_and(|said| said == value)
+    }
+}
