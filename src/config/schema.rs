@@ -114,7 +114,7 @@ fn filter(text: &str) -> Result<String, String> {
 }
 
 fn rules(reader: &mut Reader) {
-    const RULES: [(&str, &str, &str); 9] = [
+    const RULES: [(&str, &str, &str); 8] = [
         (
             "replication.heartbeat_ms",
             "replication.election_timeout_min_ms",
@@ -130,7 +130,6 @@ fn rules(reader: &mut Reader) {
             "reads.majority_wait_ms",
             "an ordinary election is taken for a lost majority",
         ),
-        ("cache.lease_ms", "balancer.attempt_timeout_ms", "a write gives up before a dead frontend's lease is over"),
         ("replication.segment_bytes", "replication.snapshot_log_bytes", "a snapshot frees no file of the log"),
         ("balancer.attempt_timeout_ms", "balancer.read_deadline_ms", "a read is never tried at a second replica"),
         ("balancer.attempt_timeout_ms", "balancer.write_deadline_ms", "a write is never tried at a second replica"),

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::balancer::Balancer;
 use crate::error::ApiError;
 use crate::http::client::{CallError, Client, Reply, Request};
+use crate::request::CONSISTENCY;
 
 /// The first pause before a retry; each further one is twice as long, up to the longest.
 const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(10);
@@ -76,22 +77,48 @@ pub struct Answered {
     pub reply: Reply,
 }
 
+/// How good an answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Excuse,
+    Stale,
+    Current,
+}
+
+impl Answered {
+    fn rank(&self) -> Rank {
+        match self.reply.headers.contains_key(CONSISTENCY) {
+            _ if self.reply.status.is_server_error() => Rank::Excuse,
+            true => Rank::Stale,
+            false => Rank::Current,
+        }
+    }
+}
+
 impl Upstream {
-    /// Asks a question without effects: one attempt at each replica that answers.
+    /// Asks a question without effects: one attempt at each replica that answers, until one gives a current
+    /// answer. A replica that is cut off from its group may only have a stale one, or an excuse, while the others
+    /// know better.
     ///
     /// # Errors
     /// If no replica answered.
     pub async fn read(&self, ask: &Ask) -> Result<Answered, ApiError> {
         let deadline = Instant::now() + self.read_deadline;
         let mut tried = Vec::new();
-        let mut refusal = None;
+        let mut second_best: Option<Answered> = None;
         while let Some((position, replica)) = self.balancer.next(&tried) {
             tried.push(position);
             match self.attempt(ask, &replica.member.address, deadline).await {
-                Ok(reply) if reply.status.is_server_error() => {
-                    refusal = Some(Answered { by: replica.member.id.clone(), reply });
+                Ok(reply) => {
+                    let answered = Answered { by: replica.member.id.clone(), reply };
+                    let rank = answered.rank();
+                    if rank == Rank::Current {
+                        return Ok(answered);
+                    }
+                    if second_best.as_ref().is_none_or(|best| best.rank() < rank) {
+                        second_best = Some(answered);
+                    }
                 }
-                Ok(reply) => return Ok(Answered { by: replica.member.id.clone(), reply }),
                 Err(error) => {
                     tracing::debug!(%error, "a replica did not answer");
                     replica.set_up(false);
@@ -101,7 +128,7 @@ impl Upstream {
                 break;
             }
         }
-        refusal.ok_or_else(|| self.nobody_answers())
+        second_best.ok_or_else(|| self.nobody_answers())
     }
 
     /// Asks for something that must happen once. The request must carry a key.
@@ -153,5 +180,88 @@ impl Upstream {
     fn nobody_answers(&self) -> ApiError {
         let names: Vec<&str> = self.balancer.replicas().iter().map(|replica| replica.member.id.as_str()).collect();
         ApiError::Unavailable(format!("none of the {} servers answers ({})", self.name, names.join(", ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use hyper::Request as HttpRequest;
+    use hyper::body::Incoming;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::http::reply::{self, Response};
+    use crate::http::server::{self, Handler, Limits};
+    use crate::platform::Platform;
+    use crate::replica::Member;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A replica that answers everything alike.
+    #[derive(Clone, Copy)]
+    enum Scripted {
+        Current,
+        Stale,
+        Excuse,
+    }
+
+    impl Handler for Scripted {
+        async fn handle(&self, _request: HttpRequest<Incoming>) -> Response {
+            let answer = reply::json(StatusCode::OK, &"answer");
+            match self {
+                Scripted::Current => answer,
+                Scripted::Stale => crate::request::stale(answer),
+                Scripted::Excuse => reply::problem(&ApiError::Unavailable(String::new()), ""),
+            }
+        }
+    }
+
+    async fn upstream(scripts: &[Scripted]) -> Upstream {
+        let platform = Platform::system();
+        let mut members = Vec::new();
+        for (number, script) in scripts.iter().enumerate() {
+            let listener = platform.network.listen("127.0.0.1:0").await.unwrap();
+            let address = listener.local_address().unwrap().to_string();
+            members.push(Member { id: format!("catalog-{number}"), address });
+            let limits = Limits {
+                max_connections: 8,
+                header_timeout: SECOND,
+                request_timeout: SECOND,
+                idle_timeout: SECOND * 10,
+                drain_timeout: SECOND,
+            };
+            tokio::spawn(server::serve(listener, Arc::new(*script), limits, CancellationToken::new()));
+        }
+        Upstream {
+            name: "catalog",
+            balancer: Balancer::new(members),
+            client: Client::new(&platform),
+            attempt_timeout: SECOND,
+            read_deadline: SECOND * 2,
+            write_deadline: SECOND * 2,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_read_takes_the_best_answer_that_any_replica_has() {
+        use Scripted::{Current, Excuse, Stale};
+        for (scripts, best) in [
+            (&[Excuse, Stale, Current][..], Rank::Current),
+            (&[Stale, Excuse], Rank::Stale),
+            (&[Excuse, Stale], Rank::Stale),
+            (&[Excuse, Excuse], Rank::Excuse),
+        ] {
+            let answered = upstream(scripts).await.read(&Ask::get("/info/1".to_owned())).await.unwrap();
+            assert_eq!(answered.rank(), best);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_group_that_does_not_answer_is_named() {
+        let upstream = upstream(&[]).await;
+        let error = upstream.read(&Ask::get("/info/1".to_owned())).await.err();
+        assert!(matches!(error, Some(ApiError::Unavailable(detail)) if detail.contains("none of the catalog servers")));
     }
 }
