@@ -30,7 +30,7 @@ use crate::http::body;
 use crate::http::path::{Path, number};
 use crate::http::reply::{self, Response};
 use crate::http::server::X_REQUEST_ID;
-use crate::model::BookId;
+use crate::model::{BookId, MAX_TEXT_BYTES};
 use crate::request::{CONSISTENCY, Page, SERVED_BY, WriteIdentity, search_path};
 
 /// How an answer came about, in the words of RFC 9211.
@@ -66,6 +66,9 @@ impl Frontend {
         match (method, &path.segments()[..]) {
             (&Method::GET | &Method::HEAD, ["search", topic]) => {
                 let page = Page::of(head.uri.query())?;
+                if topic.len() > MAX_TEXT_BYTES {
+                    return Err(ApiError::Invalid(format!("a topic has at most {MAX_TEXT_BYTES} bytes")));
+                }
                 self.cached(CacheKey::Search { topic: normalized(topic), page }, headers).await
             }
             (&Method::GET | &Method::HEAD, ["info", id]) => self.cached(CacheKey::Info(number(id)?), headers).await,
