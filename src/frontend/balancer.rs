@@ -55,6 +55,11 @@ impl Balancer {
         candidates().nth(turn.checked_rem(count)?)
     }
 
+    /// Whether any replica answers that is not among those `tried` already.
+    pub fn has_others(&self, tried: &[usize]) -> bool {
+        self.replicas.iter().enumerate().any(|(position, replica)| replica.is_up() && !tried.contains(&position))
+    }
+
     /// Probes each replica every `interval`, for ever.
     pub async fn probe(self, client: Client, interval: Duration, timeout: Duration) {
         let probe_one = |replica: usize| {

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::balancer::Balancer;
 use crate::error::ApiError;
 use crate::http::client::{CallError, Client, Reply, Request};
+use crate::http::reply;
 use crate::request::CONSISTENCY;
 
 /// The first pause before a retry; each further one is twice as long, up to the longest.
@@ -133,16 +134,20 @@ impl Upstream {
 
     /// Asks for something that must happen once. The request must carry a key.
     ///
+    /// A replica that refuses for want of a majority did nothing; the others are asked before its word counts, for
+    /// it may be cut off from them.
+    ///
     /// # Errors
     /// `Unavailable` if it certainly did not happen, `OutcomeUnknown` if that cannot be told.
     pub async fn write(&self, ask: &Ask) -> Result<Answered, ApiError> {
         let deadline = Instant::now() + self.write_deadline;
         let mut pause = FIRST_RETRY_PAUSE;
         let mut may_have_happened = None;
+        let mut refused = Vec::new();
         loop {
-            let error = match self.balancer.next(&[]) {
+            let error = match self.balancer.next(&refused) {
                 None => self.nobody_answers(),
-                Some((_, replica)) => match self.attempt(ask, &replica.member.address, deadline).await {
+                Some((position, replica)) => match self.attempt(ask, &replica.member.address, deadline).await {
                     // The replica itself does not know: whoever is asked next, with the same key, will.
                     Ok(reply) if reply.status == StatusCode::GATEWAY_TIMEOUT => ApiError::OutcomeUnknown(format!(
                         "{} does not know yet whether the request was carried out",
@@ -150,6 +155,13 @@ impl Upstream {
                     )),
                     Ok(reply) if reply.status == StatusCode::SERVICE_UNAVAILABLE && may_have_happened.is_some() => {
                         ApiError::Unavailable(format!("{} cannot tell now", replica.member.id))
+                    }
+                    Ok(reply) if is_unavailable(&reply) && Instant::now() < deadline => {
+                        refused.push(position);
+                        if self.balancer.has_others(&refused) {
+                            continue;
+                        }
+                        return Ok(Answered { by: replica.member.id.clone(), reply });
                     }
                     Ok(reply) => return Ok(Answered { by: replica.member.id.clone(), reply }),
                     Err(error) => {
@@ -183,6 +195,13 @@ impl Upstream {
     }
 }
 
+/// Whether a replica refused because it cannot now; not because it has too much to do, which asking others would
+/// make worse.
+fn is_unavailable(reply: &Reply) -> bool {
+    reply.status == StatusCode::SERVICE_UNAVAILABLE
+        && reply::problem_slug(&reply.body).is_some_and(|slug| slug == ApiError::Unavailable(String::new()).slug())
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -192,7 +211,7 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::http::reply::{self, Response};
+    use crate::http::reply::Response;
     use crate::http::server::{self, Handler, Limits};
     use crate::platform::Platform;
     use crate::replica::Member;
@@ -255,6 +274,18 @@ mod tests {
         ] {
             let answered = upstream(scripts).await.read(&Ask::get("/info/1".to_owned())).await.unwrap();
             assert_eq!(answered.rank(), best);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_write_that_one_replica_refuses_is_taken_to_the_others() {
+        use Scripted::{Current, Excuse};
+        for (scripts, status) in
+            [(&[Excuse, Excuse, Current][..], StatusCode::OK), (&[Excuse, Excuse], StatusCode::SERVICE_UNAVAILABLE)]
+        {
+            let ask = Ask { method: Method::POST, ..Ask::get("/purchase/1".to_owned()) };
+            let answered = upstream(scripts).await.write(&ask).await.unwrap();
+            assert_eq!(answered.reply.status, status);
         }
     }
 

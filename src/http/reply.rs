@@ -8,9 +8,12 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::StatusCode;
 use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::ApiError;
+
+/// What problem types begin with.
+const PROBLEMS: &str = "/problems/";
 
 /// A response's body: whole and in memory.
 pub type Body = Full<Bytes>;
@@ -54,7 +57,7 @@ pub fn problem(error: &ApiError, instance: &str) -> Response {
 
     let status = error.status();
     let document = serde_json::to_vec(&Problem {
-        kind: format!("/problems/{}", error.slug()),
+        kind: format!("{PROBLEMS}{}", error.slug()),
         title: error.title(),
         status: status.as_u16(),
         detail: error.to_string(),
@@ -74,6 +77,18 @@ pub fn problem(error: &ApiError, instance: &str) -> Response {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
+}
+
+/// The slug of the error that a problem document tells of; nothing if `document` is none.
+pub fn problem_slug(document: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Problem {
+        #[serde(rename = "type")]
+        kind: String,
+    }
+
+    let Problem { kind } = serde_json::from_slice(document).ok()?;
+    kind.strip_prefix(PROBLEMS).map(str::to_owned)
 }
 
 #[cfg(test)]
