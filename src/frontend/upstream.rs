@@ -181,6 +181,8 @@ impl Upstream {
             }
             tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
             pause = (pause * 2).min(LONGEST_RETRY_PAUSE);
+            // Who refused a moment ago may know better now.
+            refused.clear();
         }
     }
 
