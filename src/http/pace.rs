@@ -58,6 +58,16 @@ impl Pace {
         self.update(|_| Some(Turn::Idle));
     }
 
+    /// The header is here, and is about to reach the server.
+    pub fn handed_on(&self) {
+        self.update(|_| Some(Turn::Header));
+    }
+
+    /// Whether the server owes no answer.
+    pub fn is_answered(&self) -> bool {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner).0 == Turn::Idle
+    }
+
     fn received(&self) {
         self.update(|turn| (turn == Turn::Idle).then_some(Turn::Header));
     }
