@@ -39,8 +39,8 @@ pub async fn answer<H: Handler>(handler: &H, mut request: Request<Incoming>, req
     let total = start.elapsed();
     let mut timing = Vec::new();
     write_timing(&mut timing, total);
-    let timing = HeaderValue::from_maybe_shared(bytes::Bytes::from(timing))
-        .expect("a number in ASCII is a header value");
+    let timing =
+        HeaderValue::from_maybe_shared(bytes::Bytes::from(timing)).expect("a number in ASCII is a header value");
     // A second line extends a list that the handler may have begun.
     response.headers_mut().append(SERVER_TIMING, timing);
     tracing::debug!(%method, path = uri.path(), status = response.status().as_u16(), total_us = total.as_micros() as u64, ?id, "answered");
@@ -49,13 +49,7 @@ pub async fn answer<H: Handler>(handler: &H, mut request: Request<Incoming>, req
 }
 
 /// Appends a prepared response to `out`, completed like any other.
-pub fn write_prepared(
-    out: &mut Vec<u8>,
-    prepared: &Prepared,
-    target: &str,
-    request_id: Option<&[u8]>,
-    start: Instant,
-) {
+pub fn write_prepared(out: &mut Vec<u8>, prepared: &Prepared, target: &str, request_id: Option<&[u8]>, start: Instant) {
     out.extend_from_slice(prepared.head());
     let total = start.elapsed();
     out.extend_from_slice(b"server-timing: ");

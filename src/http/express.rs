@@ -61,6 +61,16 @@ enum Lane {
     HyperForGood,
 }
 
+/// What is to be done once the answers are sent.
+enum Next {
+    /// Answer what still waits.
+    Answer,
+    /// Read more.
+    Read,
+    /// Give the rest to hyper.
+    Give(Lane),
+}
+
 /// What stands at the front of the bytes that wait.
 enum Front<'a> {
     /// No whole header yet.
@@ -91,15 +101,15 @@ impl<H: Handler> Express<H> {
     /// Answers what it can until it must wait, or until hyper must take over.
     fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            let lane = self.answer_waiting();
-            if self.answers.len() > self.sent_bytes {
-                ready!(self.poll_send(context))?;
-                self.pace.answered();
-            }
-            match lane {
-                Lane::Between if self.is_at_end => return Poll::Ready(Ok(())),
-                Lane::Between => ready!(self.poll_fill(context))?,
-                Lane::Hyper { .. } | Lane::HyperForGood => {
+            // Those of the last time first: no more is answered than the client takes.
+            ready!(self.poll_send(context))?;
+            let next = self.answer_waiting();
+            ready!(self.poll_send(context))?;
+            match next {
+                Next::Answer => {}
+                Next::Read if self.is_at_end => return Poll::Ready(Ok(())),
+                Next::Read => ready!(self.poll_fill(context))?,
+                Next::Give(lane) => {
                     self.pace.handed_on();
                     self.lane = lane;
                     return Poll::Ready(Ok(()));
@@ -108,30 +118,33 @@ impl<H: Handler> Express<H> {
         }
     }
 
-    /// Writes the answers to the requests at the front, and tells who takes the one that follows.
-    fn answer_waiting(&mut self) -> Lane {
+    /// Writes the answers to the requests at the front.
+    fn answer_waiting(&mut self) -> Next {
         while !self.waiting.is_empty() {
             match front(&self.waiting) {
                 Front::Plain { target, request_id, header_bytes } => {
                     let started = Instant::now();
                     let Some(prepared) = self.handler.at_once(target) else {
-                        return Lane::Hyper { missing_bytes: header_bytes };
+                        return Next::Give(Lane::Hyper { missing_bytes: header_bytes });
                     };
                     envelope::write_prepared(&mut self.answers, &prepared, target, request_id, started);
                     self.waiting.advance(header_bytes);
                     if self.answers.len() >= MAX_ANSWERS_BYTES {
-                        return Lane::Between;
+                        return Next::Answer;
                     }
                 }
-                Front::Bodiless { header_bytes } => return Lane::Hyper { missing_bytes: header_bytes },
-                Front::Partial if self.waiting.len() < MAX_WAITING_BYTES => return Lane::Between,
-                Front::Partial | Front::Other => return Lane::HyperForGood,
+                Front::Bodiless { header_bytes } => return Next::Give(Lane::Hyper { missing_bytes: header_bytes }),
+                Front::Partial if self.waiting.len() < MAX_WAITING_BYTES => return Next::Read,
+                Front::Partial | Front::Other => return Next::Give(Lane::HyperForGood),
             }
         }
-        Lane::Between
+        Next::Read
     }
 
     fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.answers.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
         while self.sent_bytes < self.answers.len() {
             let sent = ready!(Pin::new(&mut self.stream).poll_write(context, &self.answers[self.sent_bytes..]))?;
             if sent == 0 {
@@ -141,6 +154,7 @@ impl<H: Handler> Express<H> {
         }
         self.answers.clear();
         self.sent_bytes = 0;
+        self.pace.answered(self.waiting.is_empty());
         Poll::Ready(Ok(()))
     }
 

@@ -165,7 +165,7 @@ async fn converse<H: Handler>(
         async move {
             pace.working();
             let response = envelope::answer(&*handler, request, limits.request_timeout).await;
-            pace.answered();
+            pace.answered(true);
             Ok::<_, Infallible>(response)
         }
     });
