@@ -44,6 +44,8 @@ pub struct Express<H> {
     lane: Lane,
     /// What has arrived and was given to nobody yet.
     waiting: BytesMut,
+    /// When the last of it arrived.
+    arrived_at: Instant,
     /// The client will send nothing more.
     is_at_end: bool,
     /// Answers, of which the first `sent_bytes` are sent.
@@ -92,6 +94,7 @@ impl<H: Handler> Express<H> {
             handler,
             lane: Lane::Between,
             waiting: BytesMut::new(),
+            arrived_at: Instant::now(),
             is_at_end: false,
             answers: Vec::new(),
             sent_bytes: 0,
@@ -104,6 +107,10 @@ impl<H: Handler> Express<H> {
             // Those of the last time first: no more is answered than the client takes.
             ready!(self.poll_send(context))?;
             let next = self.answer_waiting();
+            if !self.answers.is_empty() {
+                // From here on the client has its time to take them.
+                self.pace.answered(true, self.arrived_at);
+            }
             ready!(self.poll_send(context))?;
             match next {
                 Next::Answer => {}
@@ -123,11 +130,10 @@ impl<H: Handler> Express<H> {
         while !self.waiting.is_empty() {
             match front(&self.waiting) {
                 Front::Plain { target, request_id, header_bytes } => {
-                    let started = Instant::now();
                     let Some(prepared) = self.handler.at_once(target) else {
                         return Next::Give(Lane::Hyper { missing_bytes: header_bytes });
                     };
-                    envelope::write_prepared(&mut self.answers, &prepared, target, request_id, started);
+                    envelope::write_prepared(&mut self.answers, &prepared, target, request_id, self.arrived_at);
                     self.waiting.advance(header_bytes);
                     if self.answers.len() >= MAX_ANSWERS_BYTES {
                         return Next::Answer;
@@ -146,22 +152,27 @@ impl<H: Handler> Express<H> {
             return Poll::Ready(Ok(()));
         }
         while self.sent_bytes < self.answers.len() {
-            let sent = ready!(Pin::new(&mut self.stream).poll_write(context, &self.answers[self.sent_bytes..]))?;
+            let sent = ready!(self.stream.unwatched().poll_write(context, &self.answers[self.sent_bytes..]))?;
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.sent_bytes += sent;
+            if self.sent_bytes < self.answers.len() {
+                self.pace.answered(true, Instant::now());
+            }
         }
         self.answers.clear();
         self.sent_bytes = 0;
-        self.pace.answered(self.waiting.is_empty());
+        self.pace.answered(self.waiting.is_empty(), self.arrived_at);
         Poll::Ready(Ok(()))
     }
 
     /// Reads more, or notes that there is no more.
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.waiting.reserve(READ_BYTES);
-        let read_bytes = ready!(poll_read_buf(Pin::new(&mut self.stream), context, &mut self.waiting))?;
+        let read_bytes = ready!(poll_read_buf(self.stream.unwatched(), context, &mut self.waiting))?;
+        self.arrived_at = Instant::now();
+        self.pace.received(self.arrived_at);
         self.is_at_end = read_bytes == 0;
         Poll::Ready(Ok(()))
     }

@@ -9,6 +9,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -16,6 +18,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::envelope;
@@ -165,7 +168,7 @@ async fn converse<H: Handler>(
         async move {
             pace.working();
             let response = envelope::answer(&*handler, request, limits.request_timeout).await;
-            pace.answered(true);
+            pace.answered(true, Instant::now());
             Ok::<_, Infallible>(response)
         }
     });
@@ -178,9 +181,8 @@ async fn converse<H: Handler>(
             .max_buf_size(MAX_BUFFER_BYTES)
             .serve_connection(TokioIo::new(stream), service)
     );
-    let mut too_slow = pin!(pace.too_slow());
-    let mut stopped = pin!(stop.cancelled());
-    let mut stopping = false;
+    // A set of one: it is looked at only when it was woken itself, and not each time that the connection moves.
+    let mut watch = FuturesUnordered::from_iter([watch(&pace, Some(&stop))]);
     loop {
         tokio::select! {
             biased;
@@ -190,15 +192,37 @@ async fn converse<H: Handler>(
                 }
                 return;
             }
-            () = too_slow.as_mut() => {
-                tracing::debug!("cut a connection whose peer was too slow");
-                return;
-            }
-            () = stopped.as_mut(), if !stopping => {
-                stopping = true;
-                connection.as_mut().graceful_shutdown();
+            Some(verdict) = watch.next() => match verdict {
+                Verdict::TooSlow => {
+                    tracing::debug!("cut a connection whose peer was too slow");
+                    return;
+                }
+                Verdict::Stop => {
+                    connection.as_mut().graceful_shutdown();
+                    watch.push(self::watch(&pace, None));
+                }
             }
         }
+    }
+}
+
+/// What may end a connection from outside.
+enum Verdict {
+    TooSlow,
+    Stop,
+}
+
+/// Waits for the peer to be too slow, and for `stop` if there is one.
+async fn watch(pace: &Pace, stop: Option<&CancellationToken>) -> Verdict {
+    let stopped = async {
+        match stop {
+            Some(stop) => stop.cancelled().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = pace.too_slow() => Verdict::TooSlow,
+        () = stopped => Verdict::Stop,
     }
 }
 
