@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -22,7 +23,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::envelope;
-use super::express::Express;
+use super::express;
 use super::pace::{Pace, Paced};
 use super::prepared::Prepared;
 use super::reply::{self, Response};
@@ -162,7 +163,7 @@ async fn converse<H: Handler>(
     stop: CancellationToken,
 ) {
     let pace = Arc::new(Pace::new(limits.header_timeout, limits.idle_timeout));
-    let stream = Express::new(Paced::new(stream, pace.clone()), pace.clone(), handler.clone());
+    let (express, stream) = express::split(Paced::new(stream, pace.clone()), pace.clone(), handler.clone());
     let service = service_fn(|request| {
         let (handler, pace) = (handler.clone(), pace.clone());
         async move {
@@ -183,10 +184,18 @@ async fn converse<H: Handler>(
     );
     // A set of one: it is looked at only when it was woken itself, and not each time that the connection moves.
     let mut watch = FuturesUnordered::from_iter([watch(&pace, Some(&stop))]);
+    let mut is_stopping = false;
     loop {
+        let answered = std::future::poll_fn(|context| {
+            // An idle connection is hyper's to close.
+            match express.poll(context) {
+                Poll::Pending if !is_stopping => Poll::Pending,
+                _ => connection.as_mut().poll(context),
+            }
+        });
         tokio::select! {
             biased;
-            outcome = connection.as_mut() => {
+            outcome = answered => {
                 if let Err(error) = outcome {
                     tracing::debug!(%error, "a connection broke");
                 }
@@ -198,6 +207,7 @@ async fn converse<H: Handler>(
                     return;
                 }
                 Verdict::Stop => {
+                    is_stopping = true;
                     connection.as_mut().graceful_shutdown();
                     watch.push(self::watch(&pace, None));
                 }
