@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::thread;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, ensure};
 
-use crate::common::load::{Load, Pace, run};
+use crate::common::load::{Load, Pace, connect};
 use crate::common::outcome::{Outcome, SLICE};
 use crate::common::plot::{self, Axis, Series};
 use crate::common::report::{Report, Table};
@@ -21,7 +21,7 @@ const BUYS_PER_SECOND: f64 = 200.0;
 const READS_PER_SECOND: f64 = 200.0;
 
 /// Enough for all requests of an outage of several seconds.
-const CONNECTIONS: usize = 512;
+const CONNECTIONS: usize = 256;
 
 const METHOD: &str = "Customers read and buy at constant rates (200 a second each) while the leader of a group is killed \
     with `kill -9`; after each trial it is started again and catches up. *Without service* is the longest time \
@@ -85,21 +85,27 @@ fn trial_of(lab: &mut Lab, role: &str) -> Result<[Outcome; 2]> {
     };
     let (buy, buy_load) = (purchases(frontend, requests::buy()), load(BUYS_PER_SECOND));
     let (read, read_load) = (reads(frontend, requests::popular_reads()), load(READS_PER_SECOND));
+    let (buy, read) = (connect(&buy, &buy_load)?, connect(&read, &read_load)?);
     let leader = lab.cached.leader(role)?;
     let kill_at = lab.plan.warm_up + lab.plan.kill_after;
     let cluster = &mut lab.cached;
     let (buys, reads, killed) = thread::scope(|scope| {
-        let buys = scope.spawn(|| run(&buy, &buy_load));
-        let reads = scope.spawn(|| run(&read, &read_load));
+        let buys = scope.spawn(|| buy.run());
+        let reads = scope.spawn(|| read.run());
         thread::sleep(kill_at);
         let killed = cluster.kill(&leader);
         (buys.join(), reads.join(), killed)
     });
-    killed?;
+    let killed_at = killed?;
     cluster.start(&leader)?;
     cluster.wait_ready()?;
     let outcome = |joined: thread::Result<Result<Outcome>>| joined.map_err(|_| anyhow!("a customer panicked"))?;
-    Ok([outcome(buys)?, outcome(reads)?])
+    let outcomes = [outcome(buys)?, outcome(reads)?];
+    for outcome in &outcomes {
+        let window = outcome.began..outcome.began + lab.plan.trial_window;
+        ensure!(window.contains(&killed_at), "the machine is too busy: {leader} was killed outside of what is counted");
+    }
+    Ok(outcomes)
 }
 
 fn timeline(name: &str, outcome: &Outcome) -> Series {

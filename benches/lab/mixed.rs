@@ -4,6 +4,7 @@ use std::thread;
 
 use anyhow::{Context as _, Result, anyhow};
 
+use crate::common::client::Client;
 use crate::common::cluster::Cluster;
 use crate::common::load::{Load, Pace, run};
 use crate::common::outcome::Outcome;
@@ -49,6 +50,7 @@ pub fn report(lab: &Lab, report: &mut Report) -> Result<()> {
         for (share, case) in lab.plan.shares_percent.iter().zip(&mut cases) {
             let of = lab.plan.throughput_rounds;
             lab.progress.step(&format!("mixed workload, round {round} of {of}: {share} % purchases"));
+            fill(&lab.cached)?;
             let before = counts(&lab.cached)?;
             let (reads, buys) = mix(lab, &lab.cached, rate, *share)?;
             let after = counts(&lab.cached)?;
@@ -81,6 +83,13 @@ fn mix(lab: &Lab, cluster: &Cluster, rate: f64, share_percent: u32) -> Result<(R
     });
     let round = |outcome: Outcome| Round { outcome, cores: None };
     Ok((round(reads?), buys.transpose()?.transpose()?.map(round)))
+}
+
+/// Has everything read that can be, so that what is counted are misses after purchases.
+fn fill(cluster: &Cluster) -> Result<()> {
+    let mut client = Client::new(cluster.frontend());
+    let reads = requests::info().into_iter().chain(requests::search());
+    reads.map(|read| client.ask_raw(&read)).try_for_each(|reply| reply.map(drop))
 }
 
 /// Hits and misses so far.
