@@ -28,6 +28,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
 
+use common::cluster::DATA;
 use common::machine::facts;
 use common::progress::Progress;
 use common::report::Report;
@@ -83,7 +84,7 @@ fn main() -> Result<()> {
     let plan = if is_quick { Plan::quick() } else { Plan::full() };
     println!("Measuring bazar takes {}.\n", if is_quick { "twenty seconds" } else { "under three minutes" });
 
-    let facts = facts(Path::new(env!("CARGO_TARGET_TMPDIR")))?;
+    let facts = facts(Path::new(DATA))?;
     for (what, value) in &facts {
         println!("{what}: {value}");
     }
@@ -92,7 +93,11 @@ fn main() -> Result<()> {
     let mut lab = Lab::open(plan, Progress::begin())?;
     let parts = if arguments.parts.is_empty() { Part::value_variants() } else { &arguments.parts[..] };
     for part in parts {
-        part.report(&mut lab, &mut report)?;
+        if let Err(error) = part.report(&mut lab, &mut report) {
+            lab.progress.clear();
+            let ended = lab.cached.obituaries() + &lab.uncached.obituaries();
+            return Err(error.context(format!("could not measure everything{ended}")));
+        }
     }
 
     let folder = std::path::absolute(&arguments.out).context("cannot tell where the report is")?;

@@ -12,7 +12,7 @@ use crate::common::plot::{self, Axis, Series};
 use crate::common::report::{Report, Table};
 use crate::common::statistics::{Spread, three_digits};
 use crate::requests;
-use crate::round::{Round, Rounds, shown};
+use crate::round::{Round, Rounds, remarks};
 use crate::shops::{Lab, purchases, reads};
 
 /// Clients that find out how many purchases a second can be done.
@@ -46,9 +46,9 @@ pub fn report(lab: &Lab, report: &mut Report) -> Result<()> {
     let capacity = run(&purchases(lab.cached.frontend(), requests::buy()), &load)?.throughput();
     let rate = (LOAD * capacity).round().max(1.0);
     let mut cases: Vec<Case> = lab.plan.shares_percent.iter().map(|_| Case::default()).collect();
-    for round in 1..=lab.plan.throughput_rounds {
+    for round in 1..=lab.plan.sweep_rounds {
         for (share, case) in lab.plan.shares_percent.iter().zip(&mut cases) {
-            let of = lab.plan.throughput_rounds;
+            let of = lab.plan.sweep_rounds;
             lab.progress.step(&format!("mixed workload, round {round} of {of}: {share} % purchases"));
             fill(&lab.cached)?;
             let before = counts(&lab.cached)?;
@@ -72,7 +72,7 @@ fn mix(lab: &Lab, cluster: &Cluster, rate: f64, share_percent: u32) -> Result<(R
         connections: CONNECTIONS,
         pace: Pace::PerSecond(rate * f64::from(share_percent) / 100.0),
         warm_up: lab.plan.warm_up,
-        duration: lab.plan.window,
+        duration: lab.plan.mix_window,
     };
     let read = reads(cluster.frontend(), requests::popular_reads());
     let buy = purchases(cluster.frontend(), requests::buy());
@@ -110,17 +110,19 @@ fn table(shares: &[u32], cases: &[Case], rate: f64) -> Table {
         table.row([
             format!("{share} %"),
             hit_rate.map_or("–".to_owned(), |rate| format!("{} %", three_digits(rate.median))),
-            shown(case.cached.spread_ms(Outcome::mean)),
-            shown(case.cached.spread_ms(p99)),
-            shown(case.uncached.spread_ms(Outcome::mean)),
-            shown(case.uncached.spread_ms(p99)),
-            shown(case.buys.spread_ms(|outcome| outcome.quantile(0.5))),
+            case.cached.cell_ms(Outcome::mean),
+            case.cached.cell_ms(p99),
+            case.uncached.cell_ms(Outcome::mean),
+            case.uncached.cell_ms(p99),
+            case.buys.cell_ms(|outcome| outcome.quantile(0.5)),
         ]);
-        let kinds = [(&case.cached, "reads"), (&case.uncached, "reads, no cache"), (&case.buys, "purchases")];
-        for (rounds, kind) in kinds {
-            table.remarks.extend(rounds.remarks(&format!("{kind} at {share} % purchases")));
-        }
     }
+    let mut named = Vec::new();
+    for (share, case) in shares.iter().zip(cases) {
+        let kinds = [(&case.cached, "read"), (&case.uncached, "no cache, read"), (&case.buys, "buy")];
+        named.extend(kinds.map(|(rounds, kind)| (format!("{kind} at {share} % purchases"), rounds)));
+    }
+    table.remarks = remarks(named);
     table.plot = Some("mixed-workload.svg".to_owned());
     table
 }

@@ -13,8 +13,10 @@ pub struct Plan {
     pub window: Duration,
     /// The same for the throughput of one number of clients.
     pub throughput_window: Duration,
-    /// Rounds of each number of clients.
-    pub throughput_rounds: usize,
+    /// The same for one share of purchases.
+    pub mix_window: Duration,
+    /// Rounds of each number of clients, and of each share of purchases.
+    pub sweep_rounds: usize,
     /// Numbers of clients, rising.
     pub clients: Vec<usize>,
     /// Percent of the requests that are purchases, in the mixed workload.
@@ -37,12 +39,13 @@ impl Plan {
             warm_up: Duration::from_millis(300),
             window: Duration::from_millis(1500),
             throughput_window: Duration::from_millis(600),
-            throughput_rounds: 2,
+            mix_window: Duration::from_millis(1000),
+            sweep_rounds: 2,
             clients: vec![1, 2, 4, 8, 16, 32, 64, 128],
             shares_percent: vec![0, 1, 5, 10, 20, 50],
             sequences: 200,
             trials: 4,
-            trial_window: Duration::from_millis(3500),
+            trial_window: Duration::from_millis(3000),
             kill_after: Duration::from_millis(1000),
         }
     }
@@ -54,7 +57,8 @@ impl Plan {
             warm_up: Duration::from_millis(100),
             window: Duration::from_millis(300),
             throughput_window: Duration::from_millis(200),
-            throughput_rounds: 1,
+            mix_window: Duration::from_millis(300),
+            sweep_rounds: 1,
             clients: vec![1, 8, 64],
             shares_percent: vec![0, 10],
             sequences: 30,

@@ -12,7 +12,7 @@ use crate::common::plot::{self, Axis, Series};
 use crate::common::report::{Report, Table};
 use crate::common::statistics::three_digits;
 use crate::requests;
-use crate::round::{Rounds, measure, shown};
+use crate::round::{Rounds, measure, remarks};
 use crate::shops::{Lab, purchases, reads};
 
 /// Clients that find out what a shop can do.
@@ -29,7 +29,8 @@ const METHOD: &str = "Open loop: requests are due at a constant rate, and times 
     (least–greatest). The requests go over all books and topics in turn; with the cache, search and info are hits.";
 
 const CPU_METHOD: &str = "CPU time per second of the rounds above, as cores: 1.0 is one core at work all the time. \
-    `µs per request` is that of all nodes together.";
+    *µs per request* is that of all nodes together. *Sent late* is how long after they were due the generator sent the \
+    requests: the median, and the latest of a hundred, in microseconds.";
 
 /// One kind of request to one shop.
 struct Case {
@@ -85,31 +86,35 @@ fn find_rate(lab: &Lab, kind: &str) -> Result<[Case; 2]> {
 }
 
 fn times(cases: &[Case]) -> Table {
-    let columns = ["request", "rate/s", "mean", "p50", "p99", "p99.9", "max", "valid rounds"];
+    let columns = ["request", "rate/s", "mean", "p50", "p99", "p99.9", "max"];
     let mut table = Table::new("response-times", "Response times in ms, with and without cache", METHOD, &columns);
     for Case { name, rate, rounds, .. } in cases {
-        let quantile = |share| shown(rounds.spread_ms(|outcome| outcome.quantile(share)));
+        let quantile = |share| rounds.cell_ms(|outcome| outcome.quantile(share));
         table.row([
             name.clone(),
             format!("{rate:.0}"),
-            shown(rounds.spread_ms(Outcome::mean)),
+            rounds.cell_ms(Outcome::mean),
             quantile(0.5),
             quantile(0.99),
             quantile(0.999),
-            shown(rounds.spread_ms(Outcome::max)),
-            rounds.validity(),
+            rounds.cell_ms(Outcome::max),
         ]);
-        table.remarks.extend(rounds.remarks(name));
     }
+    table.remarks = remarks(cases.iter().map(|case| (case.name.clone(), &case.rounds)));
     table.plot = Some("response-times.svg".to_owned());
     table
 }
 
 fn cpu(cases: &[Case]) -> Table {
-    let columns = ["request", "rate/s", "frontend", "3 catalogs", "3 orders", "generator", "µs per request"];
+    let columns =
+        ["request", "rate/s", "frontend", "3 catalogs", "3 orders", "generator", "µs per request", "sent late"];
     let mut table = Table::new("cpu", "Cores at work meanwhile", CPU_METHOD, &columns);
     for Case { name, rate, rounds, .. } in cases {
         let cores = |value: Option<f64>| value.map_or("n/a".to_owned(), |value| format!("{value:.2}"));
+        let late = |share| {
+            let late = rounds.spread(|outcome| outcome.lateness.value_at_quantile(share) as f64 / 1e3);
+            late.map_or("–".to_owned(), |late| three_digits(late.median))
+        };
         let nodes = rounds.cores(|cores| cores.frontend + cores.catalog + cores.order);
         table.row([
             name.clone(),
@@ -119,6 +124,7 @@ fn cpu(cases: &[Case]) -> Table {
             cores(rounds.cores(|cores| cores.order)),
             cores(rounds.cores(|cores| cores.generator)),
             nodes.map_or("n/a".to_owned(), |nodes| three_digits(1e6 * nodes / rate)),
+            format!("{} / {}", late(0.5), late(0.99)),
         ]);
     }
     table

@@ -1,5 +1,6 @@
 //! One run against a shop, with what it cost all processes; and the rounds of one case together.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -13,6 +14,12 @@ use crate::common::statistics::Spread;
 
 /// Other processes that take more of the machine than this are told of.
 const DISTURBANCE: f64 = 0.1;
+
+/// Marks numbers that cannot be trusted.
+const MARK: &str = " ?";
+
+/// Cases with doubtful rounds that are told by name.
+const SHOWN_CASES: usize = 4;
 
 /// What came of one run, and what it cost.
 pub struct Round {
@@ -92,20 +99,9 @@ impl Rounds {
         if valid.is_empty() { self.0.iter().collect() } else { valid }
     }
 
-    /// How many can be trusted, of how many.
-    pub fn validity(&self) -> String {
-        let valid = self.0.iter().filter(|round| round.outcome.doubt().is_none()).count();
-        format!("{valid}/{}", self.0.len())
-    }
-
     /// The spread of what is `read` from each.
     pub fn spread(&self, read: impl Fn(&Outcome) -> f64) -> Option<Spread> {
         Spread::of(self.usable().into_iter().map(|round| read(&round.outcome)))
-    }
-
-    /// The spread of a time in each, in milliseconds.
-    pub fn spread_ms(&self, read: impl Fn(&Outcome) -> Duration) -> Option<Spread> {
-        Spread::of_ms(self.usable().into_iter().map(|round| read(&round.outcome)))
     }
 
     /// The median of what is `read` from the CPU use of each.
@@ -123,24 +119,49 @@ impl Rounds {
         Some(sum)
     }
 
-    /// What speaks against the numbers.
-    pub fn remarks(&self, case: &str) -> Vec<String> {
-        let mut remarks = Vec::new();
-        let doubts: Vec<String> = self.0.iter().filter_map(|round| round.outcome.doubt()).collect();
-        if let Some(doubt) = doubts.first() {
-            let kept = if doubts.len() == self.0.len() { ": none can be trusted" } else { " and left out" };
-            remarks.push(format!("{case}: {} of {} rounds are doubtful{kept}; {doubt}", doubts.len(), self.0.len()));
-        }
-        for failure in self.0.iter().flat_map(|round| &round.outcome.failures) {
-            remarks.push(format!("{case}: {} requests failed: {}", failure.1, failure.0));
-        }
-        let others = self.0.iter().filter_map(|round| round.cores).map(|cores| cores.others_share);
-        let most = others.fold(0.0, f64::max);
-        if most > DISTURBANCE {
-            remarks.push(format!("{case}: other processes took up to {:.0} % of the machine", 100.0 * most));
+    /// The spread of what is `read` from each, as a cell of a table.
+    pub fn cell(&self, read: impl Fn(&Outcome) -> f64) -> String {
+        let is_doubtful = !self.0.is_empty() && self.0.iter().all(|round| round.outcome.doubt().is_some());
+        shown(self.spread(read)) + if is_doubtful { MARK } else { "" }
+    }
+
+    /// The spread of a time in each, in milliseconds, as a cell of a table.
+    pub fn cell_ms(&self, read: impl Fn(&Outcome) -> Duration) -> String {
+        self.cell(|outcome| read(outcome).as_secs_f64() * 1e3)
+    }
+}
+
+/// What speaks against the numbers of these cases, by their names.
+pub fn remarks<'a>(cases: impl IntoIterator<Item = (String, &'a Rounds)>) -> Vec<String> {
+    let (mut remarks, mut doubtful, mut reasons, mut others) = (Vec::new(), Vec::new(), Vec::new(), 0.0);
+    for (name, rounds) in cases {
+        let mut failures = BTreeMap::new();
+        for (failure, count) in rounds.0.iter().flat_map(|round| &round.outcome.failures) {
+            *failures.entry(failure).or_insert(0) += count;
         }
         remarks
+            .extend(failures.into_iter().map(|(failure, count)| format!("{name}: {count} requests failed: {failure}")));
+        let doubts: Vec<String> = rounds.0.iter().filter_map(|round| round.outcome.doubt()).collect();
+        if !doubts.is_empty() {
+            doubtful.push(format!("{} of {} of {name}", doubts.len(), rounds.0.len()));
+        }
+        reasons.extend(doubts);
+        let shares = rounds.0.iter().filter_map(|round| round.cores).map(|cores| cores.others_share);
+        others = shares.fold(others, f64::max);
     }
+    if let Some(reason) = reasons.first() {
+        let shown = doubtful.len().min(SHOWN_CASES);
+        let more =
+            if doubtful.len() > shown { format!("; and of {} more", doubtful.len() - shown) } else { String::new() };
+        let rounds = doubtful[..shown].join("; ") + &more;
+        remarks.push(format!("These rounds measured the load generator and are left out (what had no other is marked{MARK}): {rounds}. For example, {reason}."));
+    }
+    if others > DISTURBANCE {
+        let percent = 100.0 * others;
+        remarks
+            .push(format!("Other processes took up to {percent:.0} % of the machine: measure again when it is quiet."));
+    }
+    remarks
 }
 
 /// A spread, or a dash.

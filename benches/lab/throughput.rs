@@ -7,7 +7,7 @@ use crate::common::outcome::Outcome;
 use crate::common::plot::{self, Axis, Series};
 use crate::common::report::{Report, Table};
 use crate::requests;
-use crate::round::{Rounds, measure, shown};
+use crate::round::{Rounds, measure, remarks};
 use crate::shops::{Lab, purchases, reads};
 
 const METHOD: &str = "Closed loop: each client asks again as soon as it is answered, over a connection of its own. \
@@ -24,9 +24,9 @@ pub fn report(lab: &Lab, report: &mut Report) -> Result<()> {
         (&lab.cached, purchases(lab.cached.frontend(), requests::buy())),
     ];
     let mut cases: Vec<[Rounds; 3]> = lab.plan.clients.iter().map(|_| Default::default()).collect();
-    for round in 1..=lab.plan.throughput_rounds {
+    for round in 1..=lab.plan.sweep_rounds {
         for (clients, case) in lab.plan.clients.iter().zip(&mut cases) {
-            let of = lab.plan.throughput_rounds;
+            let of = lab.plan.sweep_rounds;
             lab.progress.step(&format!("throughput, round {round} of {of}: {clients} clients"));
             let (warm_up, duration) = (lab.plan.warm_up / 2, lab.plan.throughput_window);
             let load = Load { connections: *clients, pace: Pace::Unlimited, warm_up, duration };
@@ -39,12 +39,14 @@ pub fn report(lab: &Lab, report: &mut Report) -> Result<()> {
     let columns = [&["clients"], &KINDS[..]].concat();
     let mut table = Table::new("throughput", "Answers a second, by number of clients", METHOD, &columns);
     for (clients, case) in lab.plan.clients.iter().zip(&cases) {
-        let cells = case.iter().map(|rounds| shown(rounds.spread(Outcome::throughput)));
+        let cells = case.iter().map(|rounds| rounds.cell(Outcome::throughput));
         table.row([clients.to_string()].into_iter().chain(cells));
-        for (rounds, kind) in case.iter().zip(KINDS) {
-            table.remarks.extend(rounds.remarks(&format!("{kind}, {clients} clients")));
-        }
     }
+    let mut named = Vec::new();
+    for (clients, case) in lab.plan.clients.iter().zip(&cases) {
+        named.extend(case.iter().zip(KINDS).map(|(rounds, kind)| (format!("{kind}, {clients} clients"), rounds)));
+    }
+    table.remarks = remarks(named);
     table.plot = Some("throughput.svg".to_owned());
     plot(&lab.plan.clients, &cases, report)?;
     report.add(&table)
