@@ -39,7 +39,7 @@ use shops::Lab;
 #[derive(Parser)]
 #[command(name = "make bench")]
 struct Arguments {
-    /// Only see whether everything works, in twenty seconds; the numbers say little.
+    /// Only see whether everything works, in half a minute; the numbers say little.
     #[arg(long)]
     quick: bool,
 
@@ -82,7 +82,7 @@ fn main() -> Result<()> {
     // Under `cargo test --all-targets` it is only to be seen whether it works.
     let is_quick = arguments.quick || !arguments.bench;
     let plan = if is_quick { Plan::quick() } else { Plan::full() };
-    println!("Measuring bazar takes {}.\n", if is_quick { "twenty seconds" } else { "under three minutes" });
+    println!("Measuring bazar takes {}.\n", if is_quick { "half a minute" } else { "under three minutes" });
 
     let facts = facts(Path::new(DATA))?;
     for (what, value) in &facts {

@@ -1,4 +1,4 @@
-//! How much is measured, and for how long: all of it in under three minutes, or a taste in twenty seconds.
+//! How much is measured, and for how long: all of it in under three minutes, or a taste in half a minute.
 
 use std::time::Duration;
 
