@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use super::catalog_link::CatalogLink;
 use super::machine::OrderMachine;
@@ -20,11 +20,9 @@ use crate::replica::{LeaderService, Tenure, WriteError};
 /// Purchases that may wait to be sent to the catalog.
 const QUEUED_PURCHASES: usize = 4096;
 
-/// Purchases that are sent to the catalog at a time.
-const BATCH_PURCHASES: usize = 256;
-
-/// Requests to the catalog that are under way at once.
-const REQUESTS_IN_FLIGHT: usize = 4;
+/// Purchases that are sent to the catalog at a time. One request is under way at once: what gathers meanwhile
+/// shares the next, and with it one log entry and one round of invalidations.
+const BATCH_PURCHASES: usize = 1024;
 
 /// A request to buy one copy of a book.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,23 +138,14 @@ impl LeaderService for OrderLeader {
     }
 }
 
-/// Sends what has gathered while earlier requests were under way.
+/// Sends what has gathered while the last request was under way.
 async fn send_to_catalog(catalog: Arc<CatalogLink>, mut waiting: mpsc::Receiver<ToDecide>) {
-    let in_flight = Arc::new(Semaphore::new(REQUESTS_IN_FLIGHT));
-    loop {
-        let Ok(permit) = in_flight.clone().acquire_owned().await else { return };
-        let mut batch = Vec::new();
-        if waiting.recv_many(&mut batch, BATCH_PURCHASES).await == 0 {
-            return;
+    let mut batch = Vec::new();
+    while waiting.recv_many(&mut batch, BATCH_PURCHASES).await > 0 {
+        let (writes, decided): (Vec<Write>, Vec<_>) =
+            batch.drain(..).map(|ToDecide { write, decided }| (write, decided)).unzip();
+        for (reply, decided) in catalog.decide(&writes).await.into_iter().zip(decided) {
+            let _ = decided.send(reply);
         }
-        let catalog = catalog.clone();
-        tokio::spawn(async move {
-            let (writes, decided): (Vec<Write>, Vec<_>) =
-                batch.into_iter().map(|ToDecide { write, decided }| (write, decided)).unzip();
-            for (reply, decided) in catalog.decide(&writes).await.into_iter().zip(decided) {
-                let _ = decided.send(reply);
-            }
-            drop(permit);
-        });
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! After each applied batch the tables are brought up to date. One update runs at a time and covers every
 //! batch that arrived meanwhile, and updates take at most a fifth of the time, so that a big table makes
-//! its file late, not the shop slow. These files are for reading: bazar never reads them back, so an
+//! its file late, not the shop slow. Nor are they made more often than a person could see. These files are for reading: bazar never reads them back, so an
 //! edit in a spreadsheet cannot harm the shop (and the next update undoes it).
 
 use std::collections::BTreeMap;
@@ -10,6 +10,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -20,6 +21,9 @@ use crate::store::TableFile;
 
 /// After an update, as many times its duration passes before the next.
 const REST: u32 = 4;
+
+/// The shortest time between two updates. Creating and renaming a file costs about as much as committing a write.
+const SHORTEST_REST: Duration = Duration::from_millis(20);
 
 /// Keeps the files in `folder` up to date until the state machine goes.
 ///
@@ -51,7 +55,7 @@ pub async fn follow(
         };
         files = platform.blocking(update).await?;
         written.store(position.index(), Ordering::Release);
-        tokio::time::sleep(started.elapsed() * REST).await;
+        tokio::time::sleep((started.elapsed() * REST).max(SHORTEST_REST)).await;
         if applied.changed().await.is_err() {
             return Ok(());
         }
