@@ -1,4 +1,5 @@
 use bytes::Bytes;
+use hyper::StatusCode;
 use hyper::header::HeaderValue;
 
 use super::*;
