@@ -53,7 +53,7 @@ pub struct Settings {
     pub cache: CacheLimits,
     /// How long leases are expected to last.
     pub lease: Duration,
-    /// How often each replica is probed.
+    /// How often each replica that is in use is probed.
     pub probe_interval: Duration,
     /// How long a probe may take.
     pub probe_timeout: Duration,
