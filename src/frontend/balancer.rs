@@ -1,4 +1,7 @@
-//! Which replica is asked next: strict round robin over those that answer.
+//! Which replica is asked next: reads go to those that answer in strict rotation, writes to their leader first.
+//!
+//! Any replica takes any request, but passes a write on to its group's leader. Every answer tells which one that is, as
+//! far as whoever answered knows; to be wrong costs a message, no more.
 //!
 //! A replica that fails is left out at once. Every replica is probed, so that one that hangs is found before many
 //! customers find it, and one that is back is taken back: at a fixed interval while it is asked for something or left
@@ -27,6 +30,8 @@ const IDLE_INTERVALS: u32 = 4;
 pub struct Balancer {
     replicas: Arc<[Replica]>,
     turn: Arc<AtomicUsize>,
+    /// The position of the replica that leads; beyond the last while it is not known.
+    leader: Arc<AtomicUsize>,
 }
 
 /// One replica, as the balancer sees it.
@@ -49,7 +54,11 @@ impl Balancer {
             wanted: Notify::new(),
             has_answered: AtomicBool::new(false),
         };
-        Balancer { replicas: members.into_iter().map(replica).collect(), turn: Arc::default() }
+        Balancer {
+            replicas: members.into_iter().map(replica).collect(),
+            turn: Arc::default(),
+            leader: Arc::new(AtomicUsize::new(usize::MAX)),
+        }
     }
 
     /// All replicas, whether they answer or not.
@@ -66,6 +75,25 @@ impl Balancer {
         };
         let count = candidates().count();
         candidates().nth(turn.checked_rem(count)?).inspect(|(_, replica)| replica.wanted.notify_one())
+    }
+
+    /// The replica that leads, if it is known, answers and is not among those `tried` already; else the next in turn.
+    pub fn leader_or_next(&self, tried: &[usize]) -> Option<(usize, &Replica)> {
+        let leader = self.leader.load(Ordering::Relaxed);
+        match self.replicas.get(leader) {
+            Some(replica) if replica.is_up() && !tried.contains(&leader) => {
+                replica.wanted.notify_one();
+                Some((leader, replica))
+            }
+            _ => self.next(tried),
+        }
+    }
+
+    /// Takes note of the name of the replica that leads.
+    pub fn note_leader(&self, id: &[u8]) {
+        if let Some(leader) = self.replicas.iter().position(|replica| replica.member.id.as_bytes() == id) {
+            self.leader.store(leader, Ordering::Relaxed);
+        }
     }
 
     /// Whether any replica answers that is not among those `tried` already.
@@ -201,6 +229,32 @@ mod tests {
         balancer.next(&[]);
         probes(2).await;
         assert!(started.elapsed() < INTERVAL * IDLE_INTERVALS);
+    }
+
+    fn write_turns(balancer: &Balancer, tried: &[usize], count: usize) -> Vec<usize> {
+        (0..count).filter_map(|_| balancer.leader_or_next(tried).map(|(position, _)| position)).collect()
+    }
+
+    #[test]
+    fn writes_go_to_the_leader_once_it_is_known_and_reads_go_on_in_turn() {
+        let balancer = balancer();
+        assert_eq!(write_turns(&balancer, &[], 3), [0, 1, 2]);
+        balancer.note_leader(b"catalog-2");
+        assert_eq!(write_turns(&balancer, &[], 3), [1, 1, 1]);
+        assert_eq!(turns(&balancer, 3), [0, 1, 2]);
+        balancer.note_leader(b"catalog-9");
+        assert_eq!(write_turns(&balancer, &[], 3), [1, 1, 1]);
+    }
+
+    #[test]
+    fn writes_go_to_the_others_in_turn_while_the_leader_is_down_or_has_refused() {
+        let balancer = balancer();
+        balancer.note_leader(b"catalog-2");
+        assert_eq!(write_turns(&balancer, &[1], 4), [0, 2, 0, 2]);
+        balancer.replicas()[1].set_up(false);
+        assert_eq!(write_turns(&balancer, &[], 4), [0, 2, 0, 2]);
+        balancer.replicas()[1].set_up(true);
+        assert_eq!(write_turns(&balancer, &[], 2), [1, 1]);
     }
 
     #[test]
