@@ -6,7 +6,7 @@
 //! supervisor        runs a whole cluster on one machine
 //! node              one process: a role, served over HTTP
 //! frontend  catalog  order      the roles
-//! coherence  request            what they say to each other
+//! coherence  purchase  request  what they say to each other
 //! replica           a group that agrees and survives; knows no role
 //! store    http     tables as CSV files; HTTP on both sides
 //! config  error  model          settings; what can be wrong; the words of the shop
@@ -18,9 +18,9 @@
 //! its own state is current ([`replica::Replica::wait_until_current`]) and answers from it. The frontend keeps
 //! the answer, unless a write to the book was under way.
 //!
-//! **The life of a purchase.** The frontend gives it a key and sends it to the next order server, which
-//! passes it to the leader of its group ([`replica::Replica::call_leader`]). The order leader has the catalog's
-//! leader decide it, which has every frontend forget the book, and then commits one command that takes a
+//! **The life of a purchase.** The frontend gives it a key and sends it, with others that came at the same time
+//! ([`purchase`]), to the order servers' leader; any order server passes it on to that one
+//! ([`replica::Replica::call_leader`]). The order leader has the catalog's leader decide it, which has every frontend forget the book, and then commits one command that takes a
 //! copy from the stock, gives out the order number and remembers both under the key. The order leader
 //! commits the order to its own group and answers. If anything fails on the way, whoever waits asks again
 //! with the same key.
@@ -37,6 +37,7 @@ pub mod model;
 pub mod node;
 pub mod order;
 pub mod platform;
+pub mod purchase;
 pub mod replica;
 pub mod request;
 pub mod store;

@@ -30,7 +30,7 @@ use crate::http::server::{self, Handler, Limits};
 use crate::order::{self, OrderServer};
 use crate::platform::Platform;
 use crate::replica::{self, ElectionTimeout, FormationError, Group, Member, ProposerLimits, Replica, StartError};
-use crate::request::SERVED_BY;
+use crate::request::{LEADER, SERVED_BY};
 
 /// How a node is started, besides its configuration.
 #[derive(Clone, Copy, Debug, Default)]
@@ -166,7 +166,15 @@ impl Handler for NodeHandler {
             }
             reply::problem(&error, &path)
         });
-        response.headers_mut().entry(SERVED_BY).or_insert_with(|| self.served_by.clone());
+        let headers = response.headers_mut();
+        headers.entry(SERVED_BY).or_insert_with(|| self.served_by.clone());
+        // The replicas know by themselves who leads.
+        let replica = self.service.replica().filter(|_| !replica::is_between_replicas(&path));
+        if let Some(leader) = replica.and_then(Replica::leader)
+            && let Ok(leader) = HeaderValue::try_from(leader)
+        {
+            headers.insert(LEADER, leader);
+        }
         response
     }
 

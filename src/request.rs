@@ -1,11 +1,16 @@
 //! What requests and answers carry between nodes besides their content.
 
-use hyper::HeaderMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue};
+use hyper::{HeaderMap, StatusCode};
 
 use crate::error::ApiError;
+use crate::http::body;
 use crate::http::path::Query;
-use crate::http::reply::Response;
+use crate::http::reply::{self, Response};
 use crate::model::{Key, UnixMillis};
 use crate::platform::Platform;
 use crate::replica::WriteError;
@@ -21,6 +26,15 @@ pub const CONSISTENCY: HeaderName = HeaderName::from_static("bazar-consistency")
 
 /// Which node made an answer.
 pub const SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
+
+/// Which replica leads the group, on a replica's answers: writes are answered soonest there.
+pub const LEADER: HeaderName = HeaderName::from_static("bazar-leader");
+
+/// The largest request of another node, in bytes.
+const MAX_INTERNAL_BYTES: usize = 4 << 20;
+
+/// How long the body of such a request may take to arrive.
+const INTERNAL_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// By how much the clock of a request's sender may be ahead, in milliseconds. Keys are remembered for longer than
 /// requests are accepted by at least as much.
@@ -73,6 +87,19 @@ fn fresh_key(now_ms: UnixMillis) -> Key {
     let (seconds, nanoseconds) = (now_ms / 1000, (now_ms % 1000) as u32 * 1_000_000);
     let moment = uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanoseconds);
     Key::Uuid(uuid::Uuid::new_v7(moment).as_u128())
+}
+
+/// Reads the whole request of another node.
+///
+/// # Errors
+/// As [`body::read`].
+pub async fn internal_body(body: Incoming) -> Result<Bytes, ApiError> {
+    body::read(body, MAX_INTERNAL_BYTES, INTERNAL_BODY_TIMEOUT).await
+}
+
+/// An answer to another node.
+pub fn internal_answer(message: Bytes) -> Response {
+    reply::content(StatusCode::OK, "application/octet-stream", message)
 }
 
 /// Which part of a list a client asks for: `?limit=&after=`.

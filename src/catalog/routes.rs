@@ -14,8 +14,6 @@
 //! A client's request means the same at every replica. A write carries its key in `Idempotency-Key` and
 //! the time at which it was first sent in `Bazar-Sent-At`; a replica makes up what is missing.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue, LOCATION};
@@ -32,19 +30,10 @@ use crate::http::path::{Path, number};
 use crate::http::reply::{self, Response};
 use crate::model::{Book, BookId, Cents, MAX_QUANTITY, MAX_TEXT_BYTES, Order};
 use crate::replica::Freshness;
-use crate::request::{Page, WriteIdentity, search_path, stale};
+use crate::request::{Page, WriteIdentity, internal_answer, internal_body, search_path, stale};
 
 /// Says whether an answer may be cached: not while a write to it is under way.
 pub const CACHEABLE: HeaderName = HeaderName::from_static("bazar-cacheable");
-
-/// Names the server that leads the catalog, on answers to order servers.
-pub const LEADER: HeaderName = HeaderName::from_static("bazar-leader");
-
-/// The largest internal request, in bytes.
-const MAX_INTERNAL_BYTES: usize = 4 << 20;
-
-/// How long the body of an internal request may take to arrive.
-const INTERNAL_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One page of a search.
 #[derive(Serialize)]
@@ -146,11 +135,7 @@ impl Catalog {
                 post()?;
                 let writes: Vec<Write> = internal(body).await?;
                 let decided = self.replica.call_leader(encode(&LeaderRequest::Decide(writes)), self.patience).await;
-                let mut response = reply::content(StatusCode::OK, "application/octet-stream", encode(&decided));
-                if let Some(leader) = self.replica.leader().and_then(|leader| HeaderValue::try_from(leader).ok()) {
-                    response.headers_mut().insert(LEADER, leader);
-                }
-                Ok(response)
+                Ok(internal_answer(encode(&decided)))
             }
             ["internal", "catalog", "purchases"] => {
                 post()?;
@@ -160,7 +145,7 @@ impl Catalog {
                 post()?;
                 let request = encode(&LeaderRequest::Lease(internal(body).await?));
                 let reply = self.replica.call_leader(request, self.patience).await?;
-                Ok(reply::content(StatusCode::OK, "application/octet-stream", reply))
+                Ok(internal_answer(reply))
             }
             _ => Err(ApiError::UnknownPath),
         }
@@ -248,7 +233,7 @@ impl Catalog {
         }
         let purchases = self.machine.state().purchases_after(question.after, question.limit);
         let orders: Vec<Order> = purchases.iter().filter_map(|entry| entry.as_order()).collect();
-        Ok(reply::content(StatusCode::OK, "application/octet-stream", encode(&orders)))
+        Ok(internal_answer(encode(&orders)))
     }
 
     /// Brings this replica's state up to date for a read that depends on `tags`.
@@ -275,8 +260,8 @@ impl Catalog {
 
 /// Reads what another node of the cluster says.
 async fn internal<T: serde::de::DeserializeOwned>(body: Incoming) -> Result<T, ApiError> {
-    let bytes = body::read(body, MAX_INTERNAL_BYTES, INTERNAL_BODY_TIMEOUT).await?;
-    decode(&bytes).map_err(|error| ApiError::Malformed(format!("not a message between nodes: {error}")))
+    decode(&internal_body(body).await?)
+        .map_err(|error| ApiError::Malformed(format!("not a message between nodes: {error}")))
 }
 
 /// What a read saw besides the state.

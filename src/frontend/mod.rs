@@ -10,11 +10,13 @@
 //! | [`flight`] | identical questions share one answer |
 //! | [`balancer`] | which replica is asked next |
 //! | [`upstream`] | asking replicas until one answers |
+//! | [`courier`] | purchases that have gathered share a request |
 //! | [`overview`] | the cluster as all its nodes see it |
 
 mod answer;
 mod balancer;
 mod cache;
+mod courier;
 mod flight;
 mod lease;
 mod overview;
@@ -30,6 +32,7 @@ use hyper::body::Incoming;
 use self::balancer::Balancer;
 use self::cache::{Cache, CacheKey, Noted};
 pub use self::cache::{CacheLimits, CacheStats};
+use self::courier::Courier;
 use self::flight::Flights;
 use self::routes::Fetched;
 use self::upstream::Upstream;
@@ -53,7 +56,7 @@ pub struct Settings {
     pub cache: CacheLimits,
     /// How long leases are expected to last.
     pub lease: Duration,
-    /// How often each replica is probed.
+    /// How often each replica that is in use is probed.
     pub probe_interval: Duration,
     /// How long a probe may take.
     pub probe_timeout: Duration,
@@ -76,6 +79,8 @@ pub struct Frontend {
     flights: Flights<(CacheKey, Noted), Fetched>,
     catalog: Upstream,
     orders: Upstream,
+    /// One for each order server, by its position in the balancer.
+    couriers: Vec<Courier>,
     probe_timeout: Duration,
     max_body_bytes: usize,
     body_timeout: Duration,
@@ -102,12 +107,14 @@ impl Frontend {
         if settings.cache.enabled {
             tokio::spawn(renewal::keep_lease(settings.id.clone(), cache.clone(), catalog.clone(), settings.lease));
         }
+        let orders = upstream("order", settings.orders.clone());
         Frontend {
             platform: platform.clone(),
             cache,
             flights: Flights::default(),
             catalog,
-            orders: upstream("order", settings.orders.clone()),
+            couriers: Courier::start_all(&orders),
+            orders,
             probe_timeout: settings.probe_timeout,
             max_body_bytes: settings.max_body_bytes,
             body_timeout: settings.body_timeout,

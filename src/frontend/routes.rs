@@ -3,7 +3,7 @@
 //! | request | where it goes |
 //! | --- | --- |
 //! | `GET /search/{topic}`, `GET /info/{id}` | the cache, else the catalog |
-//! | `POST`, `PUT /purchase/{id}`, `POST /buy/{id}` | the order servers |
+//! | `POST`, `PUT /purchase/{id}`, `POST /buy/{id}` | the order servers, by courier |
 //! | `GET /orders`, `GET /orders/{n}` | the order servers |
 //! | `PUT /update/{id}`, `/update/{id}/price`, `/update/{id}/stock` | the catalog |
 //! | `POST /books`, `DELETE /books/{id}` | the catalog |
@@ -23,7 +23,7 @@ use serde_json::json;
 use super::Frontend;
 use super::answer::CachedAnswer;
 use super::cache::CacheKey;
-use super::upstream::{Answered, Ask, Upstream};
+use super::upstream::{Answered, Ask};
 use crate::catalog::routes::CACHEABLE;
 use crate::coherence::{Tag, normalized};
 use crate::error::ApiError;
@@ -32,6 +32,7 @@ use crate::http::path::{Path, number};
 use crate::http::reply::{self, Response};
 use crate::http::server::X_REQUEST_ID;
 use crate::model::BookId;
+use crate::purchase::{self, Purchase};
 use crate::request::{CONSISTENCY, Page, SERVED_BY, WriteIdentity, search_path};
 
 /// Headers of a replica's answer that the customer gets too.
@@ -63,8 +64,7 @@ impl Frontend {
                 self.cached(CacheKey::parse(segments, head.uri.query())?, headers).await
             }
             (&Method::POST | &Method::PUT, ["purchase", id]) | (&Method::POST, ["buy", id]) => {
-                let path = format!("/purchase/{}", number(id)?);
-                self.write(&self.orders, Method::POST, path, headers, Bytes::new()).await
+                self.purchase(number(id)?, headers, head.uri.path()).await
             }
             (&Method::GET | &Method::HEAD, ["orders"]) => {
                 let Page { limit, after } = Page::of(head.uri.query())?;
@@ -165,6 +165,17 @@ impl Frontend {
         self.orders.read(&Ask::get(path)).await.map(pass_on)
     }
 
+    /// Buys one copy; `path` is the customer's.
+    async fn purchase(&self, book_id: BookId, headers: &HeaderMap, path: &str) -> Result<Response, ApiError> {
+        let WriteIdentity { key, sent_at_ms } = WriteIdentity::of(headers, &self.platform)?;
+        tracing::debug!(id = ?headers.get(&X_REQUEST_ID), %key, "buying");
+        let purchase = Purchase { key, sent_at_ms, book_id };
+        let attempt = |server: usize, timeout| self.couriers[server].carry(purchase.clone(), timeout);
+        let Answered { by, reply } = self.orders.write_through(attempt).await?;
+        let response = purchase::tell(book_id, reply).unwrap_or_else(|error| reply::problem(&error, path));
+        Ok(served_by(by, response))
+    }
+
     /// Passes a change of the catalog on, body and all.
     async fn change(
         &self,
@@ -174,17 +185,6 @@ impl Frontend {
         body: Incoming,
     ) -> Result<Response, ApiError> {
         let body = body::read(body, self.max_body_bytes, self.body_timeout).await?;
-        self.write(&self.catalog, method, path, headers, body).await
-    }
-
-    async fn write(
-        &self,
-        upstream: &Upstream,
-        method: Method,
-        path: String,
-        headers: &HeaderMap,
-        body: Bytes,
-    ) -> Result<Response, ApiError> {
         // Made once, here, so that every retry is the same request.
         let identity = WriteIdentity::of(headers, &self.platform)?;
         let passed = [CONTENT_TYPE, X_REQUEST_ID].into_iter().filter_map(|name| {
@@ -192,7 +192,7 @@ impl Frontend {
             Some((name, value))
         });
         let headers = identity.headers().into_iter().chain(passed).collect();
-        upstream.write(&Ask { method, path, headers, body }).await.map(pass_on)
+        self.catalog.write(&Ask { method, path, headers, body }).await.map(pass_on)
     }
 
     /// Drops what the cache holds about one book.
@@ -228,8 +228,13 @@ fn pass_on(answered: Answered) -> Response {
             headers.insert(name, value.clone());
         }
     }
+    served_by(by, response)
+}
+
+/// Names the replica that answered.
+fn served_by(by: String, mut response: Response) -> Response {
     if let Ok(by) = HeaderValue::try_from(by) {
-        headers.insert(SERVED_BY, by);
+        response.headers_mut().insert(SERVED_BY, by);
     }
     response
 }

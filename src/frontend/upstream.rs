@@ -1,8 +1,10 @@
 //! Asks a group of replicas until one answers, within a deadline.
 //!
 //! Reads go to the next replica when one fails. Writes do too: they carry a key, so a write that was
-//! carried out without an answer is not carried out again but answered.
+//! carried out without an answer is not carried out again but answered. How a write gets to a replica, alone or with
+//! others, is not known here.
 
+use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +17,7 @@ use super::balancer::Balancer;
 use crate::error::ApiError;
 use crate::http::client::{CallError, Client, Reply, Request};
 use crate::http::reply;
-use crate::request::CONSISTENCY;
+use crate::request::{CONSISTENCY, LEADER};
 
 /// The first pause before a retry; each further one is twice as long, up to the longest.
 const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(10);
@@ -71,14 +73,46 @@ impl Ask {
 }
 
 /// An answer and who gave it.
-pub struct Answered {
+pub struct Answered<A = Reply> {
     /// The replica's name.
     pub by: String,
     /// What it answered.
-    pub reply: Reply,
+    pub reply: A,
 }
 
-/// How good an answer is.
+/// What an answer says about the write that it is an answer to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// It was decided; the answer says how.
+    Decided,
+    /// Whoever answered does not know whether it was carried out.
+    Unknown,
+    /// It was not carried out, because whoever answered cannot now; another may.
+    Unavailable,
+    /// It was not carried out, because there is too much to do, which asking others would make worse.
+    Overloaded,
+}
+
+/// An answer to a write.
+pub trait Answer {
+    /// What it says about the write.
+    fn meaning(&self) -> Meaning;
+}
+
+impl Answer for Reply {
+    fn meaning(&self) -> Meaning {
+        let is_unavailable =
+            || reply::problem_slug(&self.body).is_some_and(|slug| slug == ApiError::Unavailable(String::new()).slug());
+        match self.status {
+            StatusCode::GATEWAY_TIMEOUT => Meaning::Unknown,
+            StatusCode::SERVICE_UNAVAILABLE if is_unavailable() => Meaning::Unavailable,
+            StatusCode::SERVICE_UNAVAILABLE => Meaning::Overloaded,
+            _ => Meaning::Decided,
+        }
+    }
+}
+
+/// How good an answer to a read is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
     Excuse,
@@ -99,7 +133,7 @@ impl Answered {
 impl Upstream {
     /// Asks a question without effects: one attempt at each replica that answers, until one gives a current
     /// answer. A replica that is cut off from its group may only have a stale one, or an excuse, while the others
-    /// know better.
+    /// know better. What is no GET only the leader can answer.
     ///
     /// # Errors
     /// If no replica answered.
@@ -107,9 +141,13 @@ impl Upstream {
         let deadline = Instant::now() + self.read_deadline;
         let mut tried = Vec::new();
         let mut second_best: Option<Answered> = None;
-        while let Some((position, replica)) = self.balancer.next(&tried) {
+        let next = |tried: &[usize]| match ask.method.is_safe() {
+            true => self.balancer.next(tried),
+            false => self.balancer.leader_or_next(tried),
+        };
+        while let Some((position, replica)) = next(&tried) {
             tried.push(position);
-            match self.attempt(ask, &replica.member.address, deadline).await {
+            match self.attempt(ask, position, self.time_left(deadline)).await {
                 Ok(reply) => {
                     let answered = Answered { by: replica.member.id.clone(), reply };
                     let rank = answered.rank();
@@ -134,36 +172,52 @@ impl Upstream {
 
     /// Asks for something that must happen once. The request must carry a key.
     ///
+    /// # Errors
+    /// As [`write_through`](Self::write_through).
+    pub async fn write(&self, ask: &Ask) -> Result<Answered, ApiError> {
+        self.write_through(|position, timeout| self.attempt(ask, position, timeout)).await
+    }
+
+    /// Has something done that must happen once: `attempt` asks the replica at a position, within a time. Every
+    /// attempt must carry the same key.
+    ///
     /// A replica that refuses for want of a majority did nothing; the others are asked before its word counts, for
     /// it may be cut off from them.
     ///
     /// # Errors
     /// `Unavailable` if it certainly did not happen, `OutcomeUnknown` if that cannot be told.
-    pub async fn write(&self, ask: &Ask) -> Result<Answered, ApiError> {
+    pub async fn write_through<A: Answer, F: Future<Output = Result<A, CallError>>>(
+        &self,
+        attempt: impl Fn(usize, Duration) -> F,
+    ) -> Result<Answered<A>, ApiError> {
         let deadline = Instant::now() + self.write_deadline;
         let mut pause = FIRST_RETRY_PAUSE;
         let mut may_have_happened = None;
         let mut refused = Vec::new();
         loop {
-            let error = match self.balancer.next(&refused) {
+            let error = match self.balancer.leader_or_next(&refused) {
                 None => self.nobody_answers(),
-                Some((position, replica)) => match self.attempt(ask, &replica.member.address, deadline).await {
-                    // The replica itself does not know: whoever is asked next, with the same key, will.
-                    Ok(reply) if reply.status == StatusCode::GATEWAY_TIMEOUT => ApiError::OutcomeUnknown(format!(
-                        "{} does not know yet whether the request was carried out",
-                        replica.member.id
-                    )),
-                    Ok(reply) if reply.status == StatusCode::SERVICE_UNAVAILABLE && may_have_happened.is_some() => {
-                        ApiError::Unavailable(format!("{} cannot tell now", replica.member.id))
-                    }
-                    Ok(reply) if is_unavailable(&reply) && Instant::now() < deadline => {
-                        refused.push(position);
-                        if self.balancer.has_others(&refused) {
-                            continue;
+                Some((position, replica)) => match attempt(position, self.time_left(deadline)).await {
+                    Ok(reply) => {
+                        let by = replica.member.id.clone();
+                        match reply.meaning() {
+                            // The replica itself does not know: whoever is asked next, with the same key, will.
+                            Meaning::Unknown => ApiError::OutcomeUnknown(format!(
+                                "{by} does not know yet whether the request was carried out"
+                            )),
+                            Meaning::Unavailable | Meaning::Overloaded if may_have_happened.is_some() => {
+                                ApiError::Unavailable(format!("{by} cannot tell now"))
+                            }
+                            Meaning::Unavailable if Instant::now() < deadline => {
+                                refused.push(position);
+                                if self.balancer.has_others(&refused) {
+                                    continue;
+                                }
+                                return Ok(Answered { by, reply });
+                            }
+                            _ => return Ok(Answered { by, reply }),
                         }
-                        return Ok(Answered { by: replica.member.id.clone(), reply });
                     }
-                    Ok(reply) => return Ok(Answered { by: replica.member.id.clone(), reply }),
                     Err(error) => {
                         replica.set_up(false);
                         match error {
@@ -186,9 +240,22 @@ impl Upstream {
         }
     }
 
-    async fn attempt(&self, ask: &Ask, address: &str, deadline: Instant) -> Result<Reply, CallError> {
-        let timeout = self.attempt_timeout.min(deadline.saturating_duration_since(Instant::now()));
-        self.client.send(address, ask.request(), timeout).await
+    /// Sends a request to the replica at `position`.
+    ///
+    /// # Errors
+    /// See [`CallError`]. The replica is not marked down here.
+    pub async fn attempt(&self, ask: &Ask, position: usize, timeout: Duration) -> Result<Reply, CallError> {
+        let replica = &self.balancer.replicas()[position];
+        let reply = self.client.send(&replica.member.address, ask.request(), timeout).await?;
+        if let Some(leader) = reply.headers.get(LEADER) {
+            self.balancer.note_leader(leader.as_bytes());
+        }
+        Ok(reply)
+    }
+
+    /// How long one attempt may take.
+    fn time_left(&self, deadline: Instant) -> Duration {
+        self.attempt_timeout.min(deadline.saturating_duration_since(Instant::now()))
     }
 
     fn nobody_answers(&self) -> ApiError {
@@ -197,104 +264,5 @@ impl Upstream {
     }
 }
 
-/// Whether a replica refused because it cannot now; not because it has too much to do, which asking others would
-/// make worse.
-fn is_unavailable(reply: &Reply) -> bool {
-    reply.status == StatusCode::SERVICE_UNAVAILABLE
-        && reply::problem_slug(&reply.body).is_some_and(|slug| slug == ApiError::Unavailable(String::new()).slug())
-}
-
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use hyper::Request as HttpRequest;
-    use hyper::body::Incoming;
-    use tokio_util::sync::CancellationToken;
-
-    use super::*;
-    use crate::http::reply::Response;
-    use crate::http::server::{self, Handler, Limits};
-    use crate::platform::Platform;
-    use crate::replica::Member;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    /// A replica that answers everything alike.
-    #[derive(Clone, Copy)]
-    enum Scripted {
-        Current,
-        Stale,
-        Excuse,
-    }
-
-    impl Handler for Scripted {
-        async fn handle(&self, _request: HttpRequest<Incoming>) -> Response {
-            let answer = reply::json(StatusCode::OK, &"answer");
-            match self {
-                Scripted::Current => answer,
-                Scripted::Stale => crate::request::stale(answer),
-                Scripted::Excuse => reply::problem(&ApiError::Unavailable(String::new()), ""),
-            }
-        }
-    }
-
-    async fn upstream(scripts: &[Scripted]) -> Upstream {
-        let platform = Platform::system();
-        let mut members = Vec::new();
-        for (number, script) in scripts.iter().enumerate() {
-            let listener = platform.network.listen("127.0.0.1:0").await.unwrap();
-            let address = listener.local_address().unwrap().to_string();
-            members.push(Member { id: format!("catalog-{number}"), address });
-            let limits = Limits {
-                max_connections: 8,
-                header_timeout: SECOND,
-                request_timeout: SECOND,
-                idle_timeout: SECOND * 10,
-                drain_timeout: SECOND,
-            };
-            tokio::spawn(server::serve(listener, Arc::new(*script), limits, CancellationToken::new()));
-        }
-        Upstream {
-            name: "catalog",
-            balancer: Balancer::new(members),
-            client: Client::new(&platform),
-            attempt_timeout: SECOND,
-            read_deadline: SECOND * 2,
-            write_deadline: SECOND * 2,
-        }
-    }
-
-    #[tokio::test]
-    async fn a_read_takes_the_best_answer_that_any_replica_has() {
-        use Scripted::{Current, Excuse, Stale};
-        for (scripts, best) in [
-            (&[Excuse, Stale, Current][..], Rank::Current),
-            (&[Stale, Excuse], Rank::Stale),
-            (&[Excuse, Stale], Rank::Stale),
-            (&[Excuse, Excuse], Rank::Excuse),
-        ] {
-            let answered = upstream(scripts).await.read(&Ask::get("/info/1".to_owned())).await.unwrap();
-            assert_eq!(answered.rank(), best);
-        }
-    }
-
-    #[tokio::test]
-    async fn a_write_that_one_replica_refuses_is_taken_to_the_others() {
-        use Scripted::{Current, Excuse};
-        for (scripts, status) in
-            [(&[Excuse, Excuse, Current][..], StatusCode::OK), (&[Excuse, Excuse], StatusCode::SERVICE_UNAVAILABLE)]
-        {
-            let ask = Ask { method: Method::POST, ..Ask::get("/purchase/1".to_owned()) };
-            let answered = upstream(scripts).await.write(&ask).await.unwrap();
-            assert_eq!(answered.reply.status, status);
-        }
-    }
-
-    #[tokio::test]
-    async fn a_group_that_does_not_answer_is_named() {
-        let upstream = upstream(&[]).await;
-        let error = upstream.read(&Ask::get("/info/1".to_owned())).await.err();
-        assert!(matches!(error, Some(ApiError::Unavailable(detail)) if detail.contains("none of the catalog servers")));
-    }
-}
+mod tests;

@@ -13,11 +13,11 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use crate::catalog::command::{Reply, Write};
-use crate::catalog::routes::LEADER;
 use crate::catalog::{Decided, PurchasesAfter};
 use crate::http::client::{CallError, Client, Request};
 use crate::model::{Order, OrderId};
 use crate::replica::{Member, WriteError};
+use crate::request::LEADER;
 
 const DECIDE: &str = "/internal/catalog/decide";
 const PURCHASES: &str = "/internal/catalog/purchases";

@@ -1,4 +1,4 @@
-//! A purchase, as the order leader makes it: the catalog decides, then the order is recorded.
+//! Purchases, as the order leader makes them: the catalog decides, then the orders are recorded.
 //!
 //! The key makes every step repeatable. Whoever asks twice, or asks the next leader, gets the order that
 //! was decided the first time.
@@ -6,15 +6,16 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 
 use super::catalog_link::CatalogLink;
 use super::machine::OrderMachine;
 use super::recorder::Recorder;
 use crate::catalog::command::{Action, Decision, Outcome, Reply, Write};
-use crate::model::{BookId, Key, Order, UnixMillis};
+use crate::model::Order;
 use crate::platform::BoxFuture;
+use crate::purchase::{self, Purchase, PurchaseOutcome, PurchaseReply};
 use crate::replica::{LeaderService, Tenure, WriteError};
 
 /// Purchases that may wait to be sent to the catalog.
@@ -23,35 +24,6 @@ const QUEUED_PURCHASES: usize = 4096;
 /// Purchases that are sent to the catalog at a time. One request is under way at once: what gathers meanwhile
 /// shares the next, and with it one log entry and one round of invalidations.
 const BATCH_PURCHASES: usize = 1024;
-
-/// A request to buy one copy of a book.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Purchase {
-    /// Requests with the same key are one request.
-    pub key: Key,
-    /// When it was first sent.
-    pub sent_at_ms: UnixMillis,
-    /// Which book.
-    pub book_id: BookId,
-}
-
-/// The answer to a [`Purchase`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum PurchaseReply {
-    /// It was bought, now or when the key was first seen.
-    Bought(Order),
-    /// There is no copy left.
-    SoldOut {
-        /// The book's title.
-        title: Arc<str>,
-    },
-    /// There is no such book.
-    UnknownBook,
-    /// The key belongs to another request.
-    KeyReused,
-    /// The request is older than keys are remembered.
-    KeyExpired,
-}
 
 /// Makes purchases while this replica leads the order group.
 pub struct OrderLeader {
@@ -73,7 +45,7 @@ impl OrderLeader {
         OrderLeader { machine, recorder, catalog: queue }
     }
 
-    async fn buy(&self, purchase: Purchase) -> Result<PurchaseReply, WriteError> {
+    async fn buy(&self, purchase: Purchase) -> PurchaseOutcome {
         // Orders keep their key for ever, the catalog for a day.
         if let Some(order) = self.machine.with(|state| state.by_key(&purchase.key).cloned()) {
             return Ok(match order.book_id == purchase.book_id {
@@ -130,10 +102,10 @@ impl LeaderService for OrderLeader {
 
     fn call(&self, request: Bytes) -> BoxFuture<'_, Result<Bytes, WriteError>> {
         Box::pin(async move {
-            let purchase = postcard::from_bytes(&request)
+            let purchases: Vec<Purchase> = postcard::from_bytes(&request)
                 .map_err(|error| WriteError::Unavailable(format!("not a request to the order leader: {error}")))?;
-            let reply = self.buy(purchase).await?;
-            Ok(postcard::to_stdvec(&reply).expect("replies hold nothing that postcard cannot write").into())
+            let outcomes = join_all(purchases.into_iter().map(|purchase| self.buy(purchase))).await;
+            Ok(purchase::encode_outcomes(&outcomes))
         })
     }
 }

@@ -5,38 +5,24 @@
 //! | `POST` or `PUT /purchase/{id}`, `POST /buy/{id}` | the order |
 //! | `GET /orders?limit=&after=` | a page of orders |
 //! | `GET /orders/{n}` | one order |
+//! | `POST /internal/order/purchases` | the outcome of each of the purchases that a frontend brings |
 //!
 //! A client's request means the same at every replica. A purchase carries its key in `Idempotency-Key` and
 //! the time at which it was first sent in `Bazar-Sent-At`; a replica makes up what is missing.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::header::{HeaderValue, LOCATION};
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use serde::Serialize;
 
 use super::OrderServer;
-use super::purchase::{Purchase, PurchaseReply};
 use crate::error::ApiError;
 use crate::http::path::{Path, number};
 use crate::http::reply::{self, Response};
-use crate::model::{BookId, Cents, Order, OrderId, to_rfc3339};
+use crate::model::{BookId, OrderId};
+use crate::purchase::{self, OrderView, Purchase};
 use crate::replica::Freshness;
-use crate::request::{Page, WriteIdentity, key_expired, key_reused, stale};
-
-/// An order as clients see it.
-#[derive(Serialize)]
-struct OrderView {
-    order_id: OrderId,
-    id: BookId,
-    title: Arc<str>,
-    price: Cents,
-    placed_at: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<String>,
-}
+use crate::request::{Page, WriteIdentity, internal_answer, internal_body, stale};
 
 /// One page of orders.
 #[derive(Serialize)]
@@ -46,23 +32,10 @@ struct OrderPage {
     next: Option<String>,
 }
 
-impl From<Order> for OrderView {
-    fn from(order: Order) -> OrderView {
-        OrderView {
-            order_id: order.order_id,
-            id: order.book_id,
-            title: order.title,
-            price: order.price,
-            placed_at: to_rfc3339(order.placed_at_ms),
-            message: None,
-        }
-    }
-}
-
 impl OrderServer {
     /// Answers a client's request.
     pub(super) async fn route(&self, request: Request<Incoming>) -> Result<Response, ApiError> {
-        let (head, _body) = request.into_parts();
+        let (head, body) = request.into_parts();
         let path = Path::parse(head.uri.path())?;
         match (&head.method, &path.segments()[..]) {
             (&Method::POST | &Method::PUT, ["purchase", id]) | (&Method::POST, ["buy", id]) => {
@@ -70,6 +43,7 @@ impl OrderServer {
             }
             (&Method::GET | &Method::HEAD, ["orders"]) => self.orders(Page::of(head.uri.query())?).await,
             (&Method::GET | &Method::HEAD, ["orders", order_id]) => self.order(number(order_id)?).await,
+            (&Method::POST, ["internal", "order", "purchases"]) => self.purchases(body).await,
             (_, ["purchase", _]) => Err(ApiError::MethodNotAllowed { allow: "POST, PUT" }),
             (_, ["buy", _]) => Err(ApiError::MethodNotAllowed { allow: "POST" }),
             (_, ["orders"] | ["orders", _]) => Err(ApiError::MethodNotAllowed { allow: "GET, HEAD" }),
@@ -79,25 +53,16 @@ impl OrderServer {
 
     async fn purchase(&self, headers: &HeaderMap, book_id: BookId) -> Result<Response, ApiError> {
         let WriteIdentity { key, sent_at_ms } = WriteIdentity::of(headers, &self.platform)?;
-        let request = postcard::to_stdvec(&Purchase { key, sent_at_ms, book_id }).expect("a purchase is plain data");
-        let reply = self.replica.call_leader(request.into(), self.patience).await?;
-        let reply = postcard::from_bytes(&reply).map_err(|error| ApiError::OutcomeUnknown(error.to_string()))?;
-        match reply {
-            PurchaseReply::Bought(order) => {
-                let location = HeaderValue::try_from(format!("/orders/{}", order.order_id));
-                let message = format!("bought book {}", order.title);
-                let view = OrderView { message: Some(message), ..order.into() };
-                let mut response = reply::json(StatusCode::CREATED, &view);
-                if let Ok(location) = location {
-                    response.headers_mut().insert(LOCATION, location);
-                }
-                Ok(response)
-            }
-            PurchaseReply::SoldOut { title } => Err(ApiError::SoldOut(format!("book {book_id}, {title}, is sold out"))),
-            PurchaseReply::UnknownBook => Err(ApiError::NotFound(format!("there is no book {book_id}"))),
-            PurchaseReply::KeyReused => Err(key_reused()),
-            PurchaseReply::KeyExpired => Err(key_expired()),
-        }
+        let request = purchase::encode(&[&Purchase { key, sent_at_ms, book_id }]);
+        let answer = self.replica.call_leader(request, self.patience).await;
+        let outcome = purchase::decode_outcomes(answer, 1).pop().expect("there are as many outcomes as purchases");
+        purchase::tell(book_id, outcome)
+    }
+
+    /// Has the leader make all purchases of a request, which only the leader reads.
+    async fn purchases(&self, body: Incoming) -> Result<Response, ApiError> {
+        let answer = self.replica.call_leader(internal_body(body).await?, self.patience).await;
+        Ok(internal_answer(purchase::encode_answer(&answer)))
     }
 
     async fn orders(&self, page: Page) -> Result<Response, ApiError> {

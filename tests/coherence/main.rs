@@ -1,4 +1,4 @@
-//! The dangerous interleavings of cached reads, forced on the code that ships.
+//! The dangerous interleavings of cached reads and of purchases, forced on the code that ships.
 //!
 //! Nodes run in this process as they run alone, each with a runtime of its own, on a network that holds what the
 //! tests say. Where only one half of the protocol is looked at, a scripted node plays the other.
@@ -9,6 +9,7 @@
 //! | [`sessions`] | frontends that do not hear of a write, or may not cache |
 //! | [`leaders`] | leaders that are deposed, killed, or cannot tell what became of a write |
 //! | [`frontends`] | two frontends that know each other only through the catalog |
+//! | [`purchases`] | purchases whose answers do not arrive |
 
 // Clippy takes a helper of a test for no test.
 #![allow(clippy::unwrap_used)]
@@ -21,6 +22,7 @@ mod switchboard;
 mod fills;
 mod frontends;
 mod leaders;
+mod purchases;
 mod scripted;
 mod sessions;
 mod shop;

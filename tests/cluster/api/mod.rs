@@ -2,6 +2,7 @@
 //!
 //! All tests here share one cluster, one after the other: starting it takes longer than most of them.
 
+mod batches;
 mod cache;
 mod errors;
 mod lines;

@@ -1,0 +1,157 @@
+//! Carries purchases to the order servers: those that have gathered while others were on their way share a request.
+//!
+//! Each order server has a courier of its own, and each purchase gets an outcome of its own. What an outcome means
+//! for the customer, and who is asked next, is [`upstream`](super::upstream)'s.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{mpsc, oneshot};
+
+use super::upstream::{Answer, Ask, Meaning, Upstream};
+use crate::http::client::{CallError, Reply};
+use crate::purchase::{self, PURCHASES, Purchase, PurchaseOutcome};
+use crate::replica::WriteError;
+
+/// Purchases that may wait for one order server; more are refused at once.
+const QUEUED_PURCHASES: usize = 4096;
+
+/// Purchases in one request.
+const BATCH_PURCHASES: usize = 1024;
+
+/// Requests under way to one order server. More would only make each smaller.
+const REQUESTS_IN_FLIGHT: usize = 4;
+
+type Outcome = Result<PurchaseOutcome, CallError>;
+
+/// The way to one order server.
+pub struct Courier {
+    queue: mpsc::Sender<Waiting>,
+    address: String,
+}
+
+struct Waiting {
+    purchase: Purchase,
+    outcome: oneshot::Sender<Outcome>,
+}
+
+impl Answer for PurchaseOutcome {
+    fn meaning(&self) -> Meaning {
+        match self {
+            Ok(_) => Meaning::Decided,
+            Err(WriteError::Unknown(_)) => Meaning::Unknown,
+            Err(WriteError::Unavailable(_) | WriteError::NotLeader) => Meaning::Unavailable,
+            Err(WriteError::Overloaded(_)) => Meaning::Overloaded,
+        }
+    }
+}
+
+impl Courier {
+    /// Starts one courier for each server of the group.
+    pub fn start_all(orders: &Upstream) -> Vec<Courier> {
+        let start = |(server, replica): (usize, &super::balancer::Replica)| {
+            let (queue, waiting) = mpsc::channel(QUEUED_PURCHASES);
+            tokio::spawn(Carrier { orders: orders.clone(), server }.run(waiting));
+            Courier { queue, address: replica.member.address.clone() }
+        };
+        orders.balancer.replicas().iter().enumerate().map(start).collect()
+    }
+
+    /// Has the server make a purchase. One that nobody waits for any more is not sent, if it was not yet.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn carry(&self, purchase: Purchase, timeout: Duration) -> Outcome {
+        let (outcome, arrival) = oneshot::channel();
+        if self.queue.try_send(Waiting { purchase, outcome }).is_err() {
+            let what = format!("{QUEUED_PURCHASES} purchases wait for an order server already");
+            return Ok(Err(WriteError::Overloaded(what)));
+        }
+        let unknown = |reason| CallError::Unknown { address: self.address.clone(), reason };
+        match tokio::time::timeout(timeout, arrival).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(unknown("the courier stopped".to_owned())),
+            // It may be on its way, or just have been.
+            Err(_) => Err(unknown(format!("nothing within {} ms", timeout.as_millis()))),
+        }
+    }
+}
+
+/// Carries what gathers for one order server.
+struct Carrier {
+    orders: Upstream,
+    server: usize,
+}
+
+impl Carrier {
+    async fn run(self, mut queue: mpsc::Receiver<Waiting>) {
+        let mut under_way = FuturesUnordered::new();
+        let mut gathered = Vec::new();
+        loop {
+            tokio::select! {
+                count = queue.recv_many(&mut gathered, BATCH_PURCHASES), if under_way.len() < REQUESTS_IN_FLIGHT => {
+                    if count == 0 {
+                        return;
+                    }
+                    gathered.retain(|waiting| !waiting.outcome.is_closed());
+                    under_way.push(self.carry(std::mem::take(&mut gathered)));
+                }
+                Some(carried) = under_way.next(), if !under_way.is_empty() => {
+                    if let Err(error) = carried {
+                        send_elsewhere(&mut queue, &error);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Carries some purchases, and fails if the server does not answer.
+    async fn carry(&self, gathered: Vec<Waiting>) -> Result<(), CallError> {
+        if gathered.is_empty() {
+            return Ok(());
+        }
+        let purchases: Vec<&Purchase> = gathered.iter().map(|waiting| &waiting.purchase).collect();
+        let ask = Ask::post(PURCHASES.to_owned(), purchase::encode(&purchases));
+        match self.orders.attempt(&ask, self.server, self.orders.attempt_timeout).await {
+            Ok(reply) => {
+                for (outcome, waiting) in outcomes(reply, gathered.len()).into_iter().zip(gathered) {
+                    let _ = waiting.outcome.send(Ok(outcome));
+                }
+                Ok(())
+            }
+            Err(error) => {
+                for waiting in gathered {
+                    let _ = waiting.outcome.send(Err(error.clone()));
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+/// The outcome of each of `count` purchases.
+fn outcomes(reply: Reply, count: usize) -> Vec<PurchaseOutcome> {
+    if reply.status.is_success() {
+        return purchase::decode_answer(&reply.body, count);
+    }
+    let what = format!("{}: {}", reply.status, String::from_utf8_lossy(&reply.body));
+    let error = match reply.meaning() {
+        Meaning::Unavailable => WriteError::Unavailable(what),
+        Meaning::Overloaded => WriteError::Overloaded(what),
+        Meaning::Decided | Meaning::Unknown => WriteError::Unknown(what),
+    };
+    vec![Err(error); count]
+}
+
+/// Tells those who wait for a server that has just failed that they were not sent to it: others may answer sooner.
+fn send_elsewhere(queue: &mut mpsc::Receiver<Waiting>, error: &CallError) {
+    let (CallError::NotSent { address, reason } | CallError::Unknown { address, reason }) = error;
+    while let Ok(waiting) = queue.try_recv() {
+        let not_sent = CallError::NotSent { address: address.clone(), reason: reason.clone() };
+        let _ = waiting.outcome.send(Err(not_sent));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,217 @@
+//! Couriers to order servers that do what the test wants them to.
+
+use std::sync::{Arc, Mutex};
+
+use hyper::Request;
+use hyper::StatusCode;
+use hyper::body::Incoming;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::error::ApiError;
+use crate::frontend::balancer::Balancer;
+use crate::http::body;
+use crate::http::client::Client;
+use crate::http::reply::{self, Response};
+use crate::http::server::{self, Handler, Limits};
+use crate::model::Key;
+use crate::platform::Platform;
+use crate::purchase::PurchaseReply;
+use crate::replica::Member;
+use crate::request::internal_answer;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What an order server does with the requests that reach it.
+#[derive(Clone, Copy, PartialEq)]
+enum Manner {
+    /// Says of each purchase that there is no such book.
+    Answers,
+    /// Answers only the first book like that, and is not able to make other purchases.
+    RefusesAllButBookOne,
+    /// Takes the first request and breaks off, and answers the rest.
+    LosesTheFirst,
+    /// Never answers.
+    Hangs,
+    /// Is asked too much.
+    IsFull,
+}
+
+struct OrderServer {
+    manner: Manner,
+    /// The keys of each request.
+    heard: Mutex<Vec<Vec<Key>>>,
+}
+
+impl Handler for OrderServer {
+    async fn handle(&self, request: Request<Incoming>) -> Response {
+        let request = body::read(request.into_body(), usize::MAX, SECOND).await.unwrap();
+        let purchases: Vec<Purchase> = postcard::from_bytes(&request).unwrap();
+        let is_first = {
+            let mut heard = self.heard.lock().unwrap();
+            heard.push(purchases.iter().map(|purchase| purchase.key.clone()).collect());
+            heard.len() == 1
+        };
+        match self.manner {
+            Manner::LosesTheFirst if is_first => panic!("the answer is lost"),
+            Manner::Hangs => std::future::pending().await,
+            Manner::IsFull => return reply::problem(&ApiError::Overloaded("too many connections".to_owned()), ""),
+            _ => {}
+        }
+        let outcome = |purchase: &Purchase| match (self.manner, purchase.book_id) {
+            (Manner::RefusesAllButBookOne, 2..) => Err(WriteError::Unavailable("not now".to_owned())),
+            _ => Ok(PurchaseReply::UnknownBook),
+        };
+        let outcomes: Vec<PurchaseOutcome> = purchases.iter().map(outcome).collect();
+        internal_answer(purchase::encode_answer(&Ok(purchase::encode_outcomes(&outcomes))))
+    }
+}
+
+struct Group {
+    upstream: Upstream,
+    couriers: Vec<Courier>,
+    servers: Vec<Arc<OrderServer>>,
+}
+
+impl Group {
+    async fn of(manners: &[Manner]) -> Group {
+        let platform = Platform::system();
+        let (mut members, mut servers) = (Vec::new(), Vec::new());
+        for (number, manner) in (1..).zip(manners) {
+            let listener = platform.network.listen("127.0.0.1:0").await.unwrap();
+            members
+                .push(Member { id: format!("order-{number}"), address: listener.local_address().unwrap().to_string() });
+            let server = Arc::new(OrderServer { manner: *manner, heard: Mutex::default() });
+            servers.push(server.clone());
+            let limits = Limits {
+                max_connections: 64,
+                header_timeout: SECOND,
+                request_timeout: SECOND * 10,
+                idle_timeout: SECOND * 10,
+                drain_timeout: SECOND,
+            };
+            tokio::spawn(server::serve(listener, server, limits, CancellationToken::new()));
+        }
+        let upstream = Upstream {
+            name: "order",
+            balancer: Balancer::new(members),
+            client: Client::new(&platform),
+            attempt_timeout: SECOND / 2,
+            read_deadline: SECOND * 5,
+            write_deadline: SECOND * 5,
+        };
+        Group { couriers: Courier::start_all(&upstream), upstream, servers }
+    }
+
+    /// Buys as the frontend does.
+    async fn buy(&self, purchase: &Purchase) -> (String, PurchaseOutcome) {
+        let attempt = |server: usize, timeout| self.couriers[server].carry(purchase.clone(), timeout);
+        let answered = self.upstream.write_through(attempt).await.unwrap();
+        (answered.by, answered.reply)
+    }
+
+    fn heard(&self, server: usize) -> Vec<Vec<Key>> {
+        self.servers[server].heard.lock().unwrap().clone()
+    }
+}
+
+fn purchase(number: u64) -> Purchase {
+    Purchase { key: Key::Uuid(number.into()), sent_at_ms: 0, book_id: number }
+}
+
+#[tokio::test]
+async fn purchases_that_have_gathered_share_a_request_and_each_has_its_own_outcome() {
+    let group = Group::of(&[Manner::RefusesAllButBookOne]).await;
+    let purchases: Vec<Purchase> = (1..=40).map(purchase).collect();
+    let carried = futures_util::future::join_all(
+        purchases.iter().map(|purchase| group.couriers[0].carry(purchase.clone(), SECOND)),
+    );
+    for (outcome, purchase) in carried.await.into_iter().zip(&purchases) {
+        assert_eq!(outcome.unwrap().is_ok(), purchase.book_id == 1);
+    }
+    let heard = group.heard(0);
+    assert!(heard.len() < 10, "{heard:?}");
+    assert_eq!(heard.concat(), purchases.iter().map(|purchase| purchase.key.clone()).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn purchases_whose_answer_was_lost_are_sent_to_another_server_with_the_same_keys() {
+    let group = Group::of(&[Manner::LosesTheFirst, Manner::Answers]).await;
+    let purchases: Vec<Purchase> = (1..=3).map(purchase).collect();
+    let bought = futures_util::future::join_all(purchases.iter().map(|purchase| group.buy(purchase)));
+    for (_, outcome) in bought.await {
+        assert_eq!(outcome, Ok(PurchaseReply::UnknownBook));
+    }
+    let (lost, again) = (group.heard(0).concat(), group.heard(1).concat());
+    assert!(!lost.is_empty() && lost.iter().all(|key| again.contains(key)), "{lost:?} {again:?}");
+}
+
+#[tokio::test]
+async fn purchases_that_one_server_refuses_are_taken_to_the_others_each_for_itself() {
+    let group = Group::of(&[Manner::RefusesAllButBookOne, Manner::Answers]).await;
+    group.upstream.balancer.note_leader(b"order-1");
+    let purchases: Vec<Purchase> = (1..=2).map(purchase).collect();
+    let bought = futures_util::future::join_all(purchases.iter().map(|purchase| group.buy(purchase))).await;
+    let accepted = Ok(PurchaseReply::UnknownBook);
+    assert_eq!(bought, [("order-1".to_owned(), accepted.clone()), ("order-2".to_owned(), accepted)]);
+}
+
+#[tokio::test]
+async fn a_server_that_is_asked_too_much_is_believed() {
+    let group = Group::of(&[Manner::IsFull, Manner::Answers]).await;
+    group.upstream.balancer.note_leader(b"order-1");
+    assert!(matches!(group.buy(&purchase(1)).await, (_, Err(WriteError::Overloaded(_)))));
+    assert!(group.heard(1).is_empty());
+}
+
+#[tokio::test]
+async fn who_waits_for_a_server_that_hangs_is_told_that_it_was_not_asked() {
+    let group = Group::of(&[Manner::Hangs]).await;
+    let courier = &group.couriers[0];
+    // The first ones are sent, one after the other; the last has to wait.
+    let mut sent: Vec<_> = Vec::new();
+    for number in 1..=REQUESTS_IN_FLIGHT as u64 {
+        sent.push(Box::pin(courier.carry(purchase(number), SECOND * 5)));
+        while group.heard(0).len() < sent.len() {
+            for sent in &mut sent {
+                assert!(futures_util::poll!(sent).is_pending());
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    let waited = courier.carry(purchase(100), SECOND * 5).await;
+    assert!(matches!(waited, Err(CallError::NotSent { .. })), "{waited:?}");
+    for outcome in futures_util::future::join_all(sent).await {
+        assert!(matches!(outcome, Err(CallError::Unknown { .. })), "{outcome:?}");
+    }
+    assert_eq!(group.heard(0).concat().len(), REQUESTS_IN_FLIGHT);
+}
+
+#[tokio::test]
+async fn a_purchase_that_nobody_waits_for_any_more_is_not_sent() {
+    let group = Group::of(&[Manner::Answers]).await;
+    let mut left = Box::pin(group.couriers[0].carry(purchase(1), SECOND));
+    assert!(futures_util::poll!(&mut left).is_pending());
+    drop(left);
+    assert_eq!(group.couriers[0].carry(purchase(2), SECOND).await, Ok(Ok(PurchaseReply::UnknownBook)));
+    assert_eq!(group.heard(0), [[purchase(2).key]]);
+}
+
+#[tokio::test]
+async fn more_purchases_than_may_wait_are_refused_at_once() {
+    let group = Group::of(&[Manner::Answers]).await;
+    let mut waiting: Vec<_> = Vec::new();
+    for number in 0..QUEUED_PURCHASES as u64 {
+        let mut carried = Box::pin(group.couriers[0].carry(purchase(number), SECOND * 5));
+        assert!(futures_util::poll!(&mut carried).is_pending());
+        waiting.push(carried);
+    }
+    let refused = group.couriers[0].carry(purchase(0), SECOND).await;
+    assert!(matches!(&refused, Ok(Err(WriteError::Overloaded(_)))), "{refused:?}");
+    let told = purchase::tell(1, refused.unwrap()).unwrap_err();
+    assert_eq!(told.status(), StatusCode::SERVICE_UNAVAILABLE);
+    // Those that were taken are carried all the same.
+    for outcome in futures_util::future::join_all(waiting).await {
+        assert_eq!(outcome, Ok(Ok(PurchaseReply::UnknownBook)));
+    }
+}
