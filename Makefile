@@ -2,7 +2,7 @@
 
 CONFIG ?= config/local.toml
 
-.PHONY: help run build test check clean-data toolchain
+.PHONY: help run build test cost check clean-data toolchain
 
 help: ## List what can be done (this)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -15,6 +15,9 @@ build: toolchain ## Build the executable, target/release/bazar
 
 test: toolchain ## Run all tests, those of the documentation too
 	cargo test --locked
+
+cost: toolchain ## Count instructions and compare with the baseline (needs valgrind); RECORD=1 records a new one
+	cargo bench --locked --bench cost -- $(if $(RECORD),--record)
 
 check: toolchain ## Check format, lints and documentation
 	@./.ci/run check
