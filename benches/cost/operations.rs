@@ -35,7 +35,7 @@ impl Operation {
     pub fn times(self) -> u64 {
         match self {
             Operation::CachedRead => 10_000,
-            Operation::UncachedRead => 500,
+            Operation::UncachedRead => 1_000,
             Operation::Purchase => 200,
             Operation::IdleSecond => 20,
         }
