@@ -1,0 +1,20 @@
+//! What the benches share.
+//!
+//! | file | its one idea |
+//! | --- | --- |
+//! | [`load`] | the load generator: open and closed loop |
+//! | [`outcome`] | what came of a run, and whether to trust it |
+//! | [`connection`], [`response`], [`timer`] | its parts: one connection, the end of an answer, waiting precisely |
+//! | [`request`] | requests as bytes |
+//! | [`cpu`] | CPU time of threads, processes and the machine |
+
+// Each bench uses what it needs.
+#![allow(dead_code)]
+
+pub mod connection;
+pub mod cpu;
+pub mod load;
+pub mod outcome;
+pub mod request;
+pub mod response;
+pub mod timer;
