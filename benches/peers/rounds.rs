@@ -1,0 +1,70 @@
+//! Measuring several servers alternately, one at a time, so that what changes on the machine changes for all.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use super::interruption;
+use super::samples::{Sample, Series};
+use crate::common::statistics::three_digits;
+
+/// Between two measurements: what the server before still does in the background is not the next one's.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// A server to be measured.
+pub struct Contender<'a> {
+    /// What it is called.
+    pub server: &'static str,
+    /// Measures it for this long.
+    pub measure: Box<dyn FnMut(Duration) -> Result<Sample> + 'a>,
+}
+
+impl<'a> Contender<'a> {
+    /// A server and how it is measured.
+    pub fn new(server: &'static str, measure: impl FnMut(Duration) -> Result<Sample> + 'a) -> Contender<'a> {
+        Contender { server, measure: Box::new(measure) }
+    }
+}
+
+/// How long measurements take.
+#[derive(Clone, Copy, Debug)]
+pub struct Rounds {
+    /// How many rounds count.
+    pub count: usize,
+    /// One measurement of one server.
+    pub duration: Duration,
+    /// One round before them that does not count.
+    pub warm_up: Duration,
+}
+
+/// Measures all contenders in each round, after a round that does not count, and shows how it goes.
+pub fn alternate(what: &str, contenders: &mut [Contender], rounds: Rounds) -> Result<Vec<Series>> {
+    eprintln!("{what}:");
+    for contender in contenders.iter_mut() {
+        measure(contender, rounds.warm_up)?;
+    }
+    let empty = |contender: &Contender| Series { server: contender.server, samples: Vec::new() };
+    let mut series: Vec<Series> = contenders.iter().map(empty).collect();
+    for round in 1..=rounds.count {
+        for (contender, series) in contenders.iter_mut().zip(&mut series) {
+            let sample = measure(contender, rounds.duration)?;
+            eprintln!(
+                "  round {round} of {}  {:13} {:>9} requests/s  p50 {:>7} ms  p99 {:>7} ms",
+                rounds.count,
+                contender.server,
+                three_digits(sample.per_second),
+                three_digits(sample.p50.as_secs_f64() * 1e3),
+                three_digits(sample.p99.as_secs_f64() * 1e3),
+            );
+            series.samples.push(sample);
+        }
+    }
+    Ok(series)
+}
+
+fn measure(contender: &mut Contender, duration: Duration) -> Result<Sample> {
+    interruption::check()?;
+    thread::sleep(SETTLE);
+    (contender.measure)(duration).with_context(|| format!("cannot measure {}", contender.server))
+}
