@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,12 @@ const STATUS_LIMIT: Duration = Duration::from_secs(2);
 
 /// Lines of a node's log that an error shows.
 const SHOWN_LINES: usize = 8;
+
+/// Where shops have their data.
+pub const DATA: &str = env!("CARGO_TARGET_TMPDIR");
+
+/// A shop's folder is called so, with the number of the bench's process.
+const PREFIX: &str = "bench-shop-";
 
 /// Of what a shop consists, and how it is set.
 #[derive(Clone, Debug)]
@@ -60,8 +66,10 @@ pub struct Cluster {
 impl Cluster {
     /// Starts a shop and waits until it is open.
     pub fn open(layout: Layout) -> Result<Cluster> {
-        let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let folder = tempfile::Builder::new().prefix("shop-").tempdir_in(parent);
+        let parent = Path::new(DATA);
+        remove_left_over(parent);
+        let prefix = format!("{PREFIX}{}-", std::process::id());
+        let folder = tempfile::Builder::new().prefix(&prefix).tempdir_in(parent);
         let folder = folder.with_context(|| format!("cannot make a folder in {}", parent.display()))?;
         let mut ports = Ports::claim();
         let (mut nodes, mut toml) = (BTreeMap::new(), String::new());
@@ -203,6 +211,20 @@ impl Cluster {
         Client::new(self.frontend()).expect(200, "GET /cache-stats", None)?.json()
     }
 
+    /// The nodes that ended by themselves, and their last words.
+    pub fn obituaries(&mut self) -> String {
+        let mut ended = Vec::new();
+        for (id, node) in &mut self.nodes {
+            if let Some(Ok(Some(status))) = node.process.as_mut().map(Child::try_wait) {
+                ended.push((id.clone(), status));
+            }
+        }
+        let tell = |(id, status): (String, ExitStatus)| {
+            format!("\n{id} of the {} shop ended by itself: {status}{}", self.layout.name, self.log_end(&id))
+        };
+        ended.into_iter().map(tell).collect()
+    }
+
     fn wait_for<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> Result<T> {
         let deadline = Instant::now() + READY_LIMIT;
         loop {
@@ -210,20 +232,18 @@ impl Cluster {
                 return Ok(found);
             }
             if Instant::now() >= deadline {
-                bail!("the {} shop: waited {READY_LIMIT:?} in vain for {what}{}", self.layout.name, self.log_ends());
+                let logs: String = self.nodes.keys().map(|id| self.log_end(id)).collect();
+                bail!("the {} shop: waited {READY_LIMIT:?} in vain for {what}{logs}", self.layout.name);
             }
             thread::sleep(LOOK_INTERVAL);
         }
     }
 
-    /// The last lines of all nodes' logs.
-    fn log_ends(&self) -> String {
-        let end = |id: &String| {
-            let log = fs::read_to_string(self.log_path(id)).unwrap_or_default();
-            let lines: Vec<&str> = log.lines().collect();
-            format!("\n--- the end of {id}'s log\n{}", lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n"))
-        };
-        self.nodes.keys().map(end).collect()
+    /// The last lines of a node's log.
+    fn log_end(&self, id: &str) -> String {
+        let log = fs::read_to_string(self.log_path(id)).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        format!("\n--- the end of {id}'s log\n{}", lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n"))
     }
 
     fn log_path(&self, id: &str) -> PathBuf {
@@ -252,6 +272,20 @@ fn seed(copies: u64) -> String {
     let head = lines.next().unwrap_or_default().to_owned();
     let books = lines.filter_map(|line| Some(format!("\n{},{copies}", line.rsplit_once(',')?.0)));
     head + &books.collect::<String>() + "\n"
+}
+
+/// Removes the folders of benches that were killed, as far as can be told.
+fn remove_left_over(parent: &Path) {
+    let Ok(entries) = fs::read_dir(parent) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
+        // Where processes have no folder, nobody can tell, and what is left stays.
+        let is_gone = |owner: &str| Path::new("/proc/self").exists() && !Path::new("/proc").join(owner).exists();
+        if owner.is_some_and(is_gone) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// The role in a node's id.

@@ -68,24 +68,50 @@ pub struct Load {
 /// In the open loop all requests that were due within the duration count, however late they are answered. In the
 /// closed loop all that were answered within it do.
 pub fn run(target: &Target, load: &Load) -> Result<Outcome> {
+    connect(target, load)?.run()
+}
+
+/// Opens the connections of a run, so that it begins when it is told to: many of them take their time.
+pub fn connect<'a>(target: &'a Target, load: &'a Load) -> Result<Ready<'a>> {
     ensure!(!target.requests.is_empty() && !target.addresses.is_empty(), "there is nobody or nothing to ask");
     if let Pace::PerSecond(rate) = load.pace {
         ensure!(rate.is_finite() && rate > 0.0, "{rate} requests a second cannot be asked");
     }
-    let mut run = Run::new(target, load)?;
-    let mut events = Events::with_capacity(EVENTS_AT_ONCE);
-    loop {
-        run.begin_window();
-        run.send_due()?;
-        if run.is_over() {
-            return Ok(run.finish());
-        }
-        let wake_at = run.wake_at();
-        run.waiter.wait(&mut events, wake_at).context("cannot wait for sockets")?;
-        run.revive()?;
-        for event in events.iter().filter(|event| event.token() != TIMER) {
-            run.advance(event.token().0)?;
-            run.send_due()?;
+    let waiter = Waiter::new().context("cannot make what waits for sockets")?;
+    let open = |index: usize| {
+        let address = target.addresses[index % target.addresses.len()];
+        Connection::open(address, Token(index), waiter.poll.registry())
+    };
+    let connections = (0..load.connections).map(open).collect::<Result<_>>()?;
+    Ok(Ready { target, load, waiter, connections })
+}
+
+/// A run that has its connections.
+pub struct Ready<'a> {
+    target: &'a Target,
+    load: &'a Load,
+    waiter: Waiter,
+    connections: Vec<Connection>,
+}
+
+impl Ready<'_> {
+    /// Begins now, and comes back when all is answered.
+    pub fn run(self) -> Result<Outcome> {
+        let mut run = Run::begin(self)?;
+        let mut events = Events::with_capacity(EVENTS_AT_ONCE);
+        loop {
+            run.begin_window();
+            run.send_due();
+            if run.is_over() {
+                return Ok(run.finish());
+            }
+            let wake_at = run.wake_at();
+            run.waiter.wait(&mut events, wake_at).context("cannot wait for sockets")?;
+            run.revive();
+            for event in events.iter().filter(|event| event.token() != TIMER) {
+                run.advance(event.token().0);
+                run.send_due();
+            }
         }
     }
 }
@@ -112,13 +138,8 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(target: &'a Target, load: &Load) -> Result<Run<'a>> {
-        let waiter = Waiter::new().context("cannot make what waits for sockets")?;
-        let open = |index: usize| {
-            let address = target.addresses[index % target.addresses.len()];
-            Connection::open(address, Token(index), waiter.poll.registry())
-        };
-        let connections: Vec<Connection> = (0..load.connections).map(open).collect::<Result<_>>()?;
+    fn begin(ready: Ready<'a>) -> Result<Run<'a>> {
+        let Ready { target, load, waiter, connections } = ready;
         let started = Instant::now();
         let window_begins = started + load.warm_up;
         Ok(Run {
@@ -153,7 +174,7 @@ impl<'a> Run<'a> {
     }
 
     /// Sends what is due, as long as there are connections for it.
-    fn send_due(&mut self) -> Result<()> {
+    fn send_due(&mut self) {
         while let Some((index, free_since)) = self.free.front().copied() {
             let (now, due) = (Instant::now(), self.next_due());
             if due > now || self.is_past_end(due, now) {
@@ -172,9 +193,8 @@ impl<'a> Run<'a> {
             self.begun += 1;
             self.in_flight += 1;
             let progress = self.connections[index].send(&self.target.requests, request, intended);
-            self.note(index, progress)?;
+            self.note(index, progress);
         }
-        Ok(())
     }
 
     fn is_past_end(&self, due: Instant, now: Instant) -> bool {
@@ -184,12 +204,12 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn advance(&mut self, index: usize) -> Result<()> {
+    fn advance(&mut self, index: usize) {
         let progress = self.connections[index].advance(&self.target.requests);
-        self.note(index, progress)
+        self.note(index, progress);
     }
 
-    fn note(&mut self, index: usize, progress: Progress) -> Result<()> {
+    fn note(&mut self, index: usize, progress: Progress) {
         let now = Instant::now();
         match progress {
             Progress::None => {}
@@ -209,7 +229,6 @@ impl<'a> Run<'a> {
                 self.down.push_back((index, now + RECONNECT_PAUSE));
             }
         }
-        Ok(())
     }
 
     fn record(&mut self, request: InFlight, now: Instant, result: Result<(), Failure>) {
@@ -224,7 +243,7 @@ impl<'a> Run<'a> {
     }
 
     /// Connects anew what has been broken for long enough.
-    fn revive(&mut self) -> Result<()> {
+    fn revive(&mut self) {
         while let Some((index, at)) = self.down.front().copied()
             && at <= Instant::now()
         {
@@ -233,7 +252,6 @@ impl<'a> Run<'a> {
                 self.down.push_back((index, Instant::now() + RECONNECT_PAUSE));
             }
         }
-        Ok(())
     }
 
     /// When to look again even if nothing happens.

@@ -8,7 +8,9 @@
 //! | [`request`] | requests as bytes |
 //! | [`client`] | one question after the other |
 //! | [`cluster`], [`ports`] | a shop of real processes, and ports for it |
-//! | [`statistics`], [`report`] | what rounds say together; tables; plots |
+//! | [`machine`] | what the numbers were measured on |
+//! | [`progress`] | what is going on |
+//! | [`statistics`], [`report`], [`plot`] | what rounds say together; tables; plots |
 //! | [`cpu`] | CPU time of threads, processes and the machine |
 
 // Each bench uses what it needs.
@@ -19,9 +21,12 @@ pub mod cluster;
 pub mod connection;
 pub mod cpu;
 pub mod load;
+pub mod machine;
 pub mod outcome;
+pub mod plot;
 #[path = "../../tests/common/ports.rs"]
 pub mod ports;
+pub mod progress;
 pub mod report;
 pub mod request;
 pub mod response;

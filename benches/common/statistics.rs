@@ -31,11 +31,11 @@ impl Spread {
     }
 }
 
-/// `0.123 (0.120–0.140)`: three digits that mean something.
+/// `0.123 (0.120–0.140)`, each with three digits; only the median where they do not differ.
 impl fmt::Display for Spread {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [median, min, max] = [self.median, self.min, self.max].map(three_digits);
-        write!(formatter, "{median} ({min}–{max})")
+        if min == max { formatter.write_str(&median) } else { write!(formatter, "{median} ({min}–{max})") }
     }
 }
 
