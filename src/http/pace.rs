@@ -53,9 +53,19 @@ impl Pace {
         self.update(|_| Some(Turn::Working));
     }
 
-    /// The server has an answer.
-    pub fn answered(&self) {
-        self.update(|_| Some(Turn::Idle));
+    /// The server has answered all that arrived; or all but the beginning of another header.
+    pub fn answered(&self, is_all: bool) {
+        self.update(|_| Some(if is_all { Turn::Idle } else { Turn::Header }));
+    }
+
+    /// The header is here, and is about to reach the server.
+    pub fn handed_on(&self) {
+        self.update(|_| Some(Turn::Header));
+    }
+
+    /// Whether the server owes no answer.
+    pub fn is_answered(&self) -> bool {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner).0 == Turn::Idle
     }
 
     fn received(&self) {
@@ -189,7 +199,7 @@ mod tests {
     async fn a_header_that_begins_long_after_the_last_answer_has_its_own_time() {
         let pace = Arc::new(Pace::new(HEADER, IDLE));
         pace.working();
-        pace.answered();
+        pace.answered(true);
         let verdict = tokio::spawn({
             let pace = pace.clone();
             async move { pace.too_slow().await }
@@ -214,7 +224,7 @@ mod tests {
         let pace = Arc::new(Pace::new(HEADER, IDLE));
         let mut stream = Paced::new(Box::new(mine), pace.clone());
         pace.working();
-        pace.answered();
+        pace.answered(true);
         let response = [0; 64];
         tokio::select! {
             _ = tokio::io::AsyncWriteExt::write_all(&mut stream, &response) => panic!("nobody read it"),
@@ -228,7 +238,7 @@ mod tests {
         let pace = Arc::new(Pace::new(HEADER, IDLE));
         let mut stream = Paced::new(Box::new(mine), pace.clone());
         pace.working();
-        pace.answered();
+        pace.answered(true);
         let reader = tokio::spawn(async move {
             for _ in 0..8 {
                 sleep(IDLE / 2).await;

@@ -19,7 +19,9 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::envelope;
+use super::express::Express;
 use super::pace::{Pace, Paced};
+use super::prepared::Prepared;
 use super::reply::{self, Response};
 use crate::error::ApiError;
 use crate::platform::{Listener, Stream};
@@ -49,6 +51,13 @@ pub trait Handler: Send + Sync + 'static {
     /// work that must come to its end belongs in a task of its own. A response to HEAD is made as the
     /// one to GET; its body is not sent.
     fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Response> + Send;
+
+    /// The answer to a plain GET of `target` (path and query as they stand in the request), if it is at hand.
+    ///
+    /// "Plain" means that none of its headers asks for anything that this server heeds.
+    fn at_once(&self, _target: &str) -> Option<Prepared> {
+        None
+    }
 
     /// How long this request may take, where the server's limit is `usual`.
     fn request_timeout(&self, _request: &Request<Incoming>, usual: Duration) -> Duration {
@@ -150,12 +159,13 @@ async fn converse<H: Handler>(
     stop: CancellationToken,
 ) {
     let pace = Arc::new(Pace::new(limits.header_timeout, limits.idle_timeout));
+    let stream = Express::new(Paced::new(stream, pace.clone()), pace.clone(), handler.clone());
     let service = service_fn(|request| {
         let (handler, pace) = (handler.clone(), pace.clone());
         async move {
             pace.working();
             let response = envelope::answer(&*handler, request, limits.request_timeout).await;
-            pace.answered();
+            pace.answered(true);
             Ok::<_, Infallible>(response)
         }
     });
@@ -166,7 +176,7 @@ async fn converse<H: Handler>(
             .header_read_timeout(None)
             .max_header_size(MAX_HEADER_BYTES)
             .max_buf_size(MAX_BUFFER_BYTES)
-            .serve_connection(TokioIo::new(Paced::new(stream, pace.clone())), service)
+            .serve_connection(TokioIo::new(stream), service)
     );
     let mut too_slow = pin!(pace.too_slow());
     let mut stopped = pin!(stop.cancelled());
