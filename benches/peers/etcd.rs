@@ -1,4 +1,4 @@
-//! etcd: three members, each as durable as its defaults make it.
+//! etcd, each of its members as durable as its defaults make it.
 //!
 //! It is asked through the JSON gateway that its members have beside gRPC, so that the same load generator asks all. It
 //! is asked at its leader, which spares it the hop that a follower adds.
@@ -14,8 +14,6 @@ use crate::common::client::Client;
 use crate::common::load::Target;
 use crate::common::request::request;
 
-const MEMBERS: usize = 3;
-
 /// Different keys that are written.
 const KEYS: usize = 64;
 
@@ -29,15 +27,14 @@ pub struct Etcd {
 }
 
 impl Etcd {
-    /// Starts the members and waits until they have a leader. `free_address` gives an address at each call.
-    pub fn start(program: &Path, folder: &Path, mut free_address: impl FnMut() -> SocketAddr) -> Result<Etcd> {
-        let clients: Vec<SocketAddr> = (0..MEMBERS).map(|_| free_address()).collect();
-        let peers: Vec<SocketAddr> = (0..MEMBERS).map(|_| free_address()).collect();
-        let member = |index: usize| format!("etcd-{}=http://{}", index + 1, peers[index]);
-        let cluster = (0..MEMBERS).map(member).collect::<Vec<_>>().join(",");
+    /// Starts a member for each pair of addresses, for clients and for the other members, and waits for a leader.
+    pub fn start(program: &Path, folder: &Path, clients: &[SocketAddr], peers: &[SocketAddr]) -> Result<Etcd> {
+        let name = |number: usize| format!("etcd-{number}");
+        let member = |(number, peer): (usize, &SocketAddr)| format!("{}=http://{peer}", name(number));
+        let cluster = (1..).zip(peers).map(member).collect::<Vec<_>>().join(",");
         let mut members = Vec::new();
-        for (index, (client, peer)) in clients.iter().zip(&peers).enumerate() {
-            let name = format!("etcd-{}", index + 1);
+        for (number, (client, peer)) in (1..).zip(clients.iter().zip(peers)) {
+            let name = name(number);
             let mut command = leashed(program, StopBy::Terminate, None);
             command.args(["--name", &name, "--data-dir"]).arg(folder.join(&name));
             command.args(["--listen-client-urls", &format!("http://{client}")]);
@@ -49,12 +46,10 @@ impl Etcd {
             command.env("ETCD_UNSUPPORTED_ARCH", "arm64");
             members.push(Process::spawn(&name, folder, command, StopBy::Terminate)?);
         }
-        let mut etcd = Etcd { members, clients };
-        let clients = etcd.clients.clone();
-        for process in &mut etcd.members {
-            process.wait_until("the cluster has a leader", || leader_of(&clients).is_some())?;
+        for process in &mut members {
+            process.wait_until("the cluster has a leader", || leader_of(clients).is_some())?;
         }
-        Ok(etcd)
+        Ok(Etcd { members, clients: clients.to_owned() })
     }
 
     /// The processes of all members.

@@ -2,14 +2,16 @@
 //!
 //! | file | its one idea |
 //! | --- | --- |
-//! | [`reads`], [`purchases`] | the kinds of work that are compared |
+//! | [`reads`], [`misses`], [`purchases`] | the kinds of work that are compared |
 //! | [`nginx`], [`haproxy`], [`floor`], [`etcd`], [`postgres`], [`pgbench`] | the peers, and what each is set to |
-//! | [`programs`] | which of them are installed |
+//! | [`bench`], [`plan`], [`programs`] | what a run needs; how long it measures; which peers are installed |
 //! | [`process`], [`cpu_tree`], [`interruption`] | servers that do not outlive the bench; their CPU time; Ctrl-C |
-//! | [`rounds`], [`samples`], [`sections`], [`targets`] | measuring alternately; numbers; tables; what is aimed at |
+//! | [`rounds`], [`samples`], [`sections`] | measuring alternately; numbers; tables |
+//! | [`targets`], [`results`] | what is aimed at; the report |
 //!
 //! A target that is missed is no failure: numbers depend on the machine. A wrong answer is.
 
+mod bench;
 #[path = "../common/mod.rs"]
 mod common;
 mod cpu_tree;
@@ -17,8 +19,10 @@ mod etcd;
 mod floor;
 mod haproxy;
 mod interruption;
+mod misses;
 mod nginx;
 mod pgbench;
+mod plan;
 mod postgres;
 mod process;
 mod programs;
@@ -30,119 +34,78 @@ mod samples;
 mod sections;
 mod targets;
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
-use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::{Context as _, Error, Result, bail};
-use common::cluster::{Cluster, Layout};
-use common::ports::Ports;
+use anyhow::Result;
+use bench::Bench;
+use clap::Parser;
+use common::cluster::DATA;
+use common::cpu::machine_cpu;
+use common::machine;
+use cpu_tree::cpu_of_trees;
+use plan::Plan;
 use programs::Programs;
-use rounds::Rounds;
 
-/// Copies of each book: more than a run can sell.
-const COPIES: u64 = 1_000_000_000;
+/// Measures bazar beside nginx, HAProxy, etcd and PostgreSQL on this machine, and writes a report.
+#[derive(Parser)]
+#[command(name = "make bench-peers")]
+struct Arguments {
+    /// Only see whether everything works, in under a minute; the numbers say little.
+    #[arg(long)]
+    quick: bool,
 
-/// PostgreSQL's user must be able to enter the folder that its own is in.
-const FOLDER_MODE: u32 = 0o755;
+    /// Folder of the report.
+    #[arg(long, value_name = "DIR", default_value = "bench-results")]
+    out: PathBuf,
 
-/// How often and how long everything is measured.
-struct Plan {
-    rounds: usize,
-    warm_up: Duration,
-    cached_reads: Duration,
-    paced_reads: Duration,
-    misses: Duration,
-    purchases: Duration,
-    single_purchases: Duration,
+    /// Cargo says so to every bench.
+    #[arg(long, hide = true)]
+    bench: bool,
+
+    /// Be the floor instead: listen at this address, and answer with what is in this file.
+    #[arg(long, hide = true, num_args = 2, value_names = ["ADDRESS", "FILE"])]
+    floor: Option<Vec<String>>,
 }
 
-/// Under four minutes with all peers, of which bazar's own share is small.
-const FULL: Plan = Plan {
-    rounds: 5,
-    warm_up: Duration::from_millis(500),
-    cached_reads: Duration::from_millis(1_800),
-    paced_reads: Duration::from_millis(1_200),
-    misses: Duration::from_millis(900),
-    purchases: Duration::from_millis(3_000),
-    single_purchases: Duration::from_millis(2_000),
-};
-
-/// Under one minute: whether everything works, not how fast.
-const QUICK: Plan = Plan {
-    rounds: 2,
-    warm_up: Duration::from_millis(200),
-    cached_reads: Duration::from_millis(500),
-    paced_reads: Duration::from_millis(300),
-    misses: Duration::from_millis(300),
-    purchases: Duration::from_millis(1_000),
-    single_purchases: Duration::from_millis(1_000),
-};
-
-impl Plan {
-    fn rounds(&self, duration: Duration) -> Rounds {
-        Rounds { count: self.rounds, duration, warm_up: self.warm_up }
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    match arguments.floor.as_deref() {
+        Some([address, file]) => floor::serve(address, file),
+        // Under `cargo test --all-targets` it is only to be seen whether it works.
+        _ => compare(arguments.quick || !arguments.bench, &arguments.out),
     }
 }
 
-fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let outcome = match arguments[..] {
-        [floor::FLAG, address, answer] => floor::serve(address, answer),
-        // Cargo itself adds `--bench`.
-        _ => plan_of(&arguments).and_then(|plan| compare(&plan)),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("bench-peers: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn plan_of(arguments: &[&str]) -> Result<Plan> {
-    let mut plan = FULL;
-    for argument in arguments {
-        match *argument {
-            "--bench" => {}
-            "--quick" => plan = QUICK,
-            other => {
-                bail!("unknown argument {other:?}; there is only --quick, a run that shows whether everything works")
-            }
-        }
-    }
-    Ok(plan)
-}
-
-fn compare(plan: &Plan) -> Result<()> {
+fn compare(is_quick: bool, out: &Path) -> Result<()> {
     interruption::listen()?;
-    let begins = Instant::now();
     let programs = Programs::find();
     programs.tell_missing();
-    let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let permissions = std::os::unix::fs::PermissionsExt::from_mode(FOLDER_MODE);
-    let folder = tempfile::Builder::new().prefix("peers-").permissions(permissions).tempdir_in(parent);
-    let folder = folder.with_context(|| format!("cannot make a folder in {}", parent.display()))?;
-    let mut ports = Ports::claim();
+    println!("Comparing takes {}.\n", if is_quick { "under a minute" } else { "under four minutes" });
 
-    eprintln!("Starting bazar with three catalog and three order servers.");
-    let layout = Layout { name: "bazar", replicas: 3, settings: Vec::new(), copies: COPIES };
-    let shop = Cluster::open(layout)?;
-    let mut sections = reads::measure(&shop, &programs, folder.path(), &mut ports, plan)?;
-    sections.extend(purchases::measure(&shop, COPIES, &programs, folder.path(), &mut ports, plan)?);
-    results::write(&programs, &sections, folder.path(), begins.elapsed())
+    let mut facts = machine::facts(Path::new(DATA))?;
+    facts.extend(programs.versions());
+    let before = usage();
+    let mut bench = Bench::open(programs, if is_quick { Plan::QUICK } else { Plan::FULL })?;
+    let mut sections = reads::measure(&mut bench)?;
+    sections.push(misses::measure(&bench)?);
+    sections.extend(purchases::measure(&mut bench)?);
+    bench.progress.clear();
+
+    if let Some(share) = before.zip(usage()).and_then(|(before, after)| others_share(before, after)) {
+        facts.push(("Other processes' share of all CPU time used".to_owned(), format!("{:.0} %", 100.0 * share)));
+    }
+    facts.push(("Measured in".to_owned(), format!("{} s", bench.progress.seconds())));
+    results::write(&std::path::absolute(out)?, &facts, &sections)
 }
 
-/// Goes on without a peer that could not be started, unless the run was interrupted.
-fn leave_out(peer: &str, error: &Error) -> Result<()> {
-    interruption::check()?;
-    eprintln!("{peer} is left out, for it could not be started: {error:#}");
-    Ok(())
+/// CPU time so far: of the whole machine, and of this process with all that it started.
+fn usage() -> Option<[Duration; 2]> {
+    Some([machine_cpu()?, cpu_of_trees(&[std::process::id()])?])
 }
 
-fn free_address(ports: &mut Ports) -> SocketAddr {
-    SocketAddr::from((Ipv4Addr::LOCALHOST, ports.take()))
+/// What others used between two looks, of all that was used.
+fn others_share(before: [Duration; 2], after: [Duration; 2]) -> Option<f64> {
+    let [machine, own] = [0, 1].map(|index| after[index].saturating_sub(before[index]));
+    (!machine.is_zero()).then(|| machine.saturating_sub(own).div_duration_f64(machine))
 }

@@ -62,7 +62,7 @@ pub fn measure(postgres: &Postgres, connections: usize, duration: Duration) -> R
 
     let latency = transactions_between(postgres, opens, closes)?;
     let cpu = cpu_after.zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
-    Sample::new(&latency, closes.duration_since(opens)?, cpu)
+    Ok(Sample::new(&latency, closes.duration_since(opens)?, cpu))
 }
 
 /// The nanoseconds that those transactions took that ended within a window.

@@ -46,13 +46,24 @@ impl Programs {
     }
 
     /// What each peer calls itself.
-    pub fn versions(&self) -> Vec<String> {
+    pub fn versions(&self) -> Vec<(String, String)> {
         let postgres = self.postgres.as_ref().map(|folder| folder.join("postgres"));
-        let asked = [(&self.nginx, "-v"), (&self.haproxy, "-v"), (&self.etcd, "--version"), (&postgres, "--version")];
-        asked.into_iter().filter_map(|(program, flag)| version(program.as_deref()?, flag)).collect()
+        let asked = [
+            ("nginx", &self.nginx, "-v"),
+            ("HAProxy", &self.haproxy, "-v"),
+            ("etcd", &self.etcd, "--version"),
+            ("PostgreSQL", &postgres, "--version"),
+        ];
+        let told = |program: &Path, flag: &str| version(program, flag).unwrap_or("of an unknown version".to_owned());
+        let fact = |(peer, program, flag): (&str, &Option<PathBuf>, &str)| {
+            let told = program.as_deref().map_or("not installed".to_owned(), |program| told(program, flag));
+            (peer.to_owned(), told)
+        };
+        asked.into_iter().map(fact).collect()
     }
 }
 
+/// The first line that a program tells about itself.
 fn version(program: &Path, flag: &str) -> Option<String> {
     let output = Command::new(program).arg(flag).stdin(Stdio::null()).output().ok()?;
     // nginx writes it to standard error.

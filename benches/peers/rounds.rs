@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 
 use super::interruption;
 use super::samples::{Sample, Series};
-use crate::common::statistics::three_digits;
+use crate::common::progress::Progress;
 
 /// Between two measurements: what the server before still does in the background is not the next one's.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -38,26 +38,18 @@ pub struct Rounds {
     pub warm_up: Duration,
 }
 
-/// Measures all contenders in each round, after a round that does not count, and shows how it goes.
-pub fn alternate(what: &str, contenders: &mut [Contender], rounds: Rounds) -> Result<Vec<Series>> {
-    eprintln!("{what}:");
+/// Measures all contenders in each round, after a round that does not count.
+pub fn alternate(what: &str, contenders: &mut [Contender], rounds: Rounds, progress: &Progress) -> Result<Vec<Series>> {
     for contender in contenders.iter_mut() {
+        progress.step(&format!("{what}: warming up {}", contender.server));
         measure(contender, rounds.warm_up)?;
     }
     let empty = |contender: &Contender| Series { server: contender.server, samples: Vec::new() };
     let mut series: Vec<Series> = contenders.iter().map(empty).collect();
     for round in 1..=rounds.count {
         for (contender, series) in contenders.iter_mut().zip(&mut series) {
-            let sample = measure(contender, rounds.duration)?;
-            eprintln!(
-                "  round {round} of {}  {:13} {:>9} requests/s  p50 {:>7} ms  p99 {:>7} ms",
-                rounds.count,
-                contender.server,
-                three_digits(sample.per_second),
-                three_digits(sample.p50.as_secs_f64() * 1e3),
-                three_digits(sample.p99.as_secs_f64() * 1e3),
-            );
-            series.samples.push(sample);
+            progress.step(&format!("{what}: round {round} of {}, {}", rounds.count, contender.server));
+            series.samples.push(measure(contender, rounds.duration)?);
         }
     }
     Ok(series)

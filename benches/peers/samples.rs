@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use hdrhistogram::Histogram;
 
-use crate::common::load::{Load, Target, run};
+use crate::common::load::{Load, Target, connect};
 use crate::common::outcome::Outcome;
 use crate::common::statistics::Spread;
 
@@ -16,10 +16,10 @@ use super::cpu_tree::cpu_of_trees;
 pub struct Sample {
     /// Requests answered each second.
     pub per_second: f64,
-    /// The median of the times to the answer.
-    pub p50: Duration,
+    /// The median of the times to the answer; nothing if there was none.
+    pub p50: Option<Duration>,
     /// 99 of 100 answers took no longer.
-    pub p99: Duration,
+    pub p99: Option<Duration>,
     /// CPU time of the server's processes for each request; nothing where that cannot be known.
     pub cpu_per_request: Option<Duration>,
     /// What to hold against it.
@@ -50,25 +50,28 @@ pub enum Metric {
 
 impl Sample {
     /// From the nanoseconds that each answer took, within `elapsed`, for which the server took `cpu`.
-    pub fn new(latency: &Histogram<u64>, elapsed: Duration, cpu: Option<Duration>) -> Result<Sample> {
+    pub fn new(latency: &Histogram<u64>, elapsed: Duration, cpu: Option<Duration>) -> Sample {
         let answered = latency.len();
-        ensure!(answered > 0, "nothing was answered");
-        Ok(Sample {
+        // A disk that hangs may well leave a whole round without an answer.
+        let any = |value: Duration| (answered > 0).then_some(value);
+        let quantile = |share: f64| any(Duration::from_nanos(latency.value_at_quantile(share)));
+        Sample {
             per_second: answered as f64 / elapsed.as_secs_f64(),
-            p50: Duration::from_nanos(latency.value_at_quantile(0.5)),
-            p99: Duration::from_nanos(latency.value_at_quantile(0.99)),
-            cpu_per_request: cpu.map(|cpu| cpu.div_f64(answered as f64)),
-            doubt: None,
-        })
+            p50: quantile(0.5),
+            p99: quantile(0.99),
+            cpu_per_request: cpu.and_then(any).map(|cpu| cpu.div_f64(answered as f64)),
+            doubt: (answered == 0).then(|| format!("nothing was answered within {elapsed:.1?}")),
+        }
     }
 
     /// Asks the target as the load says while watching the CPU time of the server's processes.
     pub fn measure(target: &Target, load: &Load, pids: &[u32]) -> Result<Sample> {
+        let ready = connect(target, load)?;
         let before = cpu_of_trees(pids);
-        let outcome = run(target, load)?;
+        let outcome = ready.run()?;
         let cpu = cpu_of_trees(pids).zip(before).map(|(after, before)| after.saturating_sub(before));
-        let sample = Sample::new(&outcome.latency, outcome.elapsed, cpu)?;
-        Ok(Sample { doubt: doubt_of(&outcome), ..sample })
+        let sample = Sample::new(&outcome.latency, outcome.elapsed, cpu);
+        Ok(Sample { doubt: sample.doubt.or(doubt_of(&outcome)), ..sample })
     }
 
     /// The number for this metric, in [`Metric::unit`].
@@ -76,8 +79,8 @@ impl Sample {
         let us = |duration: Duration| duration.as_secs_f64() * 1e6;
         match metric {
             Metric::Throughput => Some(self.per_second),
-            Metric::P50 => Some(us(self.p50)),
-            Metric::P99 => Some(us(self.p99)),
+            Metric::P50 => self.p50.map(us),
+            Metric::P99 => self.p99.map(us),
             Metric::Cpu => self.cpu_per_request.map(us),
         }
     }
@@ -100,7 +103,8 @@ impl Series {
     /// This server's number divided by another's, round by round: what disturbs a round mostly disturbs both.
     pub fn ratio(&self, other: &Series, metric: Metric) -> Option<Spread> {
         let rounds = self.samples.iter().zip(&other.samples);
-        Spread::of(rounds.filter_map(|(one, other)| Some(one.value(metric)? / other.value(metric)?)))
+        let ratios = rounds.filter_map(|(one, other)| Some(one.value(metric)? / other.value(metric)?));
+        Spread::of(ratios.filter(|ratio| ratio.is_finite()))
     }
 
     /// What to hold against some rounds, with their number.
