@@ -99,6 +99,17 @@ fn the_open_loop_keeps_its_rate_and_the_closed_loop_as_many_requests_as_clients(
 }
 
 #[test]
+fn a_run_is_over_when_all_is_answered() {
+    let address = serve(|_| Act::Answer(OK));
+    let (begins, runs, duration) = (Instant::now(), 50, Duration::from_millis(10));
+    for _ in 0..runs {
+        assert_eq!(ask(address, 2, Pace::PerSecond(2000.0), duration).answered, 20);
+    }
+    let took = begins.elapsed();
+    assert!(took < 10 * runs * duration, "{runs} runs of {duration:?} took {took:?}");
+}
+
+#[test]
 fn unexpected_statuses_and_broken_connections_are_failures() {
     let address = serve(|number| match number % 10 {
         3 => Act::Answer(b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"),

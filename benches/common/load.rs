@@ -102,11 +102,12 @@ impl Ready<'_> {
         loop {
             run.begin_window();
             run.send_due();
-            if run.is_over() {
+            // One look at the clock for both: a run that is not over now must be looked at again when it may be.
+            let now = Instant::now();
+            if run.is_over(now) {
                 return Ok(run.finish());
             }
-            let wake_at = run.wake_at();
-            run.waiter.wait(&mut events, wake_at).context("cannot wait for sockets")?;
+            run.waiter.wait(&mut events, run.wake_at(now)).context("cannot wait for sockets")?;
             run.revive();
             for event in events.iter().filter(|event| event.token() != TIMER) {
                 run.advance(event.token().0);
@@ -255,20 +256,18 @@ impl<'a> Run<'a> {
     }
 
     /// When to look again even if nothing happens.
-    fn wake_at(&self) -> Option<Instant> {
-        let now = Instant::now();
+    fn wake_at(&self, now: Instant) -> Instant {
         let due = self.next_due();
         let is_sending = !self.is_past_end(due, now);
         // In the open loop, what is due and finds no connection is not given up.
         let next_request = (is_sending && !self.free.is_empty()).then_some(due);
         let end = if now < self.ends { self.ends } else { self.ends + DRAIN_LIMIT };
         let revival = self.down.front().map(|(_, at)| *at);
-        [next_request, Some(end), revival].into_iter().flatten().min()
+        [next_request, revival].into_iter().flatten().fold(end, Instant::min)
     }
 
     /// Whether everything that was to be asked has been answered, or is no longer waited for.
-    fn is_over(&self) -> bool {
-        let now = Instant::now();
+    fn is_over(&self, now: Instant) -> bool {
         let is_all_sent = now >= self.ends && self.is_past_end(self.next_due(), now);
         is_all_sent && self.in_flight == 0 || now >= self.ends + DRAIN_LIMIT
     }

@@ -37,9 +37,9 @@ impl Waiter {
         })
     }
 
-    /// Waits until something happens to a socket or it is nearly `until`; for ever if there is no such instant.
-    pub fn wait(&mut self, events: &mut Events, until: Option<Instant>) -> io::Result<()> {
-        let wait = until.map(|until| until.saturating_duration_since(Instant::now()).saturating_sub(AWAKE));
+    /// Waits until something happens to a socket or it is nearly `until`.
+    pub fn wait(&mut self, events: &mut Events, until: Instant) -> io::Result<()> {
+        let wait = until.saturating_duration_since(Instant::now()).saturating_sub(AWAKE);
         match self.poll.poll(events, self.arm(wait)?) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
             outcome => outcome,
@@ -48,16 +48,16 @@ impl Waiter {
 
     /// Sets the timer, and tells what is left for the poll itself to wait.
     #[cfg(target_os = "linux")]
-    fn arm(&self, wait: Option<Duration>) -> io::Result<Option<Duration>> {
-        match wait {
-            None | Some(Duration::ZERO) => Ok(wait),
-            Some(wait) => precise::set(&self.timer, wait).map(|()| None),
+    fn arm(&self, wait: Duration) -> io::Result<Option<Duration>> {
+        if wait.is_zero() {
+            return Ok(Some(wait));
         }
+        precise::set(&self.timer, wait).map(|()| None)
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn arm(&self, wait: Option<Duration>) -> io::Result<Option<Duration>> {
-        Ok(wait)
+    fn arm(&self, wait: Duration) -> io::Result<Option<Duration>> {
+        Ok(Some(wait))
     }
 }
 

@@ -20,8 +20,8 @@ const BUYS_PER_SECOND: f64 = 200.0;
 /// Reads a second.
 const READS_PER_SECOND: f64 = 200.0;
 
-/// Enough for all requests of an outage of several seconds.
-const CONNECTIONS: usize = 256;
+/// Enough for what is due in an outage of half a second. If it lasts longer, requests wait for a connection, and that counts.
+const CONNECTIONS: usize = 128;
 
 const METHOD: &str = "Customers read and buy at constant rates (200 a second each) while the leader of a group is killed \
     with `kill -9`; after each trial it is started again and catches up. *Without service* is the longest time \
