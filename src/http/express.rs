@@ -7,12 +7,12 @@
 //! which something other than a request without a body arrives is hyper's from then on.
 //!
 //! It decides nothing: the handler says what can be answered at once, and to whatever it is in doubt about, hyper
-//! gives the answer.
+//! gives the answer. While all that arrives can be answered here, hyper is not even called.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
@@ -36,19 +36,23 @@ const MAX_HEADERS: usize = 32;
 /// Answers that are gathered before they are sent, in bytes.
 const MAX_ANSWERS_BYTES: usize = 64 * 1024;
 
-/// A stream that answers what it can, and shows the rest to hyper.
-pub struct Express<H> {
+/// A stream of which hyper sees only what it must answer.
+struct Express<H> {
     stream: Paced,
     pace: Arc<Pace>,
     handler: Arc<H>,
     lane: Lane,
     /// What has arrived and was given to nobody yet.
     waiting: BytesMut,
+    /// When the last of it arrived.
+    arrived_at: Instant,
     /// The client will send nothing more.
     is_at_end: bool,
     /// Answers, of which the first `sent_bytes` are sent.
     answers: Vec<u8>,
     sent_bytes: usize,
+    /// What hyper has yet to be told.
+    failure: Option<io::Error>,
 }
 
 /// Who has the word.
@@ -84,17 +88,18 @@ enum Front<'a> {
 }
 
 impl<H: Handler> Express<H> {
-    /// Watches over `stream`, whose `pace` also learns when hyper has answered.
-    pub fn new(stream: Paced, pace: Arc<Pace>, handler: Arc<H>) -> Self {
+    fn new(stream: Paced, pace: Arc<Pace>, handler: Arc<H>) -> Self {
         Express {
             stream,
             pace,
             handler,
             lane: Lane::Between,
             waiting: BytesMut::new(),
+            arrived_at: Instant::now(),
             is_at_end: false,
             answers: Vec::new(),
             sent_bytes: 0,
+            failure: None,
         }
     }
 
@@ -104,6 +109,10 @@ impl<H: Handler> Express<H> {
             // Those of the last time first: no more is answered than the client takes.
             ready!(self.poll_send(context))?;
             let next = self.answer_waiting();
+            if !self.answers.is_empty() {
+                // From here on the client has its time to take them.
+                self.pace.answered(true, self.arrived_at);
+            }
             ready!(self.poll_send(context))?;
             match next {
                 Next::Answer => {}
@@ -123,11 +132,10 @@ impl<H: Handler> Express<H> {
         while !self.waiting.is_empty() {
             match front(&self.waiting) {
                 Front::Plain { target, request_id, header_bytes } => {
-                    let started = Instant::now();
                     let Some(prepared) = self.handler.at_once(target) else {
                         return Next::Give(Lane::Hyper { missing_bytes: header_bytes });
                     };
-                    envelope::write_prepared(&mut self.answers, &prepared, target, request_id, started);
+                    envelope::write_prepared(&mut self.answers, &prepared, target, request_id, self.arrived_at);
                     self.waiting.advance(header_bytes);
                     if self.answers.len() >= MAX_ANSWERS_BYTES {
                         return Next::Answer;
@@ -146,22 +154,27 @@ impl<H: Handler> Express<H> {
             return Poll::Ready(Ok(()));
         }
         while self.sent_bytes < self.answers.len() {
-            let sent = ready!(Pin::new(&mut self.stream).poll_write(context, &self.answers[self.sent_bytes..]))?;
+            let sent = ready!(self.stream.unwatched().poll_write(context, &self.answers[self.sent_bytes..]))?;
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.sent_bytes += sent;
+            if self.sent_bytes < self.answers.len() {
+                self.pace.answered(true, Instant::now());
+            }
         }
         self.answers.clear();
         self.sent_bytes = 0;
-        self.pace.answered(self.waiting.is_empty());
+        self.pace.answered(self.waiting.is_empty(), self.arrived_at);
         Poll::Ready(Ok(()))
     }
 
     /// Reads more, or notes that there is no more.
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.waiting.reserve(READ_BYTES);
-        let read_bytes = ready!(poll_read_buf(Pin::new(&mut self.stream), context, &mut self.waiting))?;
+        let read_bytes = ready!(poll_read_buf(self.stream.unwatched(), context, &mut self.waiting))?;
+        self.arrived_at = Instant::now();
+        self.pace.received(self.arrived_at);
         self.is_at_end = read_bytes == 0;
         Poll::Ready(Ok(()))
     }
@@ -218,58 +231,90 @@ fn front(bytes: &[u8]) -> Front<'_> {
     }
 }
 
-impl<H: Handler> AsyncRead for Express<H> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if let Lane::Between = self.lane {
-            ready!(self.poll_answer(context))?;
+/// Hyper's side of the stream.
+pub struct HyperSide<H>(Arc<Mutex<Express<H>>>);
+
+/// This layer's side of the stream.
+pub struct ExpressSide<H>(Arc<Mutex<Express<H>>>);
+
+/// Puts the lane between `stream` and hyper. `pace` watches the stream, and learns when hyper has answered.
+pub fn split<H: Handler>(stream: Paced, pace: Arc<Pace>, handler: Arc<H>) -> (ExpressSide<H>, HyperSide<H>) {
+    let express = Arc::new(Mutex::new(Express::new(stream, pace, handler)));
+    (ExpressSide(express.clone()), HyperSide(express))
+}
+
+impl<H: Handler> ExpressSide<H> {
+    /// Answers what can be answered. Ready when hyper has something to do.
+    pub fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut express = lock(&self.0);
+        if let Lane::Between = express.lane
+            && express.failure.is_none()
+            && let Err(failure) = ready!(express.poll_answer(context))
+        {
+            express.failure = Some(failure);
         }
-        match self.lane {
+        Poll::Ready(())
+    }
+}
+
+/// Never contended: one task has both sides.
+fn lock<H>(express: &Mutex<Express<H>>) -> MutexGuard<'_, Express<H>> {
+    express.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<H: Handler> AsyncRead for HyperSide<H> {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let express = &mut *lock(&self.0);
+        if let Some(failure) = express.failure.take() {
+            return Poll::Ready(Err(failure));
+        }
+        if let Lane::Between = express.lane {
+            ready!(express.poll_answer(context))?;
+        }
+        match express.lane {
             Lane::Between => Poll::Ready(Ok(())),
-            Lane::Hyper { missing_bytes: 0 } => self.poll_end(context),
+            Lane::Hyper { missing_bytes: 0 } => express.poll_end(context),
             Lane::Hyper { missing_bytes } => {
-                let given = self.give(missing_bytes, buffer);
-                self.lane = Lane::Hyper { missing_bytes: missing_bytes - given };
+                let given = express.give(missing_bytes, buffer);
+                express.lane = Lane::Hyper { missing_bytes: missing_bytes - given };
                 Poll::Ready(Ok(()))
             }
-            Lane::HyperForGood if !self.waiting.is_empty() => {
-                self.give(usize::MAX, buffer);
+            Lane::HyperForGood if !express.waiting.is_empty() => {
+                express.give(usize::MAX, buffer);
                 Poll::Ready(Ok(()))
             }
-            Lane::HyperForGood if self.is_at_end => Poll::Ready(Ok(())),
-            Lane::HyperForGood => Pin::new(&mut self.stream).poll_read(context, buffer),
+            Lane::HyperForGood if express.is_at_end => Poll::Ready(Ok(())),
+            Lane::HyperForGood => Pin::new(&mut express.stream).poll_read(context, buffer),
         }
     }
 }
 
-impl<H: Handler> AsyncWrite for Express<H> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+impl<H: Handler> AsyncWrite for HyperSide<H> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut lock(&self.0).stream).poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        Pin::new(&mut lock(&self.0).stream).poll_write_vectored(context, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        lock(&self.0).stream.is_write_vectored()
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let express = &mut *lock(&self.0);
+        ready!(Pin::new(&mut express.stream).poll_flush(context))?;
         // Hyper flushes once it has written all it has, and a response is whole when the handler has answered.
-        if let Lane::Hyper { missing_bytes: 0 } = self.lane
-            && self.pace.is_answered()
+        if let Lane::Hyper { missing_bytes: 0 } = express.lane
+            && express.pace.is_answered()
         {
-            self.lane = Lane::Between;
-            if !self.waiting.is_empty() {
+            express.lane = Lane::Between;
+            if !express.waiting.is_empty() {
                 // Hyper was told that nothing is there, and waits to be called.
                 context.waker().wake_by_ref();
             }
@@ -277,8 +322,10 @@ impl<H: Handler> AsyncWrite for Express<H> {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_send(context))?;
-        Pin::new(&mut self.stream).poll_shutdown(context)
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let express = &mut *lock(&self.0);
+        express.lane = Lane::HyperForGood;
+        ready!(express.poll_send(context))?;
+        Pin::new(&mut express.stream).poll_shutdown(context)
     }
 }
