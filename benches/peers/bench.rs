@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::interruption;
 use super::plan::Plan;
 use super::programs::Programs;
-use crate::common::cluster::{Cluster, DATA, Layout};
+use crate::common::cluster::{Cluster, DATA, Layout, PREFIX};
 use crate::common::ports::Ports;
 use crate::common::progress::Progress;
 
@@ -39,7 +39,8 @@ impl Bench {
     /// Starts the shop.
     pub fn open(programs: Programs, plan: Plan) -> Result<Bench> {
         let permissions = Permissions::from_mode(FOLDER_MODE);
-        let folder = tempfile::Builder::new().prefix("peers-").permissions(permissions).tempdir_in(DATA);
+        let prefix = format!("{PREFIX}{}-peers-", std::process::id());
+        let folder = tempfile::Builder::new().prefix(&prefix).permissions(permissions).tempdir_in(DATA);
         let folder = folder.with_context(|| format!("cannot make a folder in {DATA}"))?;
         let progress = Progress::begin();
         progress.step("starting bazar");

@@ -35,7 +35,7 @@ impl Etcd {
         let mut members = Vec::new();
         for (number, (client, peer)) in (1..).zip(clients.iter().zip(peers)) {
             let name = name(number);
-            let mut command = leashed(program, StopBy::Terminate, None);
+            let mut command = leashed(program, StopBy::Kill, None);
             command.args(["--name", &name, "--data-dir"]).arg(folder.join(&name));
             command.args(["--listen-client-urls", &format!("http://{client}")]);
             command.args(["--advertise-client-urls", &format!("http://{client}")]);
@@ -44,7 +44,7 @@ impl Etcd {
             command.args(["--initial-cluster", &cluster, "--initial-cluster-state", "new"]);
             // Releases before 3.5 refuse to run on ARM without it, and later ones do not mind.
             command.env("ETCD_UNSUPPORTED_ARCH", "arm64");
-            members.push(Process::spawn(&name, folder, command, StopBy::Terminate)?);
+            members.push(Process::spawn(&name, folder, command, StopBy::Kill)?);
         }
         for process in &mut members {
             process.wait_until("the cluster has a leader", || leader_of(clients).is_some())?;

@@ -35,6 +35,8 @@ pub enum StopBy {
     Terminate,
     /// SIGINT: PostgreSQL's fast shutdown; at SIGTERM it would wait for its clients.
     Interrupt,
+    /// SIGKILL: for one process whose data nobody wants, and which would take its time.
+    Kill,
 }
 
 impl StopBy {
@@ -42,6 +44,7 @@ impl StopBy {
         match self {
             StopBy::Terminate => Signal::TERM,
             StopBy::Interrupt => Signal::INT,
+            StopBy::Kill => Signal::KILL,
         }
     }
 
@@ -49,6 +52,7 @@ impl StopBy {
         match self {
             StopBy::Terminate => "TERM",
             StopBy::Interrupt => "INT",
+            StopBy::Kill => "KILL",
         }
     }
 }
