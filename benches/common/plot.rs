@@ -1,27 +1,35 @@
 //! Plots of lines as SVG, readable in any browser. It knows nothing of what the lines show.
 
-use std::fmt::Write as _;
-use std::fs;
+use std::ops::Range;
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, anyhow};
+use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
+use plotters::prelude::*;
 
-const WIDTH: f64 = 920.0;
-const HEIGHT: f64 = 480.0;
-/// Room beside the field: for the numbers of the axis on the left, and for the legend on the right.
-const LEFT: f64 = 80.0;
-const RIGHT: f64 = 210.0;
-const TOP: f64 = 50.0;
-const BOTTOM: f64 = 60.0;
+/// The size of a plot, in pixels.
+const SIZE: (u32, u32) = (920, 480);
 
-/// Lines from the top of one entry of the legend to the next.
-const LEGEND_STEP: f64 = 22.0;
+/// Room around the field and for what is written at its axes, in pixels.
+const MARGIN: u32 = 16;
+const BELOW: u32 = 48;
+const BESIDE: u32 = 80;
+
+/// How long a line is in the legend, in pixels.
+const LEGEND_LINE: i32 = 18;
 
 /// Parts that a linear axis is divided into, about.
 const PARTS: f64 = 6.0;
 
 /// Told apart by those, too, who see few colours.
-const COLOURS: [&str; 6] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
+const COLOURS: [RGBColor; 6] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(230, 159, 0),
+    RGBColor(86, 180, 233),
+];
 
 /// One line.
 #[derive(Clone, Debug)]
@@ -81,54 +89,65 @@ impl Axis {
     }
 }
 
+impl Ranged for Axis {
+    type FormatOption = NoDefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, value: &f64, (first, last): (i32, i32)) -> i32 {
+        first + (self.place(*value) * f64::from(last - first)).round() as i32
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, _hint: Hint) -> Vec<f64> {
+        self.ticks.iter().map(|(value, _)| *value).collect()
+    }
+
+    fn range(&self) -> Range<f64> {
+        let end = |tick: Option<&(f64, String)>| tick.map_or(0.0, |(value, _)| *value);
+        end(self.ticks.first())..end(self.ticks.last())
+    }
+}
+
+impl ValueFormatter<f64> for Axis {
+    fn format_ext(&self, value: &f64) -> String {
+        let tick = self.ticks.iter().find(|(tick, _)| tick == value);
+        tick.map_or_else(|| plain(*value), |(_, label)| label.clone())
+    }
+}
+
 /// Writes a plot.
 pub fn write(path: &Path, title: &str, x: &Axis, y: &Axis, series: &[Series]) -> Result<()> {
-    fs::write(path, draw(title, x, y, series)).with_context(|| format!("cannot write {}", path.display()))
-}
-
-fn draw(title: &str, x: &Axis, y: &Axis, series: &[Series]) -> String {
-    let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
-    let at_x = |value: f64| LEFT + x.place(value) * (right - LEFT);
-    let at_y = |value: f64| bottom - y.place(value) * (bottom - TOP);
-    let mut svg = format!(
-        "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH} {HEIGHT}' font-family='sans-serif' font-size='13'>\n\
-         <rect width='100%' height='100%' fill='white'/>\n"
-    );
-    svg += &text(LEFT, TOP / 2.0, "start", &format!("<tspan font-size='16'>{}</tspan>", escape(title)));
-    for (value, label) in &x.ticks {
-        svg += &line((at_x(*value), TOP), (at_x(*value), bottom));
-        svg += &text(at_x(*value), bottom + 20.0, "middle", &escape(label));
+    let failed = |error: &dyn std::fmt::Display| anyhow!("cannot draw {}: {error}", path.display());
+    let area = SVGBackend::new(path, SIZE).into_drawing_area();
+    area.fill(&WHITE).map_err(|error| failed(&error))?;
+    let mut chart = ChartBuilder::on(&area)
+        .caption(title, ("sans-serif", 18))
+        .margin(MARGIN)
+        .x_label_area_size(BELOW)
+        .y_label_area_size(BESIDE)
+        .build_cartesian_2d(x.clone(), y.clone())
+        .map_err(|error| failed(&error))?;
+    chart
+        .configure_mesh()
+        .x_desc(&x.label)
+        .y_desc(&y.label)
+        .light_line_style(TRANSPARENT)
+        .draw()
+        .map_err(|error| failed(&error))?;
+    for (Series { name, points }, colour) in series.iter().zip(COLOURS.iter().cycle()) {
+        let style = colour.stroke_width(2);
+        chart
+            .draw_series(LineSeries::new(points.iter().copied(), style))
+            .map_err(|error| failed(&error))?
+            .label(name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + LEGEND_LINE, y)], style));
     }
-    for (value, label) in &y.ticks {
-        svg += &line((LEFT, at_y(*value)), (right, at_y(*value)));
-        svg += &text(LEFT - 8.0, at_y(*value) + 4.0, "end", &escape(label));
-    }
-    svg += &text((LEFT + right) / 2.0, HEIGHT - 15.0, "middle", &escape(&x.label));
-    let middle = (TOP + bottom) / 2.0;
-    let _ =
-        writeln!(svg, "<g transform='rotate(-90 18 {middle})'>{}</g>", text(18.0, middle, "middle", &escape(&y.label)));
-    for (number, (series, colour)) in series.iter().zip(COLOURS.iter().cycle()).enumerate() {
-        let points: Vec<(f64, f64)> = series.points.iter().map(|(x, y)| (at_x(*x), at_y(*y))).collect();
-        let path: String = points.iter().map(|(x, y)| format!("{x:.1},{y:.1} ")).collect();
-        let _ = writeln!(svg, "<polyline points='{path}' fill='none' stroke='{colour}' stroke-width='2'/>");
-        let top = TOP + LEGEND_STEP * number as f64 + 8.0;
-        let _ = writeln!(svg, "<rect x='{}' y='{}' width='18' height='4' fill='{colour}'/>", right + 16.0, top);
-        svg += &text(right + 40.0, top + 7.0, "start", &escape(&series.name));
-    }
-    svg + "</svg>\n"
-}
-
-fn line((x1, y1): (f64, f64), (x2, y2): (f64, f64)) -> String {
-    format!("<line x1='{x1:.1}' y1='{y1:.1}' x2='{x2:.1}' y2='{y2:.1}' stroke='#ddd'/>\n")
-}
-
-/// A text whose content is SVG already.
-fn text(x: f64, y: f64, anchor: &str, content: &str) -> String {
-    format!("<text x='{x:.1}' y='{y:.1}' text-anchor='{anchor}'>{content}</text>\n")
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    chart
+        .configure_series_labels()
+        .background_style(WHITE.mix(0.8))
+        .border_style(BLACK.mix(0.2))
+        .draw()
+        .map_err(|error| failed(&error))?;
+    area.present().map_err(|error| failed(&error))
 }
 
 /// A round number without needless zeros, and with marks at the thousands.
