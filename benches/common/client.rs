@@ -29,7 +29,8 @@ pub struct Reply {
     pub body: Vec<u8>,
     /// From before the request was written until the answer was read.
     pub took: Duration,
-    head: Vec<u8>,
+    /// Its status line and header fields, as they came.
+    pub head: Vec<u8>,
 }
 
 impl Client {

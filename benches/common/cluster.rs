@@ -34,8 +34,8 @@ const SHOWN_LINES: usize = 8;
 /// Where shops have their data.
 pub const DATA: &str = env!("CARGO_TARGET_TMPDIR");
 
-/// A shop's folder is called so, with the number of the bench's process.
-const PREFIX: &str = "bench-shop-";
+/// A bench's folders are called so, with the number of its process: the next bench removes what one that was killed left.
+pub const PREFIX: &str = "bench-";
 
 /// Of what a shop consists, and how it is set.
 #[derive(Clone, Debug)]
