@@ -28,7 +28,7 @@ const EXIT_WRONG_USE: u8 = 2;
 const MAX_WORKER_THREADS: usize = 4;
 
 /// The cores for one worker thread. A node's work is many short steps, each of which wakes the next: on a thread
-/// of its own, each would cost a switch of threads.
+/// of its own, each would cost a switch of threads. Where there is one thread, it needs no means to share work.
 const CORES_PER_WORKER: usize = 2;
 
 /// Work begun on one thread ends on another here, which the C library's allocator pays for dearly.
@@ -100,9 +100,15 @@ fn choose<'a>(cli: &Cli, config: &'a Config, role: Role) -> Result<&'a Node, Wro
 /// Runs one node until it is asked to stop.
 fn run_node(cli: &Cli, config: Config, node: &Node) -> anyhow::Result<()> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
-    let mut threads = runtime::Builder::new_multi_thread();
-    threads.worker_threads((cores / CORES_PER_WORKER).clamp(1, MAX_WORKER_THREADS)).thread_name("bazar-worker");
-    let runtime = threads.enable_all().build().context("the threads could not be started")?;
+    let mut threads = match (cores / CORES_PER_WORKER).min(MAX_WORKER_THREADS) {
+        0 | 1 => runtime::Builder::new_current_thread(),
+        several => {
+            let mut threads = runtime::Builder::new_multi_thread();
+            threads.worker_threads(several).thread_name("bazar-worker");
+            threads
+        }
+    };
+    let runtime = threads.enable_io().enable_time().build().context("the threads could not be started")?;
 
     let shutdown = stop_token(&runtime)?;
     if cli.exit_with_parent {

@@ -24,6 +24,7 @@ use crate::config::{Config, EvictionPolicy, Node, Role, WithoutMajority};
 use crate::error::ApiError;
 use crate::frontend::{self, CacheLimits, Frontend};
 use crate::http::client::Client;
+use crate::http::prepared::Prepared;
 use crate::http::reply::{self, Response};
 use crate::http::server::{self, Handler, Limits};
 use crate::order::{self, OrderServer};
@@ -175,6 +176,13 @@ impl Handler for NodeHandler {
             headers.insert(LEADER, leader);
         }
         response
+    }
+
+    fn at_once(&self, target: &str) -> Option<Prepared> {
+        match &self.service {
+            Service::Frontend(frontend) => frontend.at_once(target),
+            Service::Catalog(_) | Service::Order(_) => None,
+        }
     }
 
     fn request_timeout(&self, request: &Request<Incoming>, usual: Duration) -> Duration {

@@ -161,10 +161,10 @@ pub enum WithoutMajority {
 /// How a group keeps its replicas alike.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replication {
-    /// Milliseconds between a leader's signs of life: traffic against how soon its death is seen.
-    /// Also how long it waits for a follower to store entries, so it must be well above an fsync.
+    /// Milliseconds between a leader's signs of life: what an idle shop costs against how soon a death is seen.
     pub heartbeat_ms: u64,
-    /// Milliseconds without a sign of life after which a follower may call an election, at least.
+    /// Milliseconds without a sign of life after which a follower may call an election, at least. As long may
+    /// it take to store what it is sent, so this must be well above an fsync.
     pub election_timeout_min_ms: u64,
     /// The same, at most. Each follower draws anew between the two each time, so that rarely two of them
     /// stand at once: a short outage against elections that a slow disk or network provokes.
@@ -187,7 +187,8 @@ pub struct Replication {
 /// How frontends choose replicas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Balancer {
-    /// Milliseconds between two probes of a replica's health.
+    /// Milliseconds between two probes of the health of a replica that is in use or left out; one that is idle
+    /// is probed more rarely.
     pub probe_interval_ms: u64,
     /// Milliseconds after which a probe has failed.
     pub probe_timeout_ms: u64,

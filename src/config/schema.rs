@@ -62,9 +62,9 @@ fn reads(reader: &mut Reader) -> Reads {
 fn replication(reader: &mut Reader) -> Replication {
     let mut section = reader.section("replication");
     Replication {
-        heartbeat_ms: section.number("heartbeat_ms", 100, 10..=10_000),
-        election_timeout_min_ms: section.number("election_timeout_min_ms", 350, 20..=MINUTE_MS),
-        election_timeout_max_ms: section.number("election_timeout_max_ms", 500, 30..=MINUTE_MS),
+        heartbeat_ms: section.number("heartbeat_ms", 200, 10..=10_000),
+        election_timeout_min_ms: section.number("election_timeout_min_ms", 450, 20..=MINUTE_MS),
+        election_timeout_max_ms: section.number("election_timeout_max_ms", 650, 30..=MINUTE_MS),
         commit_timeout_ms: section.number("commit_timeout_ms", 5_000, 100..=10 * MINUTE_MS),
         queue_commands: section.count("queue_commands", 4_096, 1..=1_048_576),
         batch_commands: section.count("batch_commands", 512, 1..=65_536),

@@ -126,7 +126,7 @@ policy = "fifo"
 ttl_ms = -5
 
 [replication]
-heartbeat_ms = 400
+heartbeat_ms = 500
 
 [reeds]
 without_majority = "stale"
@@ -156,7 +156,7 @@ level = "bazar=loud"
         r#"config/shop.toml:23: cache.enabled: found the string "yes"; expected true or false"#,
         r#"config/shop.toml:24: cache.policy: found the string "fifo"; expected "lru" or "tiny-lfu""#,
         r#"config/shop.toml:25: cache.ttl_ms: found the number -5; expected a whole number from 1 to 86400000"#,
-        r#"config/shop.toml:28: replication.heartbeat_ms: found 400; expected less than replication.election_timeout_min_ms = 350, or else followers call elections between two heartbeats"#,
+        r#"config/shop.toml:28: replication.heartbeat_ms: found 500; expected less than replication.election_timeout_min_ms = 450, or else followers call elections between two heartbeats"#,
         r#"config/shop.toml:30: reeds: unknown key; did you mean reads?"#,
         r#"config/shop.toml:34: http.max_connections: found the number 1.5; expected a whole number from 1 to 1000000"#,
         r#"config/shop.toml:35: http.colour: unknown key; known here are http.drain_timeout_ms, http.header_timeout_ms, http.idle_timeout_ms, http.max_body_bytes, http.max_connections, http.request_timeout_ms"#,
@@ -191,7 +191,7 @@ fn a_value_that_something_overrides_is_shown_where_it_was_overridden() {
 fn of_two_numbers_that_disagree_the_one_that_was_set_is_shown() {
     let lines = report(&format!("replication.election_timeout_min_ms = 90\n{NODES}"), &[], &[]);
     let told = "config/shop.toml:1: replication.election_timeout_min_ms: found 90; expected more than \
-                replication.heartbeat_ms = 100, or else followers call elections between two heartbeats";
+                replication.heartbeat_ms = 200, or else followers call elections between two heartbeats";
     assert_eq!(lines[1..], [told]);
 }
 

@@ -3,12 +3,15 @@
 //! Any replica takes any request, but passes a write on to its group's leader. Every answer tells which one that is, as
 //! far as whoever answered knows; to be wrong costs a message, no more.
 //!
-//! A replica that fails is left out at once. Every replica is probed at a fixed interval, so that one
-//! that hangs is found before a customer finds it, and one that is back is taken back.
+//! A replica that fails is left out at once. Every replica is probed, so that one that hangs is found before many
+//! customers find it, and one that is back is taken back: at a fixed interval while it is asked for something or left
+//! out, more rarely while nobody wants anything of it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
+
+use tokio::sync::Notify;
 
 use crate::http::client::{Client, Request};
 use crate::replica::Member;
@@ -18,6 +21,9 @@ const HEALTH: &str = "/health";
 
 /// A replica that has never answered is probed this many times as often: the cluster is just starting.
 const STARTING_PACE: u32 = 10;
+
+/// A replica that answers, and of which nobody has wanted anything since, is probed after this many intervals.
+const IDLE_INTERVALS: u32 = 4;
 
 /// The replicas of one group. Cheap to clone.
 #[derive(Clone)]
@@ -33,6 +39,8 @@ pub struct Replica {
     /// Its name and address.
     pub member: Member,
     is_up: AtomicBool,
+    /// Told whenever it is about to be asked for something.
+    wanted: Notify,
     /// Whether it has ever answered: until then its silence is a start, not a failure.
     has_answered: AtomicBool,
 }
@@ -40,7 +48,12 @@ pub struct Replica {
 impl Balancer {
     /// Balances over these replicas, all of which are taken to answer.
     pub fn new(members: impl IntoIterator<Item = Member>) -> Balancer {
-        let replica = |member| Replica { member, is_up: AtomicBool::new(true), has_answered: AtomicBool::new(false) };
+        let replica = |member| Replica {
+            member,
+            is_up: AtomicBool::new(true),
+            wanted: Notify::new(),
+            has_answered: AtomicBool::new(false),
+        };
         Balancer {
             replicas: members.into_iter().map(replica).collect(),
             turn: Arc::default(),
@@ -61,14 +74,17 @@ impl Balancer {
             replicas.filter(|(position, replica)| replica.is_up() && !tried.contains(position))
         };
         let count = candidates().count();
-        candidates().nth(turn.checked_rem(count)?)
+        candidates().nth(turn.checked_rem(count)?).inspect(|(_, replica)| replica.wanted.notify_one())
     }
 
     /// The replica that leads, if it is known, answers and is not among those `tried` already; else the next in turn.
     pub fn leader_or_next(&self, tried: &[usize]) -> Option<(usize, &Replica)> {
         let leader = self.leader.load(Ordering::Relaxed);
         match self.replicas.get(leader) {
-            Some(replica) if replica.is_up() && !tried.contains(&leader) => Some((leader, replica)),
+            Some(replica) if replica.is_up() && !tried.contains(&leader) => {
+                replica.wanted.notify_one();
+                Some((leader, replica))
+            }
             _ => self.next(tried),
         }
     }
@@ -85,7 +101,7 @@ impl Balancer {
         self.replicas.iter().enumerate().any(|(position, replica)| replica.is_up() && !tried.contains(&position))
     }
 
-    /// Probes each replica every `interval`, for ever.
+    /// Probes each replica, for ever: every `interval` while there is a reason to.
     pub async fn probe(self, client: Client, interval: Duration, timeout: Duration) {
         let probe_one = |replica: usize| {
             let (balancer, client) = (self.clone(), client.clone());
@@ -96,6 +112,10 @@ impl Balancer {
                     replica.set_up(answer.is_ok_and(|answer| answer.status.is_success()));
                     let is_starting = !replica.has_answered.load(Ordering::Relaxed);
                     tokio::time::sleep(if is_starting { interval / STARTING_PACE } else { interval }).await;
+                    if replica.is_up() {
+                        // Whether it is wanted or the time is over: the next probe is due.
+                        let _ = tokio::time::timeout(interval * (IDLE_INTERVALS - 1), replica.wanted.notified()).await;
+                    }
                 }
             }
         };
@@ -124,7 +144,25 @@ impl Replica {
 
 #[cfg(test)]
 mod tests {
+    use hyper::StatusCode;
+    use hyper::body::Incoming;
+    use tokio::time::Instant;
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
+    use crate::http::reply::{self, Response};
+    use crate::http::server::{self, Handler, Limits};
+    use crate::platform::Platform;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    const LIMITS: Limits = Limits {
+        max_connections: 8,
+        header_timeout: SECOND,
+        request_timeout: SECOND,
+        idle_timeout: Duration::from_secs(10),
+        drain_timeout: SECOND,
+    };
 
     fn balancer() -> Balancer {
         Balancer::new((1..=3).map(|number| Member { id: format!("catalog-{number}"), address: String::new() }))
@@ -156,6 +194,41 @@ mod tests {
         for _ in 0..6 {
             assert_eq!(balancer.next(&[0, 2]).map(|(position, _)| position), Some(1));
         }
+    }
+
+    /// Counts the probes that it answers.
+    #[derive(Default)]
+    struct Probed(AtomicUsize);
+
+    impl Handler for Probed {
+        async fn handle(&self, _request: hyper::Request<Incoming>) -> Response {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            reply::json(StatusCode::OK, &"alive")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_replica_is_probed_seldom_until_it_is_wanted() {
+        const INTERVAL: Duration = Duration::from_millis(400);
+        let (platform, probed) = (Platform::system(), Arc::new(Probed::default()));
+        let listener = platform.network.listen("127.0.0.1:0").await.unwrap();
+        let address = listener.local_address().unwrap().to_string();
+        tokio::spawn(server::serve(listener, probed.clone(), LIMITS, CancellationToken::new()));
+        let balancer = Balancer::new([Member { id: "catalog-1".to_owned(), address }]);
+        tokio::spawn(balancer.clone().probe(Client::new(&platform), INTERVAL, INTERVAL));
+
+        let probes = async |count| {
+            while probed.0.load(Ordering::SeqCst) < count {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        probes(1).await;
+        let started = Instant::now();
+        tokio::time::sleep(INTERVAL * 5 / 4).await;
+        assert_eq!(probed.0.load(Ordering::SeqCst), 1);
+        balancer.next(&[]);
+        probes(2).await;
+        assert!(started.elapsed() < INTERVAL * IDLE_INTERVALS);
     }
 
     fn write_turns(balancer: &Balancer, tried: &[usize], count: usize) -> Vec<usize> {

@@ -11,16 +11,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use hyper::StatusCode;
-use hyper::header::HeaderValue;
 use moka::notification::RemovalCause;
 use moka::policy::EvictionPolicy;
 use tokio::time::Instant;
 
+use super::answer::CachedAnswer;
 use super::lease::{Lease, LeaseStats};
-use crate::coherence::{Session, Tag};
-use crate::model::BookId;
+use crate::coherence::{Session, Tag, normalized};
+use crate::error::ApiError;
+use crate::http::path::{Path, number};
+use crate::http::prepared::Prepared;
+use crate::model::{BookId, MAX_TEXT_BYTES};
 use crate::request::Page;
 
 /// Counters that tags are hashed into. Two tags that share one are invalidated together.
@@ -41,6 +43,31 @@ pub enum CacheKey {
 }
 
 impl CacheKey {
+    /// The key of a request that can be cached.
+    ///
+    /// # Errors
+    /// Why it is no request of the catalog's.
+    pub fn parse(segments: &[&str], query: Option<&str>) -> Result<CacheKey, ApiError> {
+        match segments {
+            ["info", id] => Ok(CacheKey::Info(number(id)?)),
+            ["search", topic] if topic.len() > MAX_TEXT_BYTES => {
+                Err(ApiError::Invalid(format!("a topic has at most {MAX_TEXT_BYTES} bytes")))
+            }
+            ["search", topic] => Ok(CacheKey::Search { topic: normalized(topic), page: Page::of(query)? }),
+            _ => Err(ApiError::UnknownPath),
+        }
+    }
+
+    /// The key of the request that goes to `target`, if there is one.
+    pub fn of(target: &str) -> Option<CacheKey> {
+        // The most frequent request of all, without taking it apart.
+        if let Some(id) = target.strip_prefix("/info/").and_then(|id| number(id).ok()) {
+            return Some(CacheKey::Info(id));
+        }
+        let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+        CacheKey::parse(&Path::parse(path).ok()?.segments(), query).ok()
+    }
+
     /// What the answer depends on.
     fn tags(&self) -> [Option<Tag>; 2] {
         match self {
@@ -48,19 +75,6 @@ impl CacheKey {
             CacheKey::Search { topic, .. } => [Some(Tag::Topic(topic.clone())), None],
         }
     }
-}
-
-/// An answer that can be given again.
-#[derive(Clone, Debug)]
-pub struct CachedAnswer {
-    /// Its status.
-    pub status: StatusCode,
-    /// Its media type.
-    pub media_type: HeaderValue,
-    /// Its body.
-    pub body: Bytes,
-    /// Who gave it.
-    pub served_by: HeaderValue,
 }
 
 /// What a fill noted before it asked: what must still be so for its answer to hold.
@@ -71,8 +85,10 @@ pub struct Noted {
     generations: [Option<(usize, u64)>; 2],
 }
 
+/// What is held: the answer as it was given, and as it goes out.
 struct Entry {
     answer: CachedAnswer,
+    prepared: Prepared,
     noted: Noted,
 }
 
@@ -151,12 +167,18 @@ impl Cache {
         Cache { entries, generations, hasher: RandomState::new(), counters, limits, lease: Lease::none() }
     }
 
-    /// The answer to `key`, if there is one that still holds.
+    /// The answer to `key`, if there is one that still holds. If not, that is counted as a miss.
     pub fn get(&self, key: &CacheKey) -> Option<CachedAnswer> {
-        let served = self.take(key).and_then(|entry| self.serve(&entry));
-        let counter = if served.is_some() { &self.counters.hits } else { &self.counters.misses };
-        counter.fetch_add(1, Ordering::Relaxed);
-        served
+        let held = self.take(key).filter(|entry| self.serve(entry));
+        if held.is_none() {
+            self.counters.misses.fetch_add(1, Ordering::Relaxed);
+        }
+        held.map(|entry| entry.answer.clone())
+    }
+
+    /// The answer to `key` as it goes out, if there is one that still holds.
+    pub fn get_prepared(&self, key: &CacheKey) -> Option<Prepared> {
+        self.take(key).filter(|entry| self.serve(entry)).map(|entry| entry.prepared.clone())
     }
 
     /// The first half of a hit: what is held, whether or not it still holds.
@@ -164,9 +186,13 @@ impl Cache {
         self.entries.get(key)
     }
 
-    /// The second half: the answer, if it may be given now. This process may have stood still since the first.
-    fn serve(&self, entry: &Entry) -> Option<CachedAnswer> {
-        self.holds(&entry.noted).then(|| entry.answer.clone())
+    /// The second half: whether it may be given now. This process may have stood still since the first.
+    fn serve(&self, entry: &Entry) -> bool {
+        let holds = self.holds(&entry.noted);
+        if holds {
+            self.counters.hits.fetch_add(1, Ordering::Relaxed);
+        }
+        holds
     }
 
     /// What a fill must note before it asks.
@@ -199,7 +225,9 @@ impl Cache {
             _ => noted,
         };
         // An invalidation from now on finds the entry with the generation that it ends.
-        self.entries.insert(key, Arc::new(Entry { answer, noted }));
+        let prepared = Prepared::new(answer.clone().hit());
+        let answer = CachedAnswer { body: prepared.body(), ..answer };
+        self.entries.insert(key, Arc::new(Entry { answer, prepared, noted }));
         true
     }
 

@@ -3,6 +3,7 @@
 //! | file | its one idea |
 //! | --- | --- |
 //! | [`routes`] | what a frontend answers, and where each request goes |
+//! | [`answer`] | an answer of the catalog, and what a customer sees of it |
 //! | [`cache`] | answers that are dropped when what they tell changes |
 //! | [`lease`] | whether it may answer from its cache |
 //! | [`renewal`] | asking for the lease |
@@ -12,6 +13,7 @@
 //! | [`courier`] | purchases that have gathered share a request |
 //! | [`overview`] | the cluster as all its nodes see it |
 
+mod answer;
 mod balancer;
 mod cache;
 mod courier;
@@ -36,6 +38,7 @@ use self::routes::Fetched;
 use self::upstream::Upstream;
 use crate::error::ApiError;
 use crate::http::client::Client;
+use crate::http::prepared::Prepared;
 use crate::http::reply::Response;
 use crate::platform::Platform;
 use crate::replica::Member;
@@ -53,7 +56,7 @@ pub struct Settings {
     pub cache: CacheLimits,
     /// How long leases are expected to last.
     pub lease: Duration,
-    /// How often each replica is probed.
+    /// How often each replica that is in use is probed.
     pub probe_interval: Duration,
     /// How long a probe may take.
     pub probe_timeout: Duration,
@@ -122,6 +125,11 @@ impl Frontend {
     pub async fn is_ready(&self) -> bool {
         let (catalog, orders) = tokio::join!(self.has_ready(&self.catalog), self.has_ready(&self.orders));
         catalog && orders
+    }
+
+    /// The cached answer to a plain GET, if there is one that holds.
+    pub fn at_once(&self, target: &str) -> Option<Prepared> {
+        self.cache.get_prepared(&CacheKey::of(target)?)
     }
 
     /// Answers a request.

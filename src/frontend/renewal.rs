@@ -9,8 +9,11 @@ use super::cache::Cache;
 use super::upstream::{Ask, Upstream};
 use crate::coherence::{LEASE, LeaseReply, LeaseRequest};
 
-/// A lease is renewed this many times before it would run out.
-const RENEWALS_PER_LEASE: u32 = 3;
+/// A lease is renewed when this part of it is over, in percent.
+const RENEWED_AFTER_PERCENT: u32 = 66;
+
+/// How long an answer is waited for, as a part of a lease. A server that hangs must not cost a whole one.
+const PATIENCE_PERCENT: u32 = 50;
 
 /// How soon a lease that was not granted is asked for again.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
@@ -21,12 +24,12 @@ pub async fn keep_lease(frontend: String, cache: Arc<Cache>, catalog: Upstream, 
     loop {
         let asked_at = Instant::now();
         let request = LeaseRequest { frontend: frontend.clone(), session: cache.lease().session() };
-        let reply = ask(&catalog, &request).await;
-        let pause = match reply {
+        let reply = tokio::time::timeout(lease * PATIENCE_PERCENT / 100, ask(&catalog, &request)).await;
+        let pause = match reply.ok().flatten() {
             Some(LeaseReply::Granted { session, lease_ms }) => {
                 let granted = Duration::from_millis(lease_ms);
                 cache.grant(session, asked_at, granted);
-                granted / RENEWALS_PER_LEASE
+                (granted * RENEWED_AFTER_PERCENT / 100).saturating_sub(asked_at.elapsed())
             }
             Some(LeaseReply::Stranger) => {
                 if !was_stranger {

@@ -21,7 +21,8 @@ use hyper::{HeaderMap, Method, Request, StatusCode};
 use serde_json::json;
 
 use super::Frontend;
-use super::cache::{CacheKey, CachedAnswer};
+use super::answer::CachedAnswer;
+use super::cache::CacheKey;
 use super::upstream::{Answered, Ask};
 use crate::catalog::routes::CACHEABLE;
 use crate::coherence::{Tag, normalized};
@@ -30,15 +31,9 @@ use crate::http::body;
 use crate::http::path::{Path, number};
 use crate::http::reply::{self, Response};
 use crate::http::server::X_REQUEST_ID;
-use crate::model::{BookId, MAX_TEXT_BYTES};
+use crate::model::BookId;
 use crate::purchase::{self, Purchase};
 use crate::request::{CONSISTENCY, Page, SERVED_BY, WriteIdentity, search_path};
-
-/// How an answer came about, in the words of RFC 9211.
-const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
-
-/// The same in one word, for people with curl.
-const CACHE_HIT: HeaderName = HeaderName::from_static("x-cache-hit");
 
 /// Headers of a replica's answer that the customer gets too.
 const PASSED_ON: [HeaderName; 5] = [CONTENT_TYPE, LOCATION, CONSISTENCY, RETRY_AFTER, ALLOW];
@@ -65,14 +60,9 @@ impl Frontend {
         let path = Path::parse(head.uri.path())?;
         let (method, headers) = (&head.method, &head.headers);
         match (method, &path.segments()[..]) {
-            (&Method::GET | &Method::HEAD, ["search", topic]) => {
-                let page = Page::of(head.uri.query())?;
-                if topic.len() > MAX_TEXT_BYTES {
-                    return Err(ApiError::Invalid(format!("a topic has at most {MAX_TEXT_BYTES} bytes")));
-                }
-                self.cached(CacheKey::Search { topic: normalized(topic), page }, headers).await
+            (&Method::GET | &Method::HEAD, segments @ (["search", _] | ["info", _])) => {
+                self.cached(CacheKey::parse(segments, head.uri.query())?, headers).await
             }
-            (&Method::GET | &Method::HEAD, ["info", id]) => self.cached(CacheKey::Info(number(id)?), headers).await,
             (&Method::POST | &Method::PUT, ["purchase", id]) | (&Method::POST, ["buy", id]) => {
                 self.purchase(number(id)?, headers, head.uri.path()).await
             }
@@ -116,7 +106,7 @@ impl Frontend {
             .iter()
             .any(|value| value.as_bytes().to_ascii_lowercase().windows(8).any(|word| word == b"no-cache"));
         if !passes_by && let Some(answer) = self.cache.get(&key) {
-            return Ok(respond(answer, HeaderValue::from_static("bazar; hit"), true, false));
+            return Ok(answer.hit());
         }
         let (answer, fetch) = self.fetch_shared(key).await?;
         let status = match (passes_by, fetch.is_stored) {
@@ -125,7 +115,7 @@ impl Frontend {
             (false, true) => "bazar; fwd=miss; stored",
             (false, false) => "bazar; fwd=miss",
         };
-        Ok(respond(answer, HeaderValue::from_static(status), false, fetch.is_stale))
+        Ok(answer.miss(status, fetch.is_stale))
     }
 
     /// Fetches an answer, together with those who ask for it at the same time.
@@ -226,19 +216,6 @@ impl Frontend {
         tags.iter().for_each(|tag| self.cache.invalidate(tag));
         Ok(reply::content(StatusCode::OK, "application/octet-stream", Bytes::new()))
     }
-}
-
-fn respond(answer: CachedAnswer, cache_status: HeaderValue, is_hit: bool, is_stale: bool) -> Response {
-    let mut response = reply::content(answer.status, "", answer.body);
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, answer.media_type);
-    headers.insert(CACHE_STATUS, cache_status);
-    headers.insert(CACHE_HIT, HeaderValue::from_static(if is_hit { "true" } else { "false" }));
-    headers.insert(SERVED_BY, answer.served_by);
-    if answer.status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    }
-    if is_stale { crate::request::stale(response) } else { response }
 }
 
 fn pass_on(answered: Answered) -> Response {

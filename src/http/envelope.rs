@@ -10,6 +10,8 @@ use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue};
 use tokio::time::{Instant, timeout};
 
+use super::date;
+use super::prepared::Prepared;
 use super::reply::{self, Response};
 use super::server::Handler;
 use crate::error::ApiError;
@@ -34,14 +36,52 @@ pub async fn answer<H: Handler>(handler: &H, mut request: Request<Incoming>, req
         reply::problem(&ApiError::OutcomeUnknown(detail), uri.path())
     });
 
-    let total_ms = start.elapsed().as_secs_f64() * 1000.0;
-    let timing = HeaderValue::from_maybe_shared(bytes::Bytes::from(format!("total;dur={total_ms:.3}")))
-        .expect("a number in ASCII is a header value");
+    let total = start.elapsed();
+    let mut timing = Vec::new();
+    write_timing(&mut timing, total);
+    let timing =
+        HeaderValue::from_maybe_shared(bytes::Bytes::from(timing)).expect("a number in ASCII is a header value");
     // A second line extends a list that the handler may have begun.
     response.headers_mut().append(SERVER_TIMING, timing);
-    tracing::debug!(%method, path = uri.path(), status = response.status().as_u16(), total_ms, ?id, "answered");
+    tracing::debug!(%method, path = uri.path(), status = response.status().as_u16(), total_us = total.as_micros() as u64, ?id, "answered");
     response.headers_mut().insert(X_REQUEST_ID, id);
     response
+}
+
+/// Appends a prepared response to `out`, completed like any other.
+pub fn write_prepared(out: &mut Vec<u8>, prepared: &Prepared, target: &str, request_id: Option<&[u8]>, start: Instant) {
+    out.extend_from_slice(prepared.head());
+    let total = start.elapsed();
+    out.extend_from_slice(b"server-timing: ");
+    write_timing(out, total);
+    out.extend_from_slice(b"\r\nx-request-id: ");
+    let id_from = out.len();
+    match request_id.filter(|id| is_request_id(id)) {
+        Some(id) => out.extend_from_slice(id),
+        None => out.extend_from_slice(&fresh_id()),
+    }
+    tracing::debug!(
+        target, total_us = total.as_micros() as u64, id = %String::from_utf8_lossy(&out[id_from..]), "answered at once"
+    );
+    out.extend_from_slice(b"\r\ndate: ");
+    date::write(out, start);
+    out.extend_from_slice(b"\r\n\r\n");
+    out.extend_from_slice(prepared.body_bytes());
+}
+
+/// How long it took, as a part of `Server-Timing`: milliseconds, with three digits after the point.
+fn write_timing(out: &mut Vec<u8>, total: Duration) {
+    let total_us = total.as_micros() as u64;
+    let digit = |of: u64| b'0' + (of % 10) as u8;
+    out.extend_from_slice(b"total;dur=");
+    out.extend_from_slice(itoa::Buffer::new().format(total_us / 1000).as_bytes());
+    out.extend_from_slice(&[b'.', digit(total_us / 100), digit(total_us / 10), digit(total_us)]);
+}
+
+/// An id that nobody has used.
+fn fresh_id() -> [u8; 16] {
+    let number = fastrand::u64(..);
+    std::array::from_fn(|position| b"0123456789abcdef"[(number >> (60 - 4 * position)) as usize & 0xf])
 }
 
 /// The id that the request carries; it is given one if it has none that is usable.
@@ -49,9 +89,7 @@ fn request_id(request: &mut Request<Incoming>) -> HeaderValue {
     match request.headers().get(&X_REQUEST_ID) {
         Some(id) if is_request_id(id.as_bytes()) => id.clone(),
         _ => {
-            let text = format!("{:016x}", fastrand::u64(..));
-            let id = HeaderValue::from_maybe_shared(bytes::Bytes::from(text))
-                .expect("hexadecimal digits are a header value");
+            let id = HeaderValue::from_bytes(&fresh_id()).expect("hexadecimal digits are a header value");
             request.headers_mut().insert(X_REQUEST_ID, id.clone());
             id
         }

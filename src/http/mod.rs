@@ -4,6 +4,8 @@
 //! | --- | --- |
 //! | [`server`] | accepts connections, bounds them, and drains them at shutdown |
 //! | `pace` | cuts connections whose peer is too slow |
+//! | `express` | answers plain GETs whose answer is at hand, below hyper |
+//! | [`prepared`] | responses that are written down once, to be sent many times |
 //! | `envelope` | gives each request its id, deadline, timing and log line |
 //! | [`path`] | takes apart the path and the query |
 //! | [`body`] | reads bodies, up to a size and a deadline |
@@ -14,8 +16,11 @@
 
 pub mod body;
 pub mod client;
+mod date;
 mod envelope;
+mod express;
 mod pace;
 pub mod path;
+pub mod prepared;
 pub mod reply;
 pub mod server;

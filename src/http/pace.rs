@@ -7,7 +7,7 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -53,13 +53,27 @@ impl Pace {
         self.update(|_| Some(Turn::Working));
     }
 
-    /// The server has an answer.
-    pub fn answered(&self) {
-        self.update(|_| Some(Turn::Idle));
+    /// The server has answered all that arrived; or all but the beginning of another header.
+    pub fn answered(&self, is_all: bool, now: Instant) {
+        *self.lock() = (if is_all { Turn::Idle } else { Turn::Header }, now);
     }
 
-    fn received(&self) {
-        self.update(|turn| (turn == Turn::Idle).then_some(Turn::Header));
+    /// The header is here, and is about to reach the server.
+    pub fn handed_on(&self) {
+        self.update(|_| Some(Turn::Header));
+    }
+
+    /// Whether the server owes no answer.
+    pub fn is_answered(&self) -> bool {
+        self.lock().0 == Turn::Idle
+    }
+
+    /// Bytes arrived. Only the first after an answer begin anything.
+    pub fn received(&self, now: Instant) {
+        let mut current = self.lock();
+        if current.0 == Turn::Idle {
+            *current = (Turn::Header, now);
+        }
     }
 
     fn sent(&self) {
@@ -68,14 +82,18 @@ impl Pace {
 
     /// Restarts the time if `next` gives the turn to someone.
     fn update(&self, next: impl FnOnce(Turn) -> Option<Turn>) {
-        let mut current = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.lock();
         if let Some(turn) = next(current.0) {
             *current = (turn, Instant::now());
         }
     }
 
+    fn lock(&self) -> MutexGuard<'_, (Turn, Instant)> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn deadline(&self) -> Option<Instant> {
-        let (turn, since) = *self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let (turn, since) = *self.lock();
         match turn {
             Turn::Idle => Some(since + self.idle_timeout),
             Turn::Header => Some(since + self.header_timeout),
@@ -111,6 +129,11 @@ impl Paced {
         Paced { stream, pace, linger: None }
     }
 
+    /// The stream itself, for whoever tells the pace by itself.
+    pub fn unwatched(&mut self) -> Pin<&mut dyn Stream> {
+        Pin::new(&mut *self.stream)
+    }
+
     fn note_sent(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if matches!(outcome, Poll::Ready(Ok(1..))) {
             self.pace.sent();
@@ -128,7 +151,7 @@ impl AsyncRead for Paced {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
         if buffer.filled().len() > before {
-            self.pace.received();
+            self.pace.received(Instant::now());
         }
         Poll::Ready(Ok(()))
     }
@@ -189,13 +212,13 @@ mod tests {
     async fn a_header_that_begins_long_after_the_last_answer_has_its_own_time() {
         let pace = Arc::new(Pace::new(HEADER, IDLE));
         pace.working();
-        pace.answered();
+        pace.answered(true, Instant::now());
         let verdict = tokio::spawn({
             let pace = pace.clone();
             async move { pace.too_slow().await }
         });
         sleep(IDLE / 2).await;
-        pace.received();
+        pace.received(Instant::now());
         let start = Instant::now();
         verdict.await.unwrap();
         assert_eq!(start.elapsed().as_secs(), HEADER.as_secs());
@@ -214,7 +237,7 @@ mod tests {
         let pace = Arc::new(Pace::new(HEADER, IDLE));
         let mut stream = Paced::new(Box::new(mine), pace.clone());
         pace.working();
-        pace.answered();
+        pace.answered(true, Instant::now());
         let response = [0; 64];
         tokio::select! {
             _ = tokio::io::AsyncWriteExt::write_all(&mut stream, &response) => panic!("nobody read it"),
@@ -228,7 +251,7 @@ mod tests {
         let pace = Arc::new(Pace::new(HEADER, IDLE));
         let mut stream = Paced::new(Box::new(mine), pace.clone());
         pace.working();
-        pace.answered();
+        pace.answered(true, Instant::now());
         let reader = tokio::spawn(async move {
             for _ in 0..8 {
                 sleep(IDLE / 2).await;

@@ -7,8 +7,11 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -16,10 +19,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::envelope;
+use super::express;
 use super::pace::{Pace, Paced};
+use super::prepared::Prepared;
 use super::reply::{self, Response};
 use crate::error::ApiError;
 use crate::platform::{Listener, Stream};
@@ -49,6 +55,13 @@ pub trait Handler: Send + Sync + 'static {
     /// work that must come to its end belongs in a task of its own. A response to HEAD is made as the
     /// one to GET; its body is not sent.
     fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Response> + Send;
+
+    /// The answer to a plain GET of `target` (path and query as they stand in the request), if it is at hand.
+    ///
+    /// "Plain" means that none of its headers asks for anything that this server heeds.
+    fn at_once(&self, _target: &str) -> Option<Prepared> {
+        None
+    }
 
     /// How long this request may take, where the server's limit is `usual`.
     fn request_timeout(&self, _request: &Request<Incoming>, usual: Duration) -> Duration {
@@ -150,12 +163,13 @@ async fn converse<H: Handler>(
     stop: CancellationToken,
 ) {
     let pace = Arc::new(Pace::new(limits.header_timeout, limits.idle_timeout));
+    let (express, stream) = express::split(Paced::new(stream, pace.clone()), pace.clone(), handler.clone());
     let service = service_fn(|request| {
         let (handler, pace) = (handler.clone(), pace.clone());
         async move {
             pace.working();
             let response = envelope::answer(&*handler, request, limits.request_timeout).await;
-            pace.answered();
+            pace.answered(true, Instant::now());
             Ok::<_, Infallible>(response)
         }
     });
@@ -166,29 +180,59 @@ async fn converse<H: Handler>(
             .header_read_timeout(None)
             .max_header_size(MAX_HEADER_BYTES)
             .max_buf_size(MAX_BUFFER_BYTES)
-            .serve_connection(TokioIo::new(Paced::new(stream, pace.clone())), service)
+            .serve_connection(TokioIo::new(stream), service)
     );
-    let mut too_slow = pin!(pace.too_slow());
-    let mut stopped = pin!(stop.cancelled());
-    let mut stopping = false;
+    // A set of one: it is looked at only when it was woken itself, and not each time that the connection moves.
+    let mut watch = FuturesUnordered::from_iter([watch(&pace, Some(&stop))]);
+    let mut is_stopping = false;
     loop {
+        let answered = std::future::poll_fn(|context| {
+            // An idle connection is hyper's to close.
+            match express.poll(context) {
+                Poll::Pending if !is_stopping => Poll::Pending,
+                _ => connection.as_mut().poll(context),
+            }
+        });
         tokio::select! {
             biased;
-            outcome = connection.as_mut() => {
+            outcome = answered => {
                 if let Err(error) = outcome {
                     tracing::debug!(%error, "a connection broke");
                 }
                 return;
             }
-            () = too_slow.as_mut() => {
-                tracing::debug!("cut a connection whose peer was too slow");
-                return;
-            }
-            () = stopped.as_mut(), if !stopping => {
-                stopping = true;
-                connection.as_mut().graceful_shutdown();
+            Some(verdict) = watch.next() => match verdict {
+                Verdict::TooSlow => {
+                    tracing::debug!("cut a connection whose peer was too slow");
+                    return;
+                }
+                Verdict::Stop => {
+                    is_stopping = true;
+                    connection.as_mut().graceful_shutdown();
+                    watch.push(self::watch(&pace, None));
+                }
             }
         }
+    }
+}
+
+/// What may end a connection from outside.
+enum Verdict {
+    TooSlow,
+    Stop,
+}
+
+/// Waits for the peer to be too slow, and for `stop` if there is one.
+async fn watch(pace: &Pace, stop: Option<&CancellationToken>) -> Verdict {
+    let stopped = async {
+        match stop {
+            Some(stop) => stop.cancelled().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = pace.too_slow() => Verdict::TooSlow,
+        () = stopped => Verdict::Stop,
     }
 }
 

@@ -32,7 +32,7 @@ const GAP_PATIENCE: Duration = Duration::from_millis(20);
 
 /// How often the catalog is asked anyway: a purchase whose answer was lost, and which nobody asks for again, is
 /// an order all the same.
-const ASK_INTERVAL: Duration = Duration::from_secs(2);
+const ASK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How soon the catalog is asked again if it did not answer.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);

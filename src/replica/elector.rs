@@ -10,17 +10,17 @@
 //! refuses such a candidate without taking over its term, so the other, which stands one term later than
 //! it voted last, would for ever ask for a vote in the term in which the first has voted for itself.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use openraft::ServerState;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::raft::Raft;
 
 /// When a leader, or a candidate that got this replica's vote, was last heard.
 pub struct LastHeard {
-    moment: Mutex<Instant>,
+    moment: watch::Sender<Instant>,
     /// How long a candidate with a longer log is given.
     precedence: Duration,
 }
@@ -28,25 +28,17 @@ pub struct LastHeard {
 impl LastHeard {
     /// Heard just now.
     pub fn now(bounds: ElectionTimeout) -> LastHeard {
-        LastHeard { moment: Mutex::new(Instant::now()), precedence: bounds.max }
+        LastHeard { moment: watch::Sender::new(Instant::now()), precedence: bounds.max }
     }
 
     /// Takes note that another replica has a longer log: it will be heard as a candidate.
     pub fn expect_another(&self) {
-        *self.lock() = Instant::now() + self.precedence;
+        self.moment.send_replace(Instant::now() + self.precedence);
     }
 
     /// Takes note that it was heard.
     pub fn note(&self) {
-        *self.lock() = Instant::now();
-    }
-
-    fn moment(&self) -> Instant {
-        *self.lock()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Instant> {
-        self.moment.lock().unwrap_or_else(PoisonError::into_inner)
+        self.moment.send_replace(Instant::now());
     }
 }
 
@@ -68,6 +60,7 @@ impl ElectionTimeout {
 /// Stands for election whenever it is time to, until openraft stops.
 pub async fn run(raft: Raft, last_heard: std::sync::Arc<LastHeard>, bounds: ElectionTimeout) {
     let mut server = raft.server_metrics();
+    let mut heard = last_heard.moment.subscribe();
     let mut timeout = bounds.draw();
     loop {
         let (may_stand, is_alone) = {
@@ -84,9 +77,10 @@ pub async fn run(raft: Raft, last_heard: std::sync::Arc<LastHeard>, bounds: Elec
             last_heard.note();
             continue;
         }
-        let due = last_heard.moment() + timeout;
+        let due = *heard.borrow_and_update() + timeout;
         if Instant::now() < due && !is_alone {
-            tokio::time::sleep_until(due).await;
+            // To be put off at each word of the leader costs less than to run out in vain: that wakes the process.
+            let _ = tokio::time::timeout_at(due, heard.changed()).await;
             continue;
         }
         tracing::info!("no leader is heard: standing for election");

@@ -15,6 +15,7 @@
 //! | [`state_machine`] | apply, snapshot, restore |
 //! | [`proposer`] | group commit |
 //! | [`elector`] | when a follower stands for election |
+//! | [`heartbeat`] | how a leader makes itself heard |
 //! | [`office`] | when a leader may act |
 //! | [`read_index`] | current reads anywhere |
 //! | [`leader_call`] | try here, else at the leader |
@@ -25,6 +26,7 @@
 mod elector;
 mod formation;
 mod group;
+mod heartbeat;
 mod leader_call;
 pub mod log;
 mod machine;

@@ -45,6 +45,9 @@ pub struct Peers {
     pub marker: Marker,
     pub client: Client,
     pub last_heard: Arc<LastHeard>,
+    /// How long a follower may take to store entries and to say so. After as long without a word it stands for
+    /// election anyway.
+    pub append_timeout: Duration,
 }
 
 /// A peer.
@@ -84,13 +87,13 @@ impl Peer {
         &self,
         path: &'static str,
         message: &Q,
-        option: RPCOption,
+        timeout: Duration,
     ) -> Result<A, RpcError<openraft::error::Infallible>>
     where
         Result<A, RaftError<u64>>: serde::de::DeserializeOwned,
     {
         let cluster = self.peers.marker.cluster();
-        let answer = wire::post(&self.peers.client, self.address()?, path, cluster, message, option.hard_ttl()).await;
+        let answer = wire::post(&self.peers.client, self.address()?, path, cluster, message, timeout).await;
         match answer {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(RemoteError::new(self.number, error).into()),
@@ -107,9 +110,9 @@ impl RaftNetwork<TypeConfig> for Peer {
     async fn append_entries(
         &mut self,
         rpc: AppendEntriesRequest<TypeConfig>,
-        option: RPCOption,
+        _option: RPCOption,
     ) -> Result<AppendEntriesResponse<u64>, RpcError<openraft::error::Infallible>> {
-        self.call(wire::APPEND, &rpc, option).await
+        self.call(wire::APPEND, &rpc, self.peers.append_timeout).await
     }
 
     async fn install_snapshot(
@@ -127,7 +130,7 @@ impl RaftNetwork<TypeConfig> for Peer {
         option: RPCOption,
     ) -> Result<VoteResponse<u64>, RpcError<openraft::error::Infallible>> {
         let asked_with = rpc.last_log_id;
-        let answer: VoteResponse<u64> = self.call(wire::VOTE, &rpc, option).await?;
+        let answer: VoteResponse<u64> = self.call(wire::VOTE, &rpc, option.hard_ttl()).await?;
         if !answer.vote_granted && answer.last_log_id > asked_with {
             self.peers.last_heard.expect_another();
         }

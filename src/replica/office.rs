@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::machine::{LeaderService, WriteError};
 use super::proposer::{Proposer, Tenure};
-use super::raft::Raft;
+use super::raft::{Raft, ServerMetrics};
 
 /// The first pause before office is tried again after its role failed to take it; each further one is twice as
 /// long, up to the longest.
@@ -52,7 +52,7 @@ pub struct OfficeKeeper {
     pub proposer: Proposer,
     pub office: watch::Sender<Office>,
     pub service: Arc<dyn LeaderService>,
-    /// How often contact with the majority is checked.
+    /// How often a leader checks whether it is in contact with the majority.
     pub check_interval: Duration,
     /// A leader that heard from no majority for this long leaves office.
     pub silence_limit: Duration,
@@ -96,11 +96,18 @@ impl OfficeKeeper {
                     }
                 }
             }
-            tokio::select! {
-                changed = server.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(self.check_interval) => {}
+            if self.wait(&mut server).await.is_err() {
+                return;
             }
         }
+    }
+
+    /// Waits until openraft tells of a change or, as a leader, for the next check. Fails once openraft has stopped.
+    async fn wait(&self, server: &mut watch::Receiver<ServerMetrics>) -> Result<(), watch::error::RecvError> {
+        if server.borrow().state != ServerState::Leader {
+            return server.changed().await;
+        }
+        tokio::time::timeout(self.check_interval, server.changed()).await.unwrap_or(Ok(()))
     }
 
     /// The term in which this replica leads and is heard by a majority.
@@ -122,9 +129,8 @@ impl OfficeKeeper {
             self.service.take_office(tenure).await
         };
         let lost = async {
-            while self.leading() == Some(term) {
-                tokio::time::sleep(self.check_interval).await;
-            }
+            let mut server = self.raft.server_metrics();
+            while self.leading() == Some(term) && self.wait(&mut server).await.is_ok() {}
         };
         tokio::select! {
             outcome = ready => outcome,

@@ -21,6 +21,7 @@ openraft::declare_raft_types!(
 );
 
 pub(super) type Raft = openraft::Raft<TypeConfig>;
+pub(super) type ServerMetrics = openraft::metrics::RaftServerMetrics<u64, openraft::EmptyNode>;
 pub(super) type Entry = openraft::Entry<TypeConfig>;
 pub(super) type LogId = openraft::LogId<u64>;
 pub(super) type Vote = openraft::Vote<u64>;

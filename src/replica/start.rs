@@ -12,6 +12,7 @@ use tokio::sync::{Mutex, watch};
 use super::elector::{self, ElectionTimeout, LastHeard};
 use super::formation::Formation;
 use super::group::Group;
+use super::heartbeat;
 use super::leader_call::LeaderCall;
 use super::log::{Log, LogError, LogLimits, LogReader};
 use super::machine::{LeaderService, Machine};
@@ -34,6 +35,10 @@ const ENTRIES_KEPT_BEHIND_SNAPSHOT: u64 = 1000;
 /// Entries in one AppendEntries request; the log bounds their bytes besides.
 const MAX_APPEND_ENTRIES: u64 = 512;
 
+/// openraft's heartbeat is off, but what it does at each remains: it looks whether its leader is still a member, and
+/// gives up on a peer that has not answered. Peers are given up on long before, by [`Peers::append_timeout`].
+const OPENRAFT_PACE: Duration = Duration::from_secs(10);
+
 /// A leader that no majority answers leaves office after this many of the longest election timeouts.
 const SILENT_ELECTIONS: u32 = 2;
 
@@ -44,10 +49,10 @@ pub struct Settings {
     pub group: Group,
     /// This replica's own folder.
     pub folder: PathBuf,
-    /// How often a leader makes itself heard. AppendEntries, the follower's fsync included, may take as
-    /// long.
+    /// How often a leader makes itself heard.
     pub heartbeat: Duration,
-    /// After how long without a leader a follower stands for election.
+    /// After how long without a leader a follower stands for election. AppendEntries, the follower's fsync
+    /// included, may take as long as the shortest.
     pub election_timeout: ElectionTimeout,
     /// How much may be proposed at once.
     pub proposer: ProposerLimits,
@@ -122,9 +127,10 @@ pub async fn open(
     let log_reader = log.reader();
     let state_machine = StateMachine::open(platform, machine, snapshots).await.map_err(at)?;
     let last_heard = Arc::new(LastHeard::now(settings.election_timeout));
-    let peers = Peers { platform: platform.clone(), group, marker, client: client.clone(), last_heard };
+    let append_timeout = settings.election_timeout.min;
+    let peers = Peers { platform: platform.clone(), group, marker, client: client.clone(), last_heard, append_timeout };
 
-    let config = raft_config(&settings).map_err(StartError::Raft)?;
+    let config = raft_config(&settings);
     let raft = Raft::new(settings.group.own, Arc::new(config), peers.clone(), log, state_machine.clone());
     let raft = raft.await.map_err(|error| StartError::Raft(error.to_string()))?;
     let proposer = Proposer::start(raft.clone(), state_machine.clone(), platform.clone(), settings.proposer);
@@ -141,12 +147,13 @@ pub async fn open(
     })
 }
 
-fn raft_config(settings: &Settings) -> Result<openraft::Config, String> {
+fn raft_config(settings: &Settings) -> openraft::Config {
     let millis = |duration: Duration| duration.as_millis() as u64;
-    let vote_timeout = millis(settings.election_timeout.min / 2).max(millis(settings.heartbeat) + 1);
-    let config = openraft::Config {
+    let vote_timeout = millis(settings.election_timeout.min / 2);
+    openraft::Config {
         cluster_name: settings.group.name.to_owned(),
-        heartbeat_interval: millis(settings.heartbeat),
+        enable_heartbeat: false,
+        heartbeat_interval: millis(OPENRAFT_PACE),
         // The longest of openraft's is its leader lease; the shortest is how long asking for a vote may take.
         election_timeout_min: vote_timeout,
         election_timeout_max: millis(settings.election_timeout.min).max(vote_timeout + 1),
@@ -157,8 +164,7 @@ fn raft_config(settings: &Settings) -> Result<openraft::Config, String> {
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: ENTRIES_KEPT_BEHIND_SNAPSHOT,
         ..openraft::Config::default()
-    };
-    config.validate().map_err(|error| error.to_string())
+    }
 }
 
 impl Opened {
@@ -178,10 +184,11 @@ impl Opened {
             proposer,
             office,
             service: service.clone(),
-            check_interval: settings.heartbeat,
+            check_interval: settings.election_timeout.max,
             silence_limit: settings.election_timeout.max * SILENT_ELECTIONS,
         };
         tokio::spawn(keeper.run());
+        tokio::spawn(heartbeat::run(raft.clone(), settings.heartbeat));
         let last_heard = peers.last_heard.clone();
         tokio::spawn(elector::run(raft.clone(), last_heard.clone(), settings.election_timeout));
         tokio::spawn(report_failure(raft.clone(), failed.clone()));
@@ -240,17 +247,16 @@ impl Opened {
 }
 
 async fn report_failure(raft: Raft, failed: watch::Sender<Option<String>>) {
-    let mut metrics = raft.metrics();
-    let stopped = metrics.wait_for(|metrics| metrics.running_state.is_err()).await;
-    let reason = match stopped {
-        Ok(metrics) => match &metrics.running_state {
-            Err(openraft::error::Fatal::Stopped) => return,
-            Err(fatal) => fatal.to_string(),
-            Ok(()) => return,
-        },
-        Err(_) => return,
-    };
-    failed.send_replace(Some(reason));
+    // Of these it is told seldom; of the others, which say why, at each step.
+    let mut server = raft.server_metrics();
+    while server.changed().await.is_ok() {}
+    let ended = raft.metrics().borrow().running_state.clone();
+    match ended {
+        Ok(()) | Err(openraft::error::Fatal::Stopped) => {}
+        Err(fatal) => {
+            failed.send_replace(Some(fatal.to_string()));
+        }
+    }
 }
 
 /// Takes a snapshot whenever the log grew by `snapshot_log_bytes`, so that start-up replays no more.

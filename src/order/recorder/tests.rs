@@ -178,7 +178,7 @@ async fn a_new_leader_records_what_its_predecessor_had_decided_but_not_recorded(
 async fn a_purchase_that_nobody_asks_for_again_is_recorded_all_the_same() {
     let bench = Bench::start(vec![]).await;
     bench.catalog.decided.lock().unwrap().push(order(1));
-    tokio::time::timeout(ASK_INTERVAL * 3, async {
+    tokio::time::timeout(ASK_INTERVAL * 2, async {
         while bench.recorded() != [1] {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

@@ -3,6 +3,8 @@
 // Clippy takes a helper of a test for no test.
 #![allow(clippy::unwrap_used)]
 
+mod express;
+
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,6 +12,7 @@ use std::time::{Duration, Instant};
 use bazar::error::ApiError;
 use bazar::http::client::{CallError, Client, Request as Call};
 use bazar::http::path::Path;
+use bazar::http::prepared::Prepared;
 use bazar::http::reply::{self, Response};
 use bazar::http::server::{Handler, Limits, serve};
 use bazar::http::{body, client};
@@ -19,7 +22,7 @@ use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Request, StatusCode};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
@@ -48,6 +51,23 @@ impl Handler for Routes {
         let path = request.uri().path().to_owned();
         self.route(request, &path).await.unwrap_or_else(|error| reply::problem(&error, &path))
     }
+
+    fn at_once(&self, target: &str) -> Option<Prepared> {
+        let text = match target.strip_prefix("/ready/")?.strip_prefix("long/") {
+            Some(name) => {
+                return Some(Prepared::new(reply::content(StatusCode::OK, "text/plain", long_text(name).into())));
+            }
+            None => target,
+        };
+        let mut response = reply::json(StatusCode::OK, &text);
+        response.headers_mut().insert("at-once", HeaderValue::from_static("yes"));
+        Some(Prepared::new(response))
+    }
+}
+
+/// More than a few of which do not fit between a server and a client that does not read.
+fn long_text(name: &str) -> String {
+    name.repeat(50_000)
 }
 
 impl Routes {
@@ -71,6 +91,8 @@ impl Routes {
                 self.go_on.notified().await;
                 Ok(reply::json(StatusCode::OK, &"waited"))
             }
+            ["ready", "long", name] => Ok(reply::content(StatusCode::OK, "text/plain", long_text(name).into())),
+            ["ready", ..] => Ok(reply::json(StatusCode::OK, &path)),
             ["panic"] => panic!("on purpose"),
             _ => Err(ApiError::UnknownPath),
         }
@@ -112,15 +134,7 @@ impl Wire {
 
     /// The header of the next response, in lower case, and its body.
     async fn read(&mut self) -> (String, String) {
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(self.0.read_u8().await.unwrap());
-        }
-        let head = String::from_utf8(head).unwrap().to_lowercase();
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap_or("0");
-        let mut body = vec![0; length.parse().unwrap()];
-        self.0.read_exact(&mut body).await.unwrap();
-        (head, String::from_utf8(body).unwrap())
+        tokio::time::timeout(PATIENCE, read_response(&mut self.0)).await.expect("an answer in time")
     }
 
     async fn assert_closed(&mut self) {
@@ -130,6 +144,18 @@ impl Wire {
         let _ = end.expect("the server closes the connection");
         assert_eq!(String::from_utf8_lossy(&rest), "");
     }
+}
+
+async fn read_response(from: &mut (impl AsyncRead + Unpin)) -> (String, String) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(from.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap().to_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap_or("0");
+    let mut body = vec![0; length.parse().unwrap()];
+    from.read_exact(&mut body).await.unwrap();
+    (head, String::from_utf8(body).unwrap())
 }
 
 fn document(reply: &client::Reply) -> Value {

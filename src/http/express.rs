@@ -1,0 +1,331 @@
+//! The express lane: plain GETs that need no waiting are answered below hyper.
+//!
+//! Most of a read's cost, once its answer is at hand, is in taking the request apart and the response together.
+//! So between two requests this layer looks first: if the next one is a plain GET and the handler has its answer
+//! [prepared](super::prepared), that goes out, and hyper never learns of it. Everything else is given to hyper
+//! unchanged, one request at a time, and this layer looks again once hyper's response is sent. A connection on
+//! which something other than a request without a body arrives is hyper's from then on.
+//!
+//! It decides nothing: the handler says what can be answered at once, and to whatever it is in doubt about, hyper
+//! gives the answer. While all that arrives can be answered here, hyper is not even called.
+
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+use tokio_util::io::poll_read_buf;
+
+use super::envelope;
+use super::pace::{Pace, Paced};
+use super::server::Handler;
+
+/// The free space before each read, in bytes: room for a few requests of common size.
+const READ_BYTES: usize = 2 * 1024;
+
+/// What may wait to be looked at, in bytes. A header beyond it is hyper's to refuse.
+const MAX_WAITING_BYTES: usize = 16 * 1024;
+
+/// The most headers of a request that is looked at.
+const MAX_HEADERS: usize = 32;
+
+/// Answers that are gathered before they are sent, in bytes.
+const MAX_ANSWERS_BYTES: usize = 64 * 1024;
+
+/// A stream of which hyper sees only what it must answer.
+struct Express<H> {
+    stream: Paced,
+    pace: Arc<Pace>,
+    handler: Arc<H>,
+    lane: Lane,
+    /// What has arrived and was given to nobody yet.
+    waiting: BytesMut,
+    /// When the last of it arrived.
+    arrived_at: Instant,
+    /// The client will send nothing more.
+    is_at_end: bool,
+    /// Answers, of which the first `sent_bytes` are sent.
+    answers: Vec<u8>,
+    sent_bytes: usize,
+    /// What hyper has yet to be told.
+    failure: Option<io::Error>,
+}
+
+/// Who has the word.
+enum Lane {
+    /// All requests so far are answered, and the answers were handed to the system.
+    Between,
+    /// Hyper works on one request, of whose header it has yet to be given so many bytes.
+    Hyper { missing_bytes: usize },
+    /// Hyper reads and writes by itself, until the end.
+    HyperForGood,
+}
+
+/// What is to be done once the answers are sent.
+enum Next {
+    /// Answer what still waits.
+    Answer,
+    /// Read more.
+    Read,
+    /// Give the rest to hyper.
+    Give(Lane),
+}
+
+/// What stands at the front of the bytes that wait.
+enum Front<'a> {
+    /// No whole header yet.
+    Partial,
+    /// A GET in which nothing asks for more than the usual.
+    Plain { target: &'a str, request_id: Option<&'a [u8]>, header_bytes: usize },
+    /// Another request without a body.
+    Bodiless { header_bytes: usize },
+    /// Something else.
+    Other,
+}
+
+impl<H: Handler> Express<H> {
+    fn new(stream: Paced, pace: Arc<Pace>, handler: Arc<H>) -> Self {
+        Express {
+            stream,
+            pace,
+            handler,
+            lane: Lane::Between,
+            waiting: BytesMut::new(),
+            arrived_at: Instant::now(),
+            is_at_end: false,
+            answers: Vec::new(),
+            sent_bytes: 0,
+            failure: None,
+        }
+    }
+
+    /// Answers what it can until it must wait, or until hyper must take over.
+    fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            // Those of the last time first: no more is answered than the client takes.
+            ready!(self.poll_send(context))?;
+            let next = self.answer_waiting();
+            if !self.answers.is_empty() {
+                // From here on the client has its time to take them.
+                self.pace.answered(true, self.arrived_at);
+            }
+            ready!(self.poll_send(context))?;
+            match next {
+                Next::Answer => {}
+                Next::Read if self.is_at_end => return Poll::Ready(Ok(())),
+                Next::Read => ready!(self.poll_fill(context))?,
+                Next::Give(lane) => {
+                    self.pace.handed_on();
+                    self.lane = lane;
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
+    }
+
+    /// Writes the answers to the requests at the front.
+    fn answer_waiting(&mut self) -> Next {
+        while !self.waiting.is_empty() {
+            match front(&self.waiting) {
+                Front::Plain { target, request_id, header_bytes } => {
+                    let Some(prepared) = self.handler.at_once(target) else {
+                        return Next::Give(Lane::Hyper { missing_bytes: header_bytes });
+                    };
+                    envelope::write_prepared(&mut self.answers, &prepared, target, request_id, self.arrived_at);
+                    self.waiting.advance(header_bytes);
+                    if self.answers.len() >= MAX_ANSWERS_BYTES {
+                        return Next::Answer;
+                    }
+                }
+                Front::Bodiless { header_bytes } => return Next::Give(Lane::Hyper { missing_bytes: header_bytes }),
+                Front::Partial if self.waiting.len() < MAX_WAITING_BYTES => return Next::Read,
+                Front::Partial | Front::Other => return Next::Give(Lane::HyperForGood),
+            }
+        }
+        Next::Read
+    }
+
+    fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.answers.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        while self.sent_bytes < self.answers.len() {
+            let sent = ready!(self.stream.unwatched().poll_write(context, &self.answers[self.sent_bytes..]))?;
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.sent_bytes += sent;
+            if self.sent_bytes < self.answers.len() {
+                self.pace.answered(true, Instant::now());
+            }
+        }
+        self.answers.clear();
+        self.sent_bytes = 0;
+        self.pace.answered(self.waiting.is_empty(), self.arrived_at);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads more, or notes that there is no more.
+    fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.waiting.reserve(READ_BYTES);
+        let read_bytes = ready!(poll_read_buf(self.stream.unwatched(), context, &mut self.waiting))?;
+        self.arrived_at = Instant::now();
+        self.pace.received(self.arrived_at);
+        self.is_at_end = read_bytes == 0;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Whether the client has left while hyper works; what it asks next waits meanwhile.
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.is_at_end && self.waiting.len() < MAX_WAITING_BYTES {
+            ready!(self.poll_fill(context))?;
+        }
+        // With requests that wait, it has left no sooner than they are answered.
+        if self.is_at_end && self.waiting.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    /// Gives hyper up to `limit` bytes of those that wait.
+    fn give(&mut self, limit: usize, buffer: &mut ReadBuf<'_>) -> usize {
+        let given = limit.min(buffer.remaining()).min(self.waiting.len());
+        buffer.put_slice(&self.waiting[..given]);
+        self.waiting.advance(given);
+        given
+    }
+}
+
+/// Looks at the request that `bytes` begin with.
+fn front(bytes: &[u8]) -> Front<'_> {
+    let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut request = httparse::Request::new(&mut []);
+    let header_bytes = match request.parse_with_uninit_headers(bytes, &mut headers) {
+        Ok(httparse::Status::Complete(header_bytes)) => header_bytes,
+        Ok(httparse::Status::Partial) => return Front::Partial,
+        Err(_) => return Front::Other,
+    };
+    let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
+        return Front::Other;
+    };
+    let mut is_plain = method == "GET" && version == 1;
+    let mut request_id = None;
+    for header in request.headers.iter() {
+        let is = |name: &str| header.name.eq_ignore_ascii_case(name);
+        // By length first: most headers are none of these.
+        match header.name.len() {
+            6 if is("expect") => return Front::Other,
+            7 if is("upgrade") => return Front::Other,
+            10 if is("connection") => is_plain &= header.value.eq_ignore_ascii_case(b"keep-alive"),
+            12 if is("x-request-id") => request_id = Some(header.value),
+            13 if is("cache-control") => is_plain = false,
+            14 if is("content-length") && header.value != b"0" => return Front::Other,
+            17 if is("transfer-encoding") => return Front::Other,
+            _ => {}
+        }
+    }
+    match is_plain {
+        true => Front::Plain { target, request_id, header_bytes },
+        false => Front::Bodiless { header_bytes },
+    }
+}
+
+/// Hyper's side of the stream.
+pub struct HyperSide<H>(Arc<Mutex<Express<H>>>);
+
+/// This layer's side of the stream.
+pub struct ExpressSide<H>(Arc<Mutex<Express<H>>>);
+
+/// Puts the lane between `stream` and hyper. `pace` watches the stream, and learns when hyper has answered.
+pub fn split<H: Handler>(stream: Paced, pace: Arc<Pace>, handler: Arc<H>) -> (ExpressSide<H>, HyperSide<H>) {
+    let express = Arc::new(Mutex::new(Express::new(stream, pace, handler)));
+    (ExpressSide(express.clone()), HyperSide(express))
+}
+
+impl<H: Handler> ExpressSide<H> {
+    /// Answers what can be answered. Ready when hyper has something to do.
+    pub fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut express = lock(&self.0);
+        if let Lane::Between = express.lane
+            && express.failure.is_none()
+            && let Err(failure) = ready!(express.poll_answer(context))
+        {
+            express.failure = Some(failure);
+        }
+        Poll::Ready(())
+    }
+}
+
+/// Never contended: one task has both sides.
+fn lock<H>(express: &Mutex<Express<H>>) -> MutexGuard<'_, Express<H>> {
+    express.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<H: Handler> AsyncRead for HyperSide<H> {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let express = &mut *lock(&self.0);
+        if let Some(failure) = express.failure.take() {
+            return Poll::Ready(Err(failure));
+        }
+        if let Lane::Between = express.lane {
+            ready!(express.poll_answer(context))?;
+        }
+        match express.lane {
+            Lane::Between => Poll::Ready(Ok(())),
+            Lane::Hyper { missing_bytes: 0 } => express.poll_end(context),
+            Lane::Hyper { missing_bytes } => {
+                let given = express.give(missing_bytes, buffer);
+                express.lane = Lane::Hyper { missing_bytes: missing_bytes - given };
+                Poll::Ready(Ok(()))
+            }
+            Lane::HyperForGood if !express.waiting.is_empty() => {
+                express.give(usize::MAX, buffer);
+                Poll::Ready(Ok(()))
+            }
+            Lane::HyperForGood if express.is_at_end => Poll::Ready(Ok(())),
+            Lane::HyperForGood => Pin::new(&mut express.stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl<H: Handler> AsyncWrite for HyperSide<H> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut lock(&self.0).stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut lock(&self.0).stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        lock(&self.0).stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let express = &mut *lock(&self.0);
+        ready!(Pin::new(&mut express.stream).poll_flush(context))?;
+        // Hyper flushes once it has written all it has, and a response is whole when the handler has answered.
+        if let Lane::Hyper { missing_bytes: 0 } = express.lane
+            && express.pace.is_answered()
+        {
+            express.lane = Lane::Between;
+            if !express.waiting.is_empty() {
+                // Hyper was told that nothing is there, and waits to be called.
+                context.waker().wake_by_ref();
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let express = &mut *lock(&self.0);
+        express.lane = Lane::HyperForGood;
+        ready!(express.poll_send(context))?;
+        Pin::new(&mut express.stream).poll_shutdown(context)
+    }
+}
