@@ -9,8 +9,8 @@ use crate::model::{Book, BookId, Cents, Key, OrderId, UnixMillis};
 pub enum Command {
     /// Fills an empty shop; ignored by one that was filled before.
     Seed(Vec<Book>),
-    /// Something that a client asked for.
-    Write(Write),
+    /// What clients asked for at the same time, in this order. Answered with a [`Reply`] for each.
+    Writes(Vec<Write>),
 }
 
 /// A client's request to change something, which happens once however often it is sent.

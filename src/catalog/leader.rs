@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::future::join_all;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +12,7 @@ use super::coherence::Coherence;
 use super::command::{Action, Command, Reply, Write};
 use super::machine::CatalogMachine;
 use crate::coherence::{LeaseRequest, Tag, normalized};
+use crate::model::BookId;
 use crate::platform::{BoxFuture, Platform};
 use crate::replica::{Consensus, LeaderService, Tenure, WriteError};
 use crate::store::read_seed;
@@ -26,8 +26,8 @@ pub enum LeaderRequest {
     Lease(LeaseRequest),
 }
 
-/// The answer to each write of a request.
-pub type Decided = Vec<Result<Reply, WriteError>>;
+/// The reply to each write of a request.
+pub type Decided = Vec<Reply>;
 
 /// Decides writes while this replica leads the catalog.
 pub struct CatalogLeader {
@@ -67,7 +67,7 @@ impl LeaderService for CatalogLeader {
             let request: LeaderRequest = decode(&request)
                 .map_err(|error| WriteError::Unavailable(format!("not a request to the catalog's leader: {error}")))?;
             match request {
-                LeaderRequest::Decide(writes) => self.decide(writes).await.map(|decided| encode(&decided)),
+                LeaderRequest::Decide(writes) => self.decide(writes).await,
                 LeaderRequest::Lease(request) => {
                     let epoch = self.coherence.epoch();
                     self.consensus.confirm_leadership().await?;
@@ -84,27 +84,27 @@ pub fn pending(observed: &Bytes) -> Vec<bool> {
 }
 
 impl CatalogLeader {
-    async fn decide(&self, writes: Vec<Write>) -> Result<Decided, WriteError> {
+    /// Has the group decide, and brings its replies as they are.
+    async fn decide(&self, writes: Vec<Write>) -> Result<Bytes, WriteError> {
         let under_way = self.coherence.begin(self.tags(&writes)).await?;
         let tenure = under_way.tenure();
-        let proposals = writes.into_iter().map(|write| self.consensus.propose(tenure, encode(&Command::Write(write))));
-        let decided: Decided = join_all(proposals).await.into_iter().map(|outcome| outcome.and_then(reply)).collect();
-        let is_unknown = |outcome: &Result<Reply, WriteError>| matches!(outcome, Err(WriteError::Unknown(_)));
-        if !decided.iter().any(is_unknown) {
+        let outcome = self.consensus.propose(tenure, encode(&Command::Writes(writes))).await;
+        if !matches!(outcome, Err(WriteError::Unknown(_))) {
             under_way.finish();
         }
-        Ok(decided)
+        outcome
     }
 
     /// Everything that these writes may change for readers.
     fn tags(&self, writes: &[Write]) -> Vec<Tag> {
-        let state = self.machine.state();
+        let books: BTreeSet<BookId> = writes.iter().filter_map(|write| write.action.book_id()).collect();
         let mut tags = BTreeSet::new();
+        let state = self.machine.state();
+        for book_id in books {
+            tags.insert(Tag::Book(book_id));
+            tags.extend(state.books.get(&book_id).map(|book| Tag::Topic(normalized(&book.topic))));
+        }
         for write in writes {
-            if let Some(book_id) = write.action.book_id() {
-                tags.insert(Tag::Book(book_id));
-                tags.extend(state.books.get(&book_id).map(|book| Tag::Topic(normalized(&book.topic))));
-            }
             if let Action::Add { topic, .. } = &write.action {
                 // Its number may not be known yet, so whatever was absent may be this book.
                 tags.extend([Tag::Topic(normalized(topic)), Tag::Absence]);
@@ -120,14 +120,6 @@ impl CatalogLeader {
             WriteError::Unavailable(format!("the new shop's books cannot be read: {}: {error}", self.seed.display()))
         })?;
         read_seed(&self.seed, &text).map_err(|errors| WriteError::Unavailable(errors.to_string()))
-    }
-}
-
-fn reply(bytes: Bytes) -> Result<Reply, WriteError> {
-    match decode::<Option<Reply>>(&bytes) {
-        Ok(Some(reply)) => Ok(reply),
-        Ok(None) => Err(WriteError::Unknown("the catalog gave no reply to a write".to_owned())),
-        Err(error) => Err(WriteError::Unknown(format!("the catalog's reply is unreadable: {error}"))),
     }
 }
 

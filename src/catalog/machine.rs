@@ -174,7 +174,12 @@ mod tests {
             quantity: 1,
         };
         let write = |key: &str, action| {
-            encode(&Command::Write(Write { key: key.parse().unwrap(), sent_at_ms: NOW, recorded_order_id: 0, action }))
+            encode(&Command::Writes(vec![Write {
+                key: key.parse().unwrap(),
+                sent_at_ms: NOW,
+                recorded_order_id: 0,
+                action,
+            }]))
         };
         let commands = [
             encode(&Command::Seed(vec![book(1, "Ünï,code"), book(2, "two\nlines"), book(3, "\"")])),
@@ -212,12 +217,12 @@ mod tests {
         assert_eq!((again.scalars.clone(), text(&again)), (cut.scalars.clone(), text(&cut)));
 
         // It goes on alike, too.
-        let next = [encode(&Command::Write(Write {
+        let next = [encode(&Command::Writes(vec![Write {
             key: "a".parse().unwrap(),
             sent_at_ms: NOW,
             recorded_order_id: 0,
             action: Action::Purchase { book_id: 1 },
-        }))];
+        }]))];
         assert_eq!(restored.apply(NOW, &next).unwrap(), machine.apply(NOW, &next).unwrap());
     }
 
@@ -226,13 +231,13 @@ mod tests {
         let machine = busy_machine();
         let cut = machine.cut();
         let before = text(&cut);
-        let seed = Command::Write(Write {
+        let removal = Command::Writes(vec![Write {
             key: "z".parse().unwrap(),
             sent_at_ms: NOW,
             recorded_order_id: 0,
             action: Action::Remove { book_id: 1 },
-        });
-        machine.apply(NOW, &[encode(&seed)]).unwrap();
+        }]);
+        machine.apply(NOW, &[encode(&removal)]).unwrap();
         assert_eq!(text(&cut), before);
         assert_ne!(text(&machine.cut()), before);
     }

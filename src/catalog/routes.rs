@@ -219,10 +219,9 @@ impl Catalog {
         let decided = self.replica.call_leader(encode(&LeaderRequest::Decide(vec![write])), self.patience).await?;
         let decided: Decided = decode(&decided).map_err(|error| ApiError::OutcomeUnknown(error.to_string()))?;
         match decided.into_iter().next() {
-            Some(Ok(Reply::Decided(decision))) => Ok(decision),
-            Some(Ok(Reply::KeyReused)) => Err(crate::request::key_reused()),
-            Some(Ok(Reply::KeyExpired)) => Err(crate::request::key_expired()),
-            Some(Err(error)) => Err(error.into()),
+            Some(Reply::Decided(decision)) => Ok(decision),
+            Some(Reply::KeyReused) => Err(crate::request::key_reused()),
+            Some(Reply::KeyExpired) => Err(crate::request::key_expired()),
             None => Err(ApiError::OutcomeUnknown("the catalog's leader gave no reply".to_owned())),
         }
     }

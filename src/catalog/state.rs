@@ -50,16 +50,16 @@ pub struct Scalars {
 }
 
 impl State {
-    /// Applies one command.
-    pub fn apply(&mut self, at_ms: UnixMillis, command: Command) -> Option<Reply> {
+    /// Applies one command, and replies to each write in it.
+    pub fn apply(&mut self, at_ms: UnixMillis, command: Command) -> Vec<Reply> {
         match command {
             Command::Seed(books) => {
                 if !std::mem::replace(&mut self.seeded, true) {
                     books.into_iter().for_each(|book| self.put(book));
                 }
-                None
+                Vec::new()
             }
-            Command::Write(write) => Some(self.write(at_ms, write)),
+            Command::Writes(writes) => writes.into_iter().map(|write| self.write(at_ms, write)).collect(),
         }
     }
 

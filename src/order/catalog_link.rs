@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use crate::catalog::command::{Reply, Write};
+use crate::catalog::command::Write;
 use crate::catalog::{Decided, PurchasesAfter};
 use crate::http::client::{CallError, Client, Request};
 use crate::model::{Order, OrderId};
@@ -40,25 +40,27 @@ impl CatalogLink {
         CatalogLink { client, servers, preferred: AtomicUsize::new(0), attempt_timeout, deadline }
     }
 
-    /// Has the catalog decide `writes`, and brings one answer for each.
-    pub async fn decide(&self, writes: &[Write]) -> Decided {
-        let everywhere = |error: WriteError| writes.iter().map(|_| Err(error.clone())).collect();
+    /// Has the catalog decide `writes`, and brings one reply for each.
+    ///
+    /// # Errors
+    /// That of all of them; `Unknown` if they may have been decided.
+    pub async fn decide(&self, writes: &[&Write]) -> Result<Decided, WriteError> {
         let body: Bytes = encode(&writes);
         let deadline = Instant::now() + self.deadline;
         let mut may_have_happened = None;
         loop {
             let outcome: Result<Result<Bytes, WriteError>, _> = self.post(DECIDE, body.clone(), deadline).await;
             let error = match outcome {
-                Ok(Ok(decided)) => match postcard::from_bytes::<Vec<Result<Reply, WriteError>>>(&decided) {
-                    Ok(decided) if decided.len() == writes.len() => {
-                        return decided.into_iter().map(|outcome| outcome.map_err(of_catalog)).collect();
-                    }
-                    Ok(_) => return everywhere(WriteError::Unknown("the catalog answered too little".to_owned())),
-                    Err(error) => return everywhere(WriteError::Unknown(error.to_string())),
+                Ok(Ok(decided)) => match postcard::from_bytes::<Decided>(&decided) {
+                    Ok(decided) if decided.len() == writes.len() => return Ok(decided),
+                    Ok(_) => return Err(WriteError::Unknown("the catalog answered too little".to_owned())),
+                    Err(error) => return Err(WriteError::Unknown(error.to_string())),
                 },
                 Ok(Err(error @ (WriteError::Unavailable(_) | WriteError::Overloaded(_)))) => {
-                    return everywhere(may_have_happened.unwrap_or(error));
+                    return Err(may_have_happened.unwrap_or(error));
                 }
+                // Not this group's leader is meant.
+                Ok(Err(WriteError::NotLeader)) => WriteError::Unavailable("the catalog's leader changed".to_owned()),
                 Ok(Err(error)) => error,
                 Err(CallError::NotSent { reason, .. }) => WriteError::Unavailable(format!("the catalog: {reason}")),
                 Err(error) => WriteError::Unknown(error.to_string()),
@@ -67,7 +69,7 @@ impl CatalogLink {
                 may_have_happened = Some(error.clone());
             }
             if Instant::now() >= deadline {
-                return everywhere(may_have_happened.unwrap_or(error));
+                return Err(may_have_happened.unwrap_or(error));
             }
             self.prefer_another();
             tokio::time::sleep(RETRY_PAUSE).await;
@@ -110,14 +112,6 @@ impl CatalogLink {
 
     fn prefer_another(&self) {
         self.preferred.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// An error of the catalog as an error of a purchase: not this group's leader is meant.
-fn of_catalog(error: WriteError) -> WriteError {
-    match error {
-        WriteError::NotLeader => WriteError::Unavailable("the catalog's leader changed".to_owned()),
-        error => error,
     }
 }
 

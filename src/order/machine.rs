@@ -7,7 +7,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use bytes::Bytes;
 use imbl::Vector;
 
-use super::state::{Command, State};
+use super::state::{Command, Reply, State};
 use crate::model::{Order, UnixMillis};
 use crate::replica::{Cut, Machine, MachineError, Saved};
 use crate::store::{RowWriter, Table, orders};
@@ -42,10 +42,10 @@ impl Machine for OrderMachine {
         let mut versioned = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let mut replies = Vec::with_capacity(commands.len());
         for command in commands {
-            let command: Command = postcard::from_bytes(command).map_err(unknown)?;
-            let reply = versioned.state.apply(command);
-            let reply = postcard::to_stdvec(&reply).expect("replies hold nothing that postcard cannot write");
-            replies.push(reply.into());
+            let orders: Command = postcard::from_bytes(command).map_err(unknown)?;
+            let recorded: Vec<Reply> = orders.into_iter().map(|order| versioned.state.apply(order)).collect();
+            let recorded = postcard::to_stdvec(&recorded).expect("replies hold nothing that postcard cannot write");
+            replies.push(recorded.into());
         }
         Ok(replies)
     }

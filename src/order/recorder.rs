@@ -21,8 +21,11 @@ use super::state::Reply;
 use crate::model::{Order, OrderId};
 use crate::replica::{Consensus, Tenure, WriteError};
 
-/// Orders that may wait to be recorded.
-const QUEUED_ORDERS: usize = 4096;
+/// Messages that may wait for the recorder. Each comes from one request of a frontend's.
+const QUEUED_MESSAGES: usize = 4096;
+
+/// Orders in one command of the log.
+const RUN_ORDERS: usize = 1024;
 
 /// How long a missing order is waited for before the catalog is asked.
 const GAP_PATIENCE: Duration = Duration::from_millis(20);
@@ -37,7 +40,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// Purchases that are fetched from the catalog at a time.
 const FETCHED_AT_ONCE: usize = 1000;
 
-type Recorded = oneshot::Sender<Result<(), WriteError>>;
+/// What became of each order of those that came together.
+type Recorded = Vec<Result<(), WriteError>>;
 
 /// Has orders recorded. Cheap to clone.
 #[derive(Clone)]
@@ -46,14 +50,20 @@ pub struct Recorder {
 }
 
 enum Message {
-    Record(Order, Recorded),
+    Record(Waiting),
     TakeOffice(Tenure),
+}
+
+/// Orders that came together, in the order of their numbers, and who waits for them.
+struct Waiting {
+    orders: Vec<Order>,
+    recorded: oneshot::Sender<Recorded>,
 }
 
 impl Recorder {
     /// Starts the task that records.
     pub fn start(consensus: Consensus, machine: Arc<OrderMachine>, catalog: Arc<CatalogLink>) -> Recorder {
-        let (messages, inbox) = mpsc::channel(QUEUED_ORDERS);
+        let (messages, inbox) = mpsc::channel(QUEUED_MESSAGES);
         let task = Task {
             consensus,
             machine,
@@ -75,17 +85,16 @@ impl Recorder {
         let _ = self.messages.send(Message::TakeOffice(tenure)).await;
     }
 
-    /// Returns once `order` is recorded.
-    ///
-    /// # Errors
-    /// `Overloaded` if too many are waiting; else `Unknown`: the order stands in the catalog and will be
-    /// recorded by whoever leads.
-    pub async fn record(&self, order: Order) -> Result<(), WriteError> {
+    /// Returns once all of `orders` are recorded, and tells what became of each: an error is `Unknown`, for the order
+    /// stands in the catalog and will be recorded by whoever leads. The orders come in the order of their numbers.
+    pub async fn record(&self, orders: Vec<Order>) -> Recorded {
+        let count = orders.len();
+        let unknown = |what: &str| vec![Err(WriteError::Unknown(what.to_owned())); count];
         let (recorded, outcome) = oneshot::channel();
-        self.messages
-            .try_send(Message::Record(order, recorded))
-            .map_err(|_| WriteError::Unknown("too many orders are waiting to be recorded".to_owned()))?;
-        outcome.await.unwrap_or_else(|_| Err(WriteError::Unknown("this replica stopped".to_owned())))
+        match self.messages.try_send(Message::Record(Waiting { orders, recorded })) {
+            Ok(()) => outcome.await.unwrap_or_else(|_| unknown("this replica stopped")),
+            Err(_) => unknown("too many orders are waiting to be recorded"),
+        }
     }
 }
 
@@ -98,9 +107,9 @@ struct Task {
     next: OrderId,
     /// Orders that wait for those before them.
     held: BTreeMap<OrderId, Order>,
-    /// Who waits for which order to be recorded.
-    waiting: BTreeMap<OrderId, Vec<Recorded>>,
-    proposed: FuturesOrdered<BoxFuture<'static, (OrderId, Result<Reply, WriteError>)>>,
+    /// Who waits, by the last order that they wait for.
+    waiting: BTreeMap<OrderId, Vec<Waiting>>,
+    proposed: FuturesOrdered<BoxFuture<'static, Result<Vec<Reply>, WriteError>>>,
     /// When to ask the catalog what it decided since the last order; nothing while another replica leads.
     ask_at: Option<Instant>,
     /// Since when orders are held back.
@@ -120,29 +129,25 @@ impl Task {
             };
             tokio::select! {
                 message = inbox.recv() => match message {
-                    Some(Message::Record(order, recorded)) => self.take(order, recorded),
+                    Some(Message::Record(waiting)) => self.take(waiting),
                     Some(Message::TakeOffice(tenure)) => {
                         self.tenure = tenure;
                         self.start_over("the leader changed");
                     }
                     None => return,
                 },
-                Some((order_id, outcome)) = self.proposed.next(), if !self.proposed.is_empty() => {
-                    self.settle(order_id, outcome);
-                }
+                Some(outcome) = self.proposed.next(), if !self.proposed.is_empty() => self.settle(outcome),
                 () = asking => self.ask().await,
             }
             self.propose_next();
         }
     }
 
-    fn take(&mut self, order: Order, recorded: Recorded) {
-        if let Some(known) = self.machine.with(|state| state.order(order.order_id).cloned()) {
-            let _ = recorded.send(if known.key == order.key { Ok(()) } else { Err(number_taken(order.order_id)) });
-            return;
-        }
-        self.waiting.entry(order.order_id).or_default().push(recorded);
-        self.hold(order);
+    fn take(&mut self, waiting: Waiting) {
+        waiting.orders.iter().for_each(|order| self.hold(order.clone()));
+        let last = waiting.orders.last().map_or(0, |order| order.order_id);
+        self.waiting.entry(last).or_default().push(waiting);
+        self.answer();
     }
 
     fn hold(&mut self, order: Order) {
@@ -151,21 +156,34 @@ impl Task {
         }
     }
 
+    /// Answers who waits for nothing any more.
+    fn answer(&mut self) {
+        let last = self.machine.with(|state| state.last_order_id());
+        let still_waiting = self.waiting.split_off(&(last + 1));
+        for Waiting { orders, recorded } in std::mem::replace(&mut self.waiting, still_waiting).into_values().flatten()
+        {
+            let has_its_number = self.machine.with(|state| -> Vec<bool> {
+                let is_there = |order: &Order| state.order(order.order_id).is_some_and(|known| known.key == order.key);
+                orders.iter().map(is_there).collect()
+            });
+            let outcome = |(has_its_number, order): (bool, &Order)| match has_its_number {
+                true => Ok(()),
+                false => Err(number_taken(order.order_id)),
+            };
+            let _ = recorded.send(has_its_number.into_iter().zip(&orders).map(outcome).collect());
+        }
+    }
+
     /// Proposes what can be, and sees to what is missing.
     fn propose_next(&mut self) {
         let first = self.next;
-        while let Some(order) = self.held.remove(&self.next) {
-            let order_id = order.order_id;
-            let command = postcard::to_stdvec(&order).expect("an order is plain data");
+        while let Some(run) = self.next_run() {
+            let command = postcard::to_stdvec(&run).expect("orders are plain data");
             // Queued here, in order; only the waiting comes later.
             let proposal = self.consensus.propose(self.tenure, command.into());
             self.proposed.push_back(Box::pin(async move {
-                let outcome = proposal.await.and_then(|reply| {
-                    postcard::from_bytes(&reply).map_err(|error| WriteError::Unknown(error.to_string()))
-                });
-                (order_id, outcome)
+                postcard::from_bytes(&proposal.await?).map_err(|error| WriteError::Unknown(error.to_string()))
             }));
-            self.next += 1;
         }
         self.held_since = match self.held.is_empty() {
             true => None,
@@ -175,27 +193,33 @@ impl Task {
         };
     }
 
-    fn settle(&mut self, order_id: OrderId, outcome: Result<Reply, WriteError>) {
-        match outcome {
-            Ok(Reply::Recorded) => {
-                for recorded in self.waiting.remove(&order_id).unwrap_or_default() {
-                    let _ = recorded.send(Ok(()));
-                }
-            }
-            Ok(Reply::NumberTaken) => {
-                for recorded in self.waiting.remove(&order_id).unwrap_or_default() {
-                    let _ = recorded.send(Err(number_taken(order_id)));
-                }
-            }
-            Ok(Reply::Gap { missing }) => self.start_over(&format!("order {missing} is missing")),
+    /// The next orders without a gap between them; nothing if the next one is missing.
+    fn next_run(&mut self) -> Option<Vec<Order>> {
+        let mut run = Vec::new();
+        while run.len() < RUN_ORDERS
+            && let Some(order) = self.held.remove(&self.next)
+        {
+            run.push(order);
+            self.next += 1;
+        }
+        (!run.is_empty()).then_some(run)
+    }
+
+    fn settle(&mut self, outcome: Result<Vec<Reply>, WriteError>) {
+        self.answer();
+        let gap = |reply: &Reply| if let Reply::Gap { missing } = reply { Some(*missing) } else { None };
+        match outcome.map(|replies| replies.iter().find_map(gap)) {
+            Ok(None) => {}
+            Ok(Some(missing)) => self.start_over(&format!("order {missing} is missing")),
             Err(error) => self.start_over(&error.to_string()),
         }
     }
 
     /// Forgets everything but what is recorded, and asks the catalog for the rest.
     fn start_over(&mut self, reason: &str) {
-        for recorded in std::mem::take(&mut self.waiting).into_values().flatten() {
-            let _ = recorded.send(Err(WriteError::Unknown(format!("the order is not recorded yet: {reason}"))));
+        let unknown = WriteError::Unknown(format!("the order is not recorded yet: {reason}"));
+        for Waiting { orders, recorded } in std::mem::take(&mut self.waiting).into_values().flatten() {
+            let _ = recorded.send(vec![Err(unknown.clone()); orders.len()]);
         }
         self.held.clear();
         self.proposed.clear();

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Key, Order, OrderId};
 
-/// One command of the orders' log: record this order.
-pub type Command = Order;
+/// One command of the orders' log: record these orders. Answered with a [`Reply`] for each.
+pub type Command = Vec<Order>;
 
 /// What recording an order answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,7 +39,7 @@ impl State {
     }
 
     /// Records one order, if it is the next.
-    pub fn apply(&mut self, order: Command) -> Reply {
+    pub fn apply(&mut self, order: Order) -> Reply {
         let missing = self.last_order_id() + 1;
         if let Some(recorded) = self.order(order.order_id) {
             return if recorded.key == order.key { Reply::Recorded } else { Reply::NumberTaken };

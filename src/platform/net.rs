@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// A future of a trait that is used as an object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -37,9 +37,31 @@ pub trait Listener: Send + Sync {
 /// TCP through the operating system.
 pub struct TcpNetwork;
 
+/// Connections that may wait to be accepted. Those beyond it are tried again by the client's system, after a second.
+const BACKLOG_CONNECTIONS: u32 = 1024;
+
+fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // On Windows this would let two processes listen at once.
+    if cfg!(not(windows)) {
+        socket.set_reuseaddr(true)?;
+    }
+    socket.bind(address)?;
+    socket.listen(BACKLOG_CONNECTIONS)
+}
+
 impl Network for TcpNetwork {
     fn listen<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Listener>>> {
-        Box::pin(async move { Ok(Box::new(TcpListener::bind(address).await?) as Box<dyn Listener>) })
+        Box::pin(async move {
+            let mut failure = io::Error::new(io::ErrorKind::InvalidInput, "it names no address");
+            for address in tokio::net::lookup_host(address).await? {
+                match listen_at(address) {
+                    Ok(listener) => return Ok(Box::new(listener) as Box<dyn Listener>),
+                    Err(error) => failure = error,
+                }
+            }
+            Err(failure)
+        })
     }
 
     fn connect<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Stream>>> {

@@ -24,7 +24,7 @@ fn ask(state: &mut State, key: &str, action: Action) -> Reply {
 
 fn ask_at(state: &mut State, at_ms: UnixMillis, sent_at_ms: UnixMillis, key: &str, action: Action) -> Reply {
     let write = Write { key: key.parse().unwrap(), sent_at_ms, recorded_order_id: 0, action };
-    state.apply(at_ms, Command::Write(write)).unwrap()
+    state.apply(at_ms, Command::Writes(vec![write])).remove(0)
 }
 
 fn outcome(reply: Reply) -> Outcome {
@@ -92,7 +92,7 @@ fn a_purchase_is_not_forgotten_before_the_order_servers_have_recorded_it() {
     let late = NOW + 2 * KEY_RETENTION_MS;
     let mut remembered_after = |key: &str, recorded_order_id| {
         let write = Write { key: key.parse().unwrap(), sent_at_ms: late, recorded_order_id, action: buy(9) };
-        state.apply(late, Command::Write(write));
+        state.apply(late, Command::Writes(vec![write]));
         state.purchases_after(0, 10).iter().map(|entry| entry.last_order_id).collect::<Vec<_>>()
     };
     assert_eq!(remembered_after("late-1", 2), [1, 2, 3]);
@@ -212,4 +212,28 @@ fn keys_are_texts_of_any_client() {
     let key: Key = "0190f5b0-7a7e-7c3e-8a1b-000000000001".parse().unwrap();
     ask(&mut state, &key.to_string(), buy(3));
     assert!(state.ledger.find(&key).is_some());
+}
+
+#[test]
+fn writes_of_one_command_are_decided_one_after_the_other() {
+    let mut state = shop();
+    let write = |key: &str, action| Write { key: key.parse().unwrap(), sent_at_ms: NOW, recorded_order_id: 0, action };
+    let writes = vec![
+        write("a", buy(1)),
+        write("b", buy(9)),
+        write("a", buy(1)),
+        write("c", buy(1)),
+        write("a", buy(3)),
+        write("d", buy(1)),
+        write("e", buy(3)),
+    ];
+    let replies = state.apply(NOW, Command::Writes(writes));
+    assert_eq!(replies[2], replies[0]);
+    assert_eq!(replies[4], Reply::KeyReused);
+    let order_id = |reply: &Reply| match outcome(reply.clone()) {
+        Outcome::Bought { order_id, .. } => Some(order_id),
+        _ => None,
+    };
+    let numbers: Vec<_> = [0, 1, 3, 5, 6].map(|number: usize| order_id(&replies[number])).into();
+    assert_eq!(numbers, [Some(1), None, Some(2), None, Some(3)]);
 }

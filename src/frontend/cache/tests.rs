@@ -1,5 +1,4 @@
 use bytes::Bytes;
-use hyper::StatusCode;
 use hyper::header::HeaderValue;
 
 use super::*;

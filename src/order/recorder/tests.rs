@@ -97,6 +97,10 @@ impl Bench {
         Bench { recorder, machine, catalog, _replica: replica, _folder: folder }
     }
 
+    async fn record(&self, order: Order) -> Result<(), WriteError> {
+        self.recorder.record(vec![order]).await.pop().unwrap()
+    }
+
     fn recorded(&self) -> Vec<OrderId> {
         self.machine.with(|state| state.page(0, 1000).iter().map(|order| order.order_id).collect())
     }
@@ -130,18 +134,34 @@ fn order(order_id: OrderId) -> Order {
 #[tokio::test]
 async fn answers_that_come_in_another_order_are_recorded_in_order() {
     let bench = Bench::start(vec![]).await;
-    let (third, first, second) =
-        (bench.recorder.record(order(3)), bench.recorder.record(order(1)), bench.recorder.record(order(2)));
+    let (third, first, second) = (bench.record(order(3)), bench.record(order(1)), bench.record(order(2)));
     let (third, first, second) = tokio::join!(third, first, second);
     assert_eq!((first, second, third), (Ok(()), Ok(()), Ok(())));
     assert_eq!(bench.recorded(), [1, 2, 3]);
 }
 
 #[tokio::test]
+async fn orders_that_come_together_are_told_of_each_for_itself() {
+    let bench = Bench::start(vec![]).await;
+    assert_eq!(bench.record(order(1)).await, Ok(()));
+    let other = Order { key: "another".parse().unwrap(), ..order(1) };
+    let (late, early) = (bench.recorder.record(vec![other, order(2), order(4)]), bench.record(order(3)));
+    let (late, early) = tokio::join!(late, early);
+    assert!(matches!(late[..], [Err(WriteError::Unknown(_)), Ok(()), Ok(())]), "{late:?}");
+    assert_eq!(early, Ok(()));
+    assert_eq!(bench.recorded(), [1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn no_orders_are_recorded_at_once() {
+    assert!(Bench::start(vec![]).await.recorder.record(vec![]).await.is_empty());
+}
+
+#[tokio::test]
 async fn an_order_whose_answer_was_lost_is_fetched_so_that_later_ones_need_not_wait_for_ever() {
     let bench = Bench::start(vec![]).await;
     *bench.catalog.decided.lock().unwrap() = vec![order(1), order(2), order(3)];
-    assert_eq!(bench.recorder.record(order(3)).await, Ok(()));
+    assert_eq!(bench.record(order(3)).await, Ok(()));
     assert_eq!(bench.recorded(), [1, 2, 3]);
 }
 
@@ -170,29 +190,29 @@ async fn a_purchase_that_nobody_asks_for_again_is_recorded_all_the_same() {
 #[tokio::test]
 async fn an_order_that_is_recorded_already_is_not_recorded_again() {
     let bench = Bench::start(vec![]).await;
-    let (first, again) = tokio::join!(bench.recorder.record(order(1)), bench.recorder.record(order(1)));
+    let (first, again) = tokio::join!(bench.record(order(1)), bench.record(order(1)));
     assert_eq!((first, again), (Ok(()), Ok(())));
-    assert_eq!(bench.recorder.record(order(1)).await, Ok(()));
+    assert_eq!(bench.record(order(1)).await, Ok(()));
     assert_eq!(bench.recorded(), [1]);
 }
 
 #[tokio::test]
 async fn a_number_that_belongs_to_another_purchase_is_never_acknowledged() {
     let bench = Bench::start(vec![]).await;
-    assert_eq!(bench.recorder.record(order(1)).await, Ok(()));
+    assert_eq!(bench.record(order(1)).await, Ok(()));
     let other = Order { key: "another".parse().unwrap(), ..order(1) };
-    assert!(matches!(bench.recorder.record(other).await, Err(WriteError::Unknown(_))));
+    assert!(matches!(bench.record(other).await, Err(WriteError::Unknown(_))));
 }
 
 #[tokio::test]
 async fn a_new_tenure_fails_what_waits_and_goes_on_with_the_next() {
     let bench = Bench::start(vec![]).await;
-    let waiting = bench.recorder.record(order(2));
+    let waiting = bench.record(order(2));
     let new_tenure = async {
         bench.recorder.take_office(1).await;
     };
     let (waiting, ()) = tokio::join!(waiting, new_tenure);
     assert!(matches!(waiting, Err(WriteError::Unknown(_))), "{waiting:?}");
-    assert_eq!(bench.recorder.record(order(1)).await, Ok(()));
+    assert_eq!(bench.record(order(1)).await, Ok(()));
     assert_eq!(bench.recorded(), [1]);
 }
