@@ -7,10 +7,21 @@ use crate::model::{Book, BookId, Cents, Key, OrderId, UnixMillis};
 /// One command of the catalog's log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
-    /// Fills an empty shop; ignored by one that was filled before.
-    Seed(Vec<Book>),
+    /// Fills an empty shop, bit by bit; ignored by one that was filled to the end before.
+    Seed(SeedPart),
     /// What clients asked for at the same time, in this order. Answered with a [`Reply`] for each.
     Writes(Vec<Write>),
+}
+
+/// Some of the books of a new shop.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeedPart {
+    /// The books.
+    pub books: Vec<Book>,
+    /// Whether the filling begins with these: what a leader before did not bring to its end is taken out.
+    pub is_first: bool,
+    /// Whether it ends with these.
+    pub is_last: bool,
 }
 
 /// A client's request to change something, which happens once however often it is sent.

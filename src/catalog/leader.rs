@@ -9,13 +9,17 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::coherence::Coherence;
-use super::command::{Action, Command, Reply, Write};
+use super::command::{Action, Command, Reply, SeedPart, Write};
 use super::machine::CatalogMachine;
 use crate::coherence::{LeaseRequest, Tag, normalized};
-use crate::model::BookId;
+use crate::model::{Book, BookId};
 use crate::platform::{BoxFuture, Platform};
 use crate::replica::{Consensus, LeaderService, Tenure, WriteError};
 use crate::store::read_seed;
+
+/// Books of a new shop that go into the log at a time: a log entry must reach a follower well within the time after
+/// which a leader that is not heard is replaced.
+const SEED_PART_BOOKS: usize = 1000;
 
 /// What only the leader answers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -52,7 +56,10 @@ impl LeaderService for CatalogLeader {
             }
             let seed = self.seed().await?;
             tracing::info!(books = seed.len(), from = %self.seed.display(), "filling a new shop");
-            self.consensus.propose(tenure, encode(&Command::Seed(seed))).await.map(drop)
+            for part in seed_parts(&seed) {
+                self.consensus.propose(tenure, encode(&Command::Seed(part))).await?;
+            }
+            Ok(())
         })
     }
 
@@ -113,7 +120,7 @@ impl CatalogLeader {
         tags.into_iter().collect()
     }
 
-    async fn seed(&self) -> Result<Vec<crate::model::Book>, WriteError> {
+    async fn seed(&self) -> Result<Vec<Book>, WriteError> {
         let (disk, path) = (self.platform.disk.clone(), self.seed.clone());
         let text = self.platform.blocking(move || disk.read(&path)).await;
         let text = text.map_err(|error| {
@@ -121,6 +128,16 @@ impl CatalogLeader {
         })?;
         read_seed(&self.seed, &text).map_err(|errors| WriteError::Unavailable(errors.to_string()))
     }
+}
+
+/// The books of a new shop as commands, of which there is at least one.
+fn seed_parts(books: &[Book]) -> impl Iterator<Item = SeedPart> {
+    let count = books.len().div_ceil(SEED_PART_BOOKS).max(1);
+    (0..count).map(move |number| {
+        let (first, end) = (number * SEED_PART_BOOKS, (number + 1) * SEED_PART_BOOKS);
+        let books = books[first..end.min(books.len())].to_vec();
+        SeedPart { books, is_first: number == 0, is_last: number + 1 == count }
+    })
 }
 
 /// The encoding of everything that the catalog says to itself.

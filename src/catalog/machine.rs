@@ -155,7 +155,7 @@ fn parse_ledger(text: &[u8]) -> Result<Vec<Entry>, RowError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::command::Write;
+    use crate::catalog::command::{SeedPart, Write};
     use crate::model::Cents;
 
     const NOW: UnixMillis = 1_800_000_000_000;
@@ -182,7 +182,11 @@ mod tests {
             }]))
         };
         let commands = [
-            encode(&Command::Seed(vec![book(1, "Ünï,code"), book(2, "two\nlines"), book(3, "\"")])),
+            encode(&Command::Seed(SeedPart {
+                books: vec![book(1, "Ünï,code"), book(2, "two\nlines"), book(3, "\"")],
+                is_first: true,
+                is_last: true,
+            })),
             write("a", Action::Purchase { book_id: 1 }),
             write("b", Action::Purchase { book_id: 1 }),
             write("c", Action::Purchase { book_id: 9 }),

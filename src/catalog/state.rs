@@ -6,7 +6,7 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
-use super::command::{Action, Command, Decision, Outcome, Reply, Write};
+use super::command::{Action, Command, Decision, Outcome, Reply, SeedPart, Write};
 use super::ledger::{Entry, Ledger};
 use crate::coherence::normalized;
 use crate::model::{Book, BookId, MAX_QUANTITY, OrderId, UnixMillis};
@@ -53,14 +53,26 @@ impl State {
     /// Applies one command, and replies to each write in it.
     pub fn apply(&mut self, at_ms: UnixMillis, command: Command) -> Vec<Reply> {
         match command {
-            Command::Seed(books) => {
-                if !std::mem::replace(&mut self.seeded, true) {
-                    books.into_iter().for_each(|book| self.put(book));
-                }
+            Command::Seed(part) => {
+                self.seed(part);
                 Vec::new()
             }
             Command::Writes(writes) => writes.into_iter().map(|write| self.write(at_ms, write)).collect(),
         }
+    }
+
+    fn seed(&mut self, SeedPart { books, is_first, is_last }: SeedPart) {
+        if self.seeded {
+            return;
+        }
+        if is_first {
+            // What an earlier leader did not bring to its end.
+            let books = std::mem::take(&mut self.books);
+            books.values().for_each(|book| self.leave_topic(book));
+            self.last_book_id = 0;
+        }
+        books.into_iter().for_each(|book| self.put(book));
+        self.seeded = is_last;
     }
 
     fn write(&mut self, at_ms: UnixMillis, write: Write) -> Reply {

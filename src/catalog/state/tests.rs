@@ -5,16 +5,17 @@ use crate::model::{Cents, Key};
 
 const NOW: UnixMillis = 1_800_000_000_000;
 
+fn seed(state: &mut State, books: Vec<Book>, is_first: bool, is_last: bool) {
+    state.apply(NOW, Command::Seed(SeedPart { books, is_first, is_last }));
+}
+
+fn book(id: BookId, topic: &str, quantity: u64) -> Book {
+    Book { id, title: format!("Book {id}").into(), topic: topic.into(), price: Cents(3000), quantity }
+}
+
 fn shop() -> State {
-    let book = |id, topic: &str, quantity| Book {
-        id,
-        title: format!("Book {id}").into(),
-        topic: topic.into(),
-        price: Cents(3000),
-        quantity,
-    };
     let mut state = State::default();
-    state.apply(NOW, Command::Seed(vec![book(1, "Theory", 2), book(2, "theory", 0), book(3, "spring", 9)]));
+    seed(&mut state, vec![book(1, "Theory", 2), book(2, "theory", 0), book(3, "spring", 9)], true, true);
     state
 }
 
@@ -148,8 +149,23 @@ fn a_search_is_case_insensitive_and_paged_by_number() {
 #[test]
 fn a_shop_is_filled_once() {
     let mut state = shop();
-    state.apply(NOW, Command::Seed(vec![]));
+    seed(&mut state, vec![], true, true);
     assert_eq!(state.books.len(), 3);
+}
+
+#[test]
+fn a_shop_that_two_leaders_began_to_fill_has_the_books_of_the_second() {
+    let mut state = State::default();
+    seed(&mut state, vec![book(1, "theory", 2), book(9, "old", 2)], true, false);
+    seed(&mut state, vec![book(1, "spring", 3)], true, false);
+    assert!(!state.seeded);
+    seed(&mut state, vec![book(2, "spring", 4)], false, true);
+    assert!(state.seeded);
+    assert_eq!(state.search("spring", 0, 10).len(), 2);
+    assert!(state.search("theory", 0, 10).is_empty() && state.search("old", 0, 10).is_empty());
+    let added = Action::Add { book_id: None, title: "t".into(), topic: "t".into(), price: Cents(1), quantity: 1 };
+    ask(&mut state, "a", added);
+    assert!(state.books.contains_key(&3));
 }
 
 fn any_action() -> impl Strategy<Value = Action> {
