@@ -171,9 +171,10 @@ pub struct Replication {
     pub election_timeout_max_ms: u64,
     /// Milliseconds after which the outcome of a write that was not committed is unknown.
     pub commit_timeout_ms: u64,
-    /// Writes that may wait for their turn. More are refused at once: patience against quick refusal.
+    /// Writes that may wait for their turn; purchases that came in one request are one. More are refused at once:
+    /// patience against quick refusal.
     pub queue_commands: usize,
-    /// Writes that share one round of replication and one fsync, at most.
+    /// Such writes that share one round of replication and one fsync, at most.
     pub batch_commands: usize,
     /// Bytes by which the log grows between two snapshots: the disk and the time that a restart takes
     /// against the writing of snapshots.

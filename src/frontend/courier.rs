@@ -20,8 +20,9 @@ const QUEUED_PURCHASES: usize = 4096;
 /// Purchases in one request.
 const BATCH_PURCHASES: usize = 1024;
 
-/// Requests under way to one order server. More would only make each smaller.
-const REQUESTS_IN_FLIGHT: usize = 4;
+/// Requests under way to one order server: while the orders of one are recorded, the catalog decides the next. More would
+/// only make each smaller, and what a request costs is shared by fewer.
+const REQUESTS_IN_FLIGHT: usize = 2;
 
 type Outcome = Result<PurchaseOutcome, CallError>;
 
@@ -94,6 +95,9 @@ impl Carrier {
                     if count == 0 {
                         return;
                     }
+                    // Customers whose requests have arrived already may come along.
+                    tokio::task::yield_now().await;
+                    gathered.extend(std::iter::from_fn(|| queue.try_recv().ok()).take(BATCH_PURCHASES - count));
                     gathered.retain(|waiting| !waiting.outcome.is_closed());
                     under_way.push(self.carry(std::mem::take(&mut gathered)));
                 }
