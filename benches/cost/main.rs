@@ -32,7 +32,7 @@ use operations::Operation;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// By how many per cent an operation may cost more than was recorded. Runs of one executable differ by at most one
+/// By how many per cent an operation may cost more than was recorded. Runs of one executable differ by at most two
 /// per cent; but which functions the compiler puts into one another changes with code that has nothing to do with
 /// them, and with its version, and that is worth a few. What should be noticed, as a copy or an encoding too many in
 /// a cached read, costs more than ten.

@@ -122,11 +122,13 @@ impl CatalogLeader {
 
     async fn seed(&self) -> Result<Vec<Book>, WriteError> {
         let (disk, path) = (self.platform.disk.clone(), self.seed.clone());
-        let text = self.platform.blocking(move || disk.read(&path)).await;
-        let text = text.map_err(|error| {
-            WriteError::Unavailable(format!("the new shop's books cannot be read: {}: {error}", self.seed.display()))
-        })?;
-        read_seed(&self.seed, &text).map_err(|errors| WriteError::Unavailable(errors.to_string()))
+        let read = move || {
+            let text = disk.read(&path).map_err(|error| {
+                WriteError::Unavailable(format!("the new shop's books cannot be read: {}: {error}", path.display()))
+            })?;
+            read_seed(&path, &text).map_err(|errors| WriteError::Unavailable(errors.to_string()))
+        };
+        self.platform.blocking(read).await
     }
 }
 

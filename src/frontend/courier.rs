@@ -20,9 +20,9 @@ const QUEUED_PURCHASES: usize = 4096;
 /// Purchases in one request.
 const BATCH_PURCHASES: usize = 1024;
 
-/// Requests under way to one order server: while the orders of one are recorded, the catalog decides the next. More would
-/// only make each smaller, and what a request costs is shared by fewer.
-const REQUESTS_IN_FLIGHT: usize = 2;
+/// Requests under way to one order server: while the orders of some are recorded, the catalog decides others, and yet
+/// others are on their way. More would only make each smaller, and what a request costs is shared by fewer.
+const REQUESTS_IN_FLIGHT: usize = 4;
 
 type Outcome = Result<PurchaseOutcome, CallError>;
 
