@@ -5,7 +5,7 @@
 //! [`Disk::sync_folder`] of the folder that holds it.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub trait Disk: Send + Sync {
     /// Whether a file is there.
     fn exists(&self, path: &Path) -> io::Result<bool>;
 
-    /// Opens a file to append to and read from, and makes an empty one where none is.
+    /// Opens a file to write to and read from, and makes an empty one where none is.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
 
     /// Gives a file another name, replacing what had that name, at once and whole.
@@ -58,6 +58,9 @@ pub trait Disk: Send + Sync {
 pub trait DiskFile: Send + Sync {
     /// Writes all bytes at the end.
     fn append(&self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Writes all bytes from `offset` on, over what is there and beyond the end.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
     /// Makes what was written durable.
     fn sync(&self) -> io::Result<()>;
@@ -113,7 +116,7 @@ impl Disk for LocalDisk {
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(OpenOptions::new().read(true).append(true).create(true).open(path)?))
+        Ok(Arc::new(OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -140,7 +143,13 @@ impl Disk for LocalDisk {
 
 impl DiskFile for File {
     fn append(&self, bytes: &[u8]) -> io::Result<()> {
-        (&mut &*self).write_all(bytes)
+        let mut file = self;
+        file.seek(SeekFrom::End(0))?;
+        file.write_all(bytes)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.write_all_at(bytes, offset)
     }
 
     fn sync(&self) -> io::Result<()> {

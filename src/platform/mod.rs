@@ -55,6 +55,14 @@ impl Platform {
         Platform { network, ..self }
     }
 
+    /// Begins `work`, which may block on the disk, beside the asynchronous tasks, and does not wait for it.
+    pub fn begin_blocking(&self, work: impl FnOnce() + Send + 'static) {
+        match self.threads {
+            Threads::Inline => work(),
+            Threads::Pool => drop(tokio::task::spawn_blocking(work)),
+        }
+    }
+
     /// Runs `work`, which may block on the disk or compute for long, beside the asynchronous tasks.
     ///
     /// A panic in `work` continues in the caller.

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::elector::LastHeard;
 use super::group::Group;
+use super::log::Durability;
 use super::marker::Marker;
 use super::raft::{TypeConfig, Vote};
 use super::snapshot::{Manifest, SnapshotFiles};
@@ -45,6 +46,8 @@ pub struct Peers {
     pub marker: Marker,
     pub client: Client,
     pub last_heard: Arc<LastHeard>,
+    /// Of this replica's own log.
+    pub durability: Durability,
     /// How long a follower may take to store entries and to say so. After as long without a word it stands for
     /// election anyway.
     pub append_timeout: Duration,
@@ -112,7 +115,13 @@ impl RaftNetwork<TypeConfig> for Peer {
         rpc: AppendEntriesRequest<TypeConfig>,
         _option: RPCOption,
     ) -> Result<AppendEntriesResponse<u64>, RpcError<openraft::error::Infallible>> {
-        self.call(wire::APPEND, &rpc, self.peers.append_timeout).await
+        let answer = self.call(wire::APPEND, &rpc, self.peers.append_timeout).await?;
+        let last = rpc.entries.last().map(|entry| entry.log_id).or(rpc.prev_log_id);
+        if let (Some(last), AppendEntriesResponse::Success) = (last, &answer) {
+            // What a follower confirms is committed soon. It must be on this disk, too.
+            self.peers.durability.reached(last.index).await.map_err(|error| NetworkError::new(&error))?;
+        }
+        Ok(answer)
     }
 
     async fn install_snapshot(

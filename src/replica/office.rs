@@ -1,8 +1,7 @@
 //! Who leads the group, and whether the leader may act.
 //!
-//! To be elected is not enough to serve. A leader that has just been elected, or that restarted and found
-//! itself still leader of its term, does not know yet how far the group had committed: it first commits a
-//! barrier and applies it. Then its role prepares what it must ([`LeaderService::take_office`]), and only
+//! To be elected is not enough to serve. A leader that has just been elected does not know yet how far the
+//! group had committed: it first commits a barrier and applies it. Then its role prepares what it must ([`LeaderService::take_office`]), and only
 //! then it is *in office*. It leaves office when it loses its leadership or hears from no majority.
 
 use std::sync::Arc;

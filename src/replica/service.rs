@@ -15,7 +15,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::{Method, StatusCode};
 use openraft::Snapshot;
-use openraft::raft::{AppendEntriesResponse, SnapshotResponse};
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
@@ -23,8 +23,9 @@ use tokio::sync::Mutex;
 use super::elector::LastHeard;
 use super::formation::Formation;
 use super::leader_call::LeaderCall;
+use super::log::Durability;
 use super::network::{SNAPSHOT_TIMEOUT, SnapshotHeader};
-use super::raft::Raft;
+use super::raft::{Raft, TypeConfig};
 use super::read_index::ReadIndex;
 use super::snapshot::{Manifest, SnapshotFiles};
 use super::state_machine::StateMachine;
@@ -47,6 +48,8 @@ const MAX_SNAPSHOT_HEADER_BYTES: usize = 16 << 20;
 pub struct Service {
     pub raft: Raft,
     pub last_heard: Arc<LastHeard>,
+    /// Of this replica's own log.
+    pub durability: Durability,
     pub platform: Platform,
     pub state_machine: StateMachine,
     pub reads: ReadIndex,
@@ -76,9 +79,14 @@ impl Service {
         let bytes = body::read(request.into_body(), MAX_REQUEST_BYTES, BODY_TIMEOUT).await?;
         match path.as_str() {
             wire::APPEND => {
-                let appended = self.raft.append_entries(message(&bytes)?).await;
+                let request: AppendEntriesRequest<TypeConfig> = message(&bytes)?;
+                let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
+                let appended = self.raft.append_entries(request).await;
                 if !matches!(appended, Err(_) | Ok(AppendEntriesResponse::HigherVote(_))) {
                     self.last_heard.note();
+                }
+                if let (Some(last), Ok(AppendEntriesResponse::Success)) = (last, &appended) {
+                    self.durability.reached(last.index).await.map_err(internal)?;
                 }
                 answer(&appended)
             }

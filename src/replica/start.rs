@@ -14,7 +14,7 @@ use super::formation::Formation;
 use super::group::Group;
 use super::heartbeat;
 use super::leader_call::LeaderCall;
-use super::log::{Log, LogError, LogLimits, LogReader};
+use super::log::{Durability, Log, LogError, LogLimits, LogReader};
 use super::machine::{LeaderService, Machine};
 use super::marker::Marker;
 use super::network::{self, Peers};
@@ -123,20 +123,22 @@ pub async fn open(
     let group = Arc::new(settings.group.clone());
     let marker = Marker::open(platform, folder, &group.label(group.own)).map_err(at)?;
     let snapshots = SnapshotStore::open(platform.disk.clone(), &folder.join("snapshot")).map_err(at)?;
-    let log = Log::open(platform, &folder.join("log"), settings.log, snapshots.watch_covered()).await?;
-    let log_reader = log.reader();
-    let state_machine = StateMachine::open(platform, machine, snapshots).await.map_err(at)?;
+    let own = settings.group.own;
+    let log = Log::open(platform, &folder.join("log"), own, settings.log, snapshots.watch_covered()).await?;
+    let (log_reader, durability) = (log.reader(), log.durability());
+    let state_machine = StateMachine::open(platform, machine, snapshots, durability.clone()).await.map_err(at)?;
     let last_heard = Arc::new(LastHeard::now(settings.election_timeout));
     let append_timeout = settings.election_timeout.min;
-    let peers = Peers { platform: platform.clone(), group, marker, client: client.clone(), last_heard, append_timeout };
+    let (platform, client) = (platform.clone(), client.clone());
+    let peers = Peers { platform: platform.clone(), group, marker, client, last_heard, durability, append_timeout };
 
     let config = raft_config(&settings);
-    let raft = Raft::new(settings.group.own, Arc::new(config), peers.clone(), log, state_machine.clone());
+    let raft = Raft::new(own, Arc::new(config), peers.clone(), log, state_machine.clone());
     let raft = raft.await.map_err(|error| StartError::Raft(error.to_string()))?;
     let proposer = Proposer::start(raft.clone(), state_machine.clone(), platform.clone(), settings.proposer);
     Ok(Opened {
         raft,
-        platform: platform.clone(),
+        platform,
         settings,
         peers,
         state_machine,
@@ -189,9 +191,9 @@ impl Opened {
         };
         tokio::spawn(keeper.run());
         tokio::spawn(heartbeat::run(raft.clone(), settings.heartbeat));
-        let last_heard = peers.last_heard.clone();
+        let (last_heard, durability) = (peers.last_heard.clone(), peers.durability.clone());
         tokio::spawn(elector::run(raft.clone(), last_heard.clone(), settings.election_timeout));
-        tokio::spawn(report_failure(raft.clone(), failed.clone()));
+        tokio::spawn(report_failure(raft.clone(), peers.durability.clone(), failed.clone()));
         tokio::spawn(take_snapshots(raft.clone(), state_machine.clone(), log, settings.snapshot_log_bytes));
 
         let tables_index = Arc::new(AtomicU64::new(0));
@@ -221,6 +223,7 @@ impl Opened {
         let service = Service {
             raft: raft.clone(),
             last_heard,
+            durability,
             platform,
             state_machine,
             reads: reads.clone(),
@@ -246,10 +249,17 @@ impl Opened {
     }
 }
 
-async fn report_failure(raft: Raft, failed: watch::Sender<Option<String>>) {
+async fn report_failure(raft: Raft, durability: Durability, failed: watch::Sender<Option<String>>) {
     // Of these it is told seldom; of the others, which say why, at each step.
     let mut server = raft.server_metrics();
-    while server.changed().await.is_ok() {}
+    let stopped = async { while server.changed().await.is_ok() {} };
+    tokio::select! {
+        () = stopped => {}
+        what = durability.failed() => {
+            failed.send_replace(Some(what));
+            return;
+        }
+    }
     let ended = raft.metrics().borrow().running_state.clone();
     match ended {
         Ok(()) | Err(openraft::error::Fatal::Stopped) => {}

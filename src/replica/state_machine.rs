@@ -9,6 +9,7 @@ use openraft::{
 };
 use tokio::sync::watch;
 
+use super::log::Durability;
 use super::machine::{Cut, Machine};
 use super::raft::{Entry, LogId, Replies, StorageError, StoredMembership, TypeConfig};
 use super::snapshot::{Manifest, SnapshotFiles, SnapshotStore};
@@ -42,6 +43,8 @@ pub struct StateMachine {
     applied: Arc<Mutex<Applied>>,
     announce: Arc<watch::Sender<u64>>,
     snapshots: Arc<Mutex<SnapshotStore>>,
+    /// Of the log that entries come from.
+    durability: Durability,
 }
 
 impl StateMachine {
@@ -49,7 +52,12 @@ impl StateMachine {
     ///
     /// # Errors
     /// If the snapshot is damaged.
-    pub async fn open(platform: &Platform, machine: Arc<dyn Machine>, snapshots: SnapshotStore) -> io::Result<Self> {
+    pub async fn open(
+        platform: &Platform,
+        machine: Arc<dyn Machine>,
+        snapshots: SnapshotStore,
+        durability: Durability,
+    ) -> io::Result<Self> {
         let restored = machine.clone();
         let (snapshots, applied) = platform
             .blocking(move || {
@@ -69,6 +77,7 @@ impl StateMachine {
             announce: Arc::new(watch::Sender::new(applied.index())),
             applied: Arc::new(Mutex::new(applied)),
             snapshots: Arc::new(Mutex::new(snapshots)),
+            durability,
         })
     }
 
@@ -135,7 +144,13 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let mut replies = Vec::new();
+        let entries: Vec<Entry> = entries.into_iter().collect();
+        if let Some(last) = entries.last() {
+            self.durability.reached(last.log_id.index).await.map_err(|error| StorageError::IO {
+                source: StorageIOError::new(ErrorSubject::Logs, ErrorVerb::Write, AnyError::new(&error)),
+            })?;
+        }
+        let mut replies = Vec::with_capacity(entries.len());
         let mut applied = self.lock_applied();
         for entry in entries {
             let reply = match entry.payload {

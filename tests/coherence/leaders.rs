@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use bazar::coherence::LeaseReply;
 use bazar::http::client::Request;
-use hyper::{Method, StatusCode};
-use serde_json::json;
+use hyper::StatusCode;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -113,8 +112,8 @@ async fn a_deposed_leader_that_still_reaches_a_frontend_does_not_keep_its_cache_
 }
 
 #[tokio::test]
-async fn a_leader_that_comes_back_in_its_term_serves_nothing_before_it_knows_what_it_had_acknowledged() {
-    // Nobody else stands for election meanwhile.
+async fn a_leader_that_comes_back_does_not_go_on_in_its_term() {
+    // Nobody stands for election for as long as a leader takes to come back.
     let settings = "
         [cache]\nlease_ms = 100
         [replication]\nelection_timeout_min_ms = 3000\nelection_timeout_max_ms = 4000
@@ -124,38 +123,15 @@ async fn a_leader_that_comes_back_in_its_term_serves_nothing_before_it_knows_wha
     let mut shop = Shop::new(&nodes, settings);
     CATALOGS.iter().for_each(|id| shop.start(id));
     let leader = shop.leader(&CATALOGS).await;
-    let term = shop.document(&leader, "/cluster").await["term"].clone();
-    let book = json!({ "id": 100, "title": "x".repeat(1024), "topic": "theory", "price": 10, "quantity": 1 });
-    let added = shop.write(&leader, Method::POST, "/books", "add", book).await;
-    assert_eq!(added.status(), StatusCode::CREATED);
+    let term = shop.document(&leader, "/cluster").await["term"].as_u64().unwrap();
+    assert_eq!(shop.set_price(&leader, 7, 10).await.status(), StatusCode::OK);
 
+    // Its followers may hold what the crash took from its own disk. In that term it would write something else there.
     shop.kill(&leader);
-    // The entry is in its log. That it was committed is not, for no later entry says so; and what tells the leader
-    // so now, an answer to a request that carries the entry, does not come. That it leads, others do confirm.
-    for peer in CATALOGS.iter().filter(|id| **id != leader) {
-        shop.switchboard.hold(&leader, peer, Hold::RequestsAbove(800));
-    }
     shop.start(&leader);
-    until("it leads again", async || {
-        let status = shop.ask(&leader, Request::get("/cluster"), PATIENCE).await?.document();
-        (status["state"] == "leader").then_some(())
-    })
-    .await;
-    let start = Instant::now();
-    while start.elapsed() < Duration::from_millis(400) {
-        let brief = Duration::from_millis(50);
-        let read = shop.ask(&leader, Request::get("/info/100"), brief);
-        let (read, lease) = tokio::join!(read, shop.ask_lease(&leader, "frontend-1", None, brief));
-        assert!(read.is_none(), "{}", read.unwrap().text());
-        assert_eq!(lease, None);
-    }
-
-    shop.switchboard.open();
-    let read = shop.get(&leader, "/info/100").await;
-    assert_eq!((read.status(), read.is_stale()), (StatusCode::OK, false));
-    let granted = shop.ask_lease(&leader, "frontend-1", None, PATIENCE).await;
-    assert!(matches!(granted, Some(LeaseReply::Granted { .. })), "{granted:?}");
-    assert_eq!(shop.document(&leader, "/cluster").await["term"], term, "it led all the time");
+    let next = shop.leader(&CATALOGS).await;
+    assert!(shop.document(&next, "/cluster").await["term"].as_u64().unwrap() > term);
+    assert_eq!(shop.get(&leader, "/info/7").await.price(), 10);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@
 //! | [`leaders`] | leaders that are deposed, killed, or cannot tell what became of a write |
 //! | [`frontends`] | two frontends that know each other only through the catalog |
 //! | [`purchases`] | purchases whose answers do not arrive |
+//! | [`durability`] | disks that are slow to confirm |
 
 // Clippy takes a helper of a test for no test.
 #![allow(clippy::unwrap_used)]
@@ -19,8 +20,10 @@ mod ports;
 #[path = "../common/switchboard.rs"]
 mod switchboard;
 
+mod durability;
 mod fills;
 mod frontends;
+mod held_disk;
 mod leaders;
 mod purchases;
 mod scripted;

@@ -21,6 +21,7 @@ use tempfile::TempDir;
 use tokio::runtime;
 use tokio_util::sync::CancellationToken;
 
+use crate::held_disk::HeldDisk;
 use crate::ports::Ports;
 use crate::switchboard::Switchboard;
 
@@ -51,6 +52,7 @@ pub struct Shop {
     pub switchboard: Switchboard,
     /// A customer, or whoever else asks a node. Cheap to clone.
     pub visitor: Visitor,
+    disks: HashMap<String, HeldDisk>,
     folder: TempDir,
     ports: Ports,
     settings: String,
@@ -60,12 +62,15 @@ pub struct Shop {
 /// A node. Dropping it kills it: of all that it was about to do, nothing more happens.
 struct Running {
     killed: CancellationToken,
+    disk: HeldDisk,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         self.killed.cancel();
+        // Its thread waits for what it has begun to write.
+        self.disk.release();
         let ended = self.thread.take().map(JoinHandle::join);
         assert!(thread::panicking() || matches!(ended, Some(Ok(()))), "a node failed");
     }
@@ -82,7 +87,8 @@ impl Shop {
         let client = Client::new(&Platform::system());
         let visitor = Visitor { client, addresses: Arc::new(addresses) };
         let config = configuration(&folder, nodes, &settings, &visitor, &switchboard);
-        Shop { running: HashMap::new(), switchboard, visitor, folder, ports, settings, config }
+        let (running, disks) = (HashMap::new(), HashMap::new());
+        Shop { running, switchboard, visitor, disks, folder, ports, settings, config }
     }
 
     /// Starts a node; if it ran before, on the data that it left.
@@ -100,7 +106,9 @@ impl Shop {
     }
 
     fn start_under(&mut self, config: Arc<Config>, id: &str) {
-        let platform = Platform::system().with_network(self.switchboard.network_of(id));
+        let mut platform = Platform::system().with_network(self.switchboard.network_of(id));
+        let disk = self.disks.entry(id.to_owned()).or_default().clone();
+        platform.disk = Arc::new(disk.clone());
         let node = config.node(id).unwrap().clone();
         let killed = CancellationToken::new();
         let heard = killed.clone();
@@ -115,7 +123,12 @@ impl Shop {
                 }
             });
         });
-        self.running.insert(id.to_owned(), Running { killed, thread: Some(thread) });
+        self.running.insert(id.to_owned(), Running { killed, disk, thread: Some(thread) });
+    }
+
+    /// The disk of a node that was started.
+    pub fn disk(&self, id: &str) -> &HeldDisk {
+        &self.disks[id]
     }
 
     /// Kills a node: what it wrote is on its disk, and nothing else is left of it.

@@ -20,8 +20,6 @@ pub enum Hold {
     Everything,
     /// Answers: the callee is reached, but the caller never knows.
     Answers,
-    /// Requests of more bytes than this, as with a router on the way that drops large packets.
-    RequestsAbove(usize),
 }
 
 /// All lines. Its clones are one.
@@ -137,12 +135,7 @@ impl AsyncRead for Call {
 
 impl AsyncWrite for Call {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        // A small request is written whole, head and body.
-        std::task::ready!(self.line.wait(context, |hold| match hold {
-            Hold::Everything => true,
-            Hold::Answers => false,
-            Hold::RequestsAbove(limit_bytes) => bytes.len() > limit_bytes,
-        }));
+        std::task::ready!(self.line.wait(context, |hold| matches!(hold, Hold::Everything)));
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 

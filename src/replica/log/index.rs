@@ -8,7 +8,7 @@ use super::record::State;
 use crate::platform::DiskFile;
 use crate::replica::raft::{Entry, LogId};
 
-/// What is where. Changed only after the disk has confirmed it.
+/// What is where. At most the last write is not on disk yet, and its entries are in memory.
 #[derive(Default)]
 pub struct Index {
     pub state: State,
@@ -42,20 +42,28 @@ pub struct Place {
 /// An open segment file.
 pub struct Segment {
     pub file: Arc<dyn DiskFile>,
+    /// Bytes of frames.
     pub bytes: u64,
+    /// Bytes of the file: behind the frames come zeros.
+    pub room: u64,
 }
 
 impl Index {
-    /// Takes up entries; `limit_bytes` bounds those that stay in memory.
+    /// Takes up entries; `limit_bytes` bounds those that stay in memory, these excepted: they may not be on disk yet.
     pub fn append(&mut self, entries: impl IntoIterator<Item = Entry>, slots: &[Slot], limit_bytes: u64) {
         self.slots.extend(slots);
         self.cache.extend(entries);
         self.cache_bytes += slots.iter().map(|slot| u64::from(slot.place.length)).sum::<u64>();
-        while self.cache_bytes > limit_bytes && self.cache.len() > 1 {
+        while self.cache_bytes > limit_bytes && self.cache.len() > slots.len() {
             let oldest = self.slots[self.slots.len() - self.cache.len()];
             self.cache_bytes -= u64::from(oldest.place.length);
             self.cache.pop_front();
         }
+    }
+
+    /// The index of the last entry, or of what was purged if there is none.
+    pub fn last_index(&self) -> Option<u64> {
+        self.slots.back().map(|slot| slot.log_id).or(self.state.purged).map(|last| last.index)
     }
 
     /// Forgets the entries from `since` on.

@@ -1,15 +1,20 @@
 //! The durable log of one replica: what makes a write survive.
 //!
 //! The log is a folder of segment files, each a run of checksummed [frames](record). Every call that
-//! changes something writes one frame and returns only after the disk has confirmed it; openraft makes
-//! one such call at a time, so there is nothing to reorder and nothing to batch here: commands are
+//! changes something writes one frame, and begins only after the disk has confirmed the one before; openraft
+//! makes one such call at a time, so there is nothing to reorder and nothing to batch here: commands are
 //! gathered into entries before they come to the log. A segment that reached its size is followed by a
-//! new one, and segments whose entries are all purged are removed.
+//! new one, and segments whose entries are all purged are removed. Appending returns while the disk still
+//! writes: [`durability`] says why, and who waits for it.
+//!
+//! A file grows by [`ROOM_BYTES`] of zeros at a time, which frames then overwrite. A write that changes neither a
+//! file's length nor where its blocks are is confirmed by the disk alone, without the file system's journal.
 //!
 //! The newest entries stay in memory, up to a limit in bytes; older ones are read back from disk for a
 //! follower that needs them. The log knows nothing of what entries mean. Of snapshots it knows how far
 //! they reach, because nothing is purged that no durable snapshot covers.
 
+mod durability;
 mod index;
 mod record;
 mod recovery;
@@ -23,6 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+pub use durability::Durability;
 use index::{Index, Place, Segment, Slot};
 use openraft::storage::{LogFlushed, RaftLogStorage};
 use openraft::{AnyError, ErrorSubject, ErrorVerb, LogState, OptionalSend, RaftLogReader, StorageIOError};
@@ -35,6 +41,9 @@ use crate::platform::{Disk, DiskFile, Platform};
 
 /// The most that one AppendEntries request carries, in bytes of log, unless a single entry is larger.
 const MAX_APPEND_BYTES: u64 = 1 << 20;
+
+/// By how many bytes a segment's file grows at a time.
+const ROOM_BYTES: u64 = 256 << 10;
 
 /// How long a purge waits for the snapshot that covers it. Only a replica that is stuck takes as long.
 const SNAPSHOT_WAIT: Duration = Duration::from_secs(600);
@@ -51,12 +60,13 @@ pub struct LogLimits {
 /// The writing end of a log. There is one, and openraft has it.
 pub struct Log {
     shared: Shared,
+    durability: Durability,
+    /// The replica that the log belongs to.
+    own: u64,
     /// A committed position that the next frame takes along; it is not worth an fsync of its own.
     committed_hint: Option<LogId>,
     /// How far the newest durable snapshot reaches.
     snapshot: watch::Receiver<Option<LogId>>,
-    /// Whether a write was begun that the disk has not confirmed: nobody knows what the log holds then.
-    is_in_doubt: bool,
 }
 
 /// A reading end of a log.
@@ -78,23 +88,25 @@ fn segment_path(folder: &Path, number: u64) -> PathBuf {
 }
 
 impl Log {
-    /// Opens the log in `folder`, or starts one there. `snapshot` tells how far the newest durable snapshot
-    /// reaches.
+    /// Opens the log in `folder`, of the replica `own`, or starts one there. `snapshot` tells how far the newest
+    /// durable snapshot reaches.
     ///
     /// # Errors
     /// If the disk fails, or entries that were acknowledged cannot be read back.
     pub async fn open(
         platform: &Platform,
         folder: &Path,
+        own: u64,
         limits: LogLimits,
         snapshot: watch::Receiver<Option<LogId>>,
     ) -> Result<Log, LogError> {
         let disk = platform.disk.clone();
         let path = folder.to_owned();
         let index = platform.blocking(move || open_index(&*disk, &path, limits)).await?;
+        let durability = Durability::opened(index.last_index());
         let (platform, folder) = (platform.clone(), folder.into());
         let shared = Shared { platform, folder, limits, index: Arc::new(Mutex::new(index)) };
-        Ok(Log { shared, committed_hint: None, snapshot, is_in_doubt: false })
+        Ok(Log { shared, durability, own, committed_hint: None, snapshot })
     }
 
     /// A reading end.
@@ -102,13 +114,16 @@ impl Log {
         LogReader { shared: self.shared.clone() }
     }
 
-    /// Writes one frame and waits until it is durable. `change` then brings the index up to date.
+    /// Tells how far this log is on disk.
+    pub fn durability(&self) -> Durability {
+        self.durability.clone()
+    }
+
+    /// Begins to write one frame, once the one before is durable, and brings the index up to date by `change`.
     ///
     /// After a failure nothing more is written: behind a torn frame it would be lost.
-    async fn write(&mut self, records: Vec<Record>, change: impl FnOnce(&mut Index, &[Slot])) -> io::Result<()> {
-        if self.is_in_doubt {
-            return Err(io::Error::other("an earlier write failed, so what the log holds is unknown"));
-        }
+    async fn begin(&mut self, records: Vec<Record>, change: impl FnOnce(&mut Index, &[Slot])) -> io::Result<()> {
+        self.durability.settled().await?;
         let committed = self.committed_hint.take();
         let mut frame = Frame::new();
         committed.map(Record::Committed).iter().chain(&records).for_each(|record| frame.push(record));
@@ -117,13 +132,20 @@ impl Log {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }
 
-        self.is_in_doubt = true;
-        let (number, file, start) = self.shared.active_segment().await?;
-        let (bytes, placed) = frame.finish(number, start);
+        if let Err(error) = self.shared.make_active_segment().await {
+            self.durability.fail(&error);
+            return Err(error);
+        }
+        let mut index = self.shared.index();
+        let (&number, segment) = index.segments.iter_mut().next_back().expect("one was just made active");
+        let (file, start) = (segment.file.clone(), segment.bytes);
+        let (mut bytes, placed) = frame.finish(number, start);
         let length = bytes.len() as u64;
-        self.shared.platform.blocking(move || file.append(&bytes).and_then(|()| file.sync())).await?;
-        self.is_in_doubt = false;
-
+        segment.bytes += length;
+        if segment.bytes > segment.room {
+            segment.room = segment.bytes.next_multiple_of(ROOM_BYTES);
+            bytes.resize((segment.room - start) as usize, 0);
+        }
         let slots: Vec<Slot> = placed
             .into_iter()
             .map(|Placed { log_id, offset, length, crc32 }| {
@@ -131,14 +153,25 @@ impl Log {
                 Slot { log_id, place }
             })
             .collect();
-        let mut index = self.shared.index();
         index.written_bytes += length;
-        if let Some(segment) = index.segments.get_mut(&number) {
-            segment.bytes += length;
-        }
         index.state.committed = committed.or(index.state.committed);
         change(&mut index, &slots);
+        let last_index = index.last_index();
+        drop(index);
+
+        self.durability.begin();
+        let durability = self.durability.clone();
+        self.shared.platform.begin_blocking(move || {
+            let written = file.write_at(start, &bytes).and_then(|()| file.sync());
+            durability.end(last_index, written);
+        });
         Ok(())
+    }
+
+    /// Writes one frame and waits until it is durable.
+    async fn write(&mut self, record: Record, change: impl FnOnce(&mut Index)) -> io::Result<()> {
+        self.begin(vec![record], |index, _| change(index)).await?;
+        self.durability.settled().await
     }
 
     /// Waits until a durable snapshot covers `upto`.
@@ -159,29 +192,30 @@ fn open_index(disk: &dyn Disk, folder: &Path, limits: LogLimits) -> Result<Index
     disk.create_folders(folder).map_err(at)?;
     let mut index = recovery::recover(disk, folder, limits.cache_bytes)?;
     if index.segments.is_empty() {
-        let segment = new_segment(disk, folder, 1, index.state).map_err(at)?;
+        let segment = new_segment(disk, folder, 1, &opening(1, index.state, None)).map_err(at)?;
         index.segments.insert(1, segment);
     }
     index.written_bytes = index.segments.values().map(|segment| segment.bytes).sum();
     Ok(index)
 }
 
-/// The bytes that a segment begins with.
-fn opening(number: u64, state: State) -> Vec<u8> {
+/// The bytes that a segment begins with. `previous_bytes` is how long the segment before it has become.
+fn opening(number: u64, state: State, previous_bytes: Option<u64>) -> Vec<u8> {
     let mut frame = Frame::new();
     frame.push(&Record::State(state));
+    previous_bytes.iter().for_each(|bytes| frame.push(&Record::Follows { bytes: *bytes }));
     let (frame, _) = frame.finish(number, MAGIC.len() as u64);
     [MAGIC, frame.as_slice()].concat()
 }
 
-/// Makes a segment durable, with its name and its opening state.
-fn new_segment(disk: &dyn Disk, folder: &Path, number: u64, state: State) -> io::Result<Segment> {
+/// Makes a segment durable, with its name and its opening.
+fn new_segment(disk: &dyn Disk, folder: &Path, number: u64, opening: &[u8]) -> io::Result<Segment> {
     let file = disk.open(&segment_path(folder, number))?;
-    let bytes = opening(number, state);
-    file.append(&bytes)?;
+    file.write_at(0, opening)?;
     file.sync()?;
     disk.sync_folder(folder)?;
-    Ok(Segment { file, bytes: bytes.len() as u64 })
+    let bytes = opening.len() as u64;
+    Ok(Segment { file, bytes, room: bytes })
 }
 
 impl Shared {
@@ -190,21 +224,20 @@ impl Shared {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The segment to write to: its number, its file and its length.
-    async fn active_segment(&self) -> io::Result<(u64, Arc<dyn DiskFile>, u64)> {
-        let (number, state) = {
+    /// Sees to it that the last segment is not full.
+    async fn make_active_segment(&self) -> io::Result<()> {
+        let (number, opening) = {
             let index = self.index();
             let (number, segment) = index.segments.last_key_value().expect("a log has a segment from its opening on");
             if segment.bytes < self.limits.segment_bytes {
-                return Ok((*number, segment.file.clone(), segment.bytes));
+                return Ok(());
             }
-            (number + 1, index.state)
+            (number + 1, opening(number + 1, index.state, Some(segment.bytes)))
         };
         let (disk, folder) = (self.platform.disk.clone(), self.folder.clone());
-        let segment = self.platform.blocking(move || new_segment(&*disk, &folder, number, state)).await?;
-        let active = (number, segment.file.clone(), segment.bytes);
+        let segment = self.platform.blocking(move || new_segment(&*disk, &folder, number, &opening)).await?;
         self.index().segments.insert(number, segment);
-        Ok(active)
+        Ok(())
     }
 
     /// Reads entries back from disk.
@@ -327,13 +360,19 @@ impl RaftLogStorage<TypeConfig> for Log {
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), StorageError> {
         let vote = *vote;
-        self.write(vec![Record::Vote(vote)], |index, _| index.state.vote = Some(vote))
-            .await
-            .map_err(|error| storage_error(ErrorVerb::Write, error))
+        let saved = self.write(Record::Vote(vote), |index| index.state.vote = Some(vote)).await;
+        saved.map_err(|error| storage_error(ErrorVerb::Write, error))
     }
 
+    /// The last vote. openraft asks for it when it starts, and would lead on in the term in which this replica led
+    /// before. A leader may have sent entries that its crash took from its own disk, so it must not go on in that
+    /// term, in which it would write others in their place: it finds itself a candidate that was not elected.
     async fn read_vote(&mut self) -> Result<Option<Vote>, StorageError> {
-        Ok(self.shared.index().state.vote)
+        let vote = self.shared.index().state.vote;
+        Ok(vote.map(|vote| match vote.leader_id.voted_for() == Some(self.own) {
+            true => Vote::new(vote.leader_id.term, self.own),
+            false => vote,
+        }))
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), StorageError> {
@@ -358,8 +397,9 @@ impl RaftLogStorage<TypeConfig> for Log {
         // Entries share their bytes with these copies.
         let records = entries.iter().cloned().map(Record::Entry).collect();
         let limit_bytes = self.shared.limits.cache_bytes;
-        match self.write(records, |index, slots| index.append(entries, slots, limit_bytes)).await {
+        match self.begin(records, |index, slots| index.append(entries, slots, limit_bytes)).await {
             Ok(()) => {
+                // They are not yet: see `durability`.
                 flushed.log_io_completed(Ok(()));
                 Ok(())
             }
@@ -372,15 +412,14 @@ impl RaftLogStorage<TypeConfig> for Log {
     }
 
     async fn truncate(&mut self, since: LogId) -> Result<(), StorageError> {
-        self.write(vec![Record::Truncate(since)], |index, _| index.truncate(since.index))
-            .await
-            .map_err(|error| storage_error(ErrorVerb::Delete, error))
+        let truncated = self.write(Record::Truncate(since), |index| index.truncate(since.index)).await;
+        truncated.map_err(|error| storage_error(ErrorVerb::Delete, error))
     }
 
     async fn purge(&mut self, upto: LogId) -> Result<(), StorageError> {
         let purged = async {
             self.await_snapshot(upto).await?;
-            self.write(vec![Record::Purge(upto)], |index, _| index.purge(upto)).await?;
+            self.write(Record::Purge(upto), |index| index.purge(upto)).await?;
             self.shared.remove_unused_segments().await
         };
         purged.await.map_err(|error| storage_error(ErrorVerb::Delete, error))

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::replica::raft::{Entry, LogId, Vote};
 
 /// The first bytes of every segment file.
-pub const MAGIC: &[u8; 16] = b"bazar raft log 1";
+pub const MAGIC: &[u8; 16] = b"bazar raft log 2";
 
 /// Bytes of a frame before its records.
 pub const FRAME_HEADER_BYTES: usize = 12;
@@ -27,6 +27,8 @@ pub const MAX_FRAME_BYTES: usize = 128 << 20;
 pub enum Record {
     /// Begins each segment with all that is not entries, so that older segments can go.
     State(State),
+    /// Says, in a segment's opening, how long the segment before it is: what is behind that was never written.
+    Follows { bytes: u64 },
     /// A vote that was cast, or a leader that was recognised.
     Vote(Vote),
     /// An entry was appended.

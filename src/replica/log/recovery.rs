@@ -1,7 +1,7 @@
 //! Reading the log back at start-up, and telling a torn tail from damage.
 //!
 //! A torn tail, which is what a crash in the middle of a write leaves, was never acknowledged: it is
-//! cut off. Anything else that does not read back was acknowledged once, so the replica refuses to
+//! cut off, as are the zeros that wait to be overwritten. Anything else that does not read back was acknowledged once, so the replica refuses to
 //! start rather than to forget it.
 
 use std::io;
@@ -55,7 +55,7 @@ pub(super) fn recover(disk: &dyn Disk, folder: &Path, cache_bytes: u64) -> Resul
         .collect();
     numbers.sort_unstable();
 
-    let mut replay = Replay { index: Index::default(), cache_bytes };
+    let mut replay = Replay { index: Index::default(), cache_bytes, previous: None };
     for (position, &number) in numbers.iter().enumerate() {
         let path = segment_path(folder, number);
         let is_last = position + 1 == numbers.len();
@@ -69,11 +69,13 @@ pub(super) fn recover(disk: &dyn Disk, folder: &Path, cache_bytes: u64) -> Resul
             continue;
         };
         let file = disk.open(&path).map_err(at(&path))?;
-        if valid < bytes.len() {
+        if let Some(last) = bytes[valid..].iter().rposition(|byte| *byte != 0) {
             tracing::warn!(
-                file = %path.display(), from = valid, bytes = bytes.len() - valid,
+                file = %path.display(), from = valid, bytes = last + 1,
                 "cut a torn tail off the log: the last write before the crash was never acknowledged"
             );
+        }
+        if valid < bytes.len() {
             file.truncate(valid as u64).map_err(at(&path))?;
         }
         if is_last {
@@ -81,7 +83,9 @@ pub(super) fn recover(disk: &dyn Disk, folder: &Path, cache_bytes: u64) -> Resul
             // counts as written.
             file.sync().map_err(at(&path))?;
         }
-        replay.index.segments.insert(number, Segment { file, bytes: valid as u64 });
+        replay.previous = Some((path, valid));
+        let bytes = valid as u64;
+        replay.index.segments.insert(number, Segment { file, bytes, room: bytes });
     }
     replay.check_continuity(folder)?;
     disk.sync_folder(folder).map_err(at(folder))?;
@@ -92,6 +96,8 @@ pub(super) fn recover(disk: &dyn Disk, folder: &Path, cache_bytes: u64) -> Resul
 struct Replay {
     index: Index,
     cache_bytes: u64,
+    /// The segment before the one that is being read, and how many of its bytes are valid.
+    previous: Option<(PathBuf, usize)>,
 }
 
 impl Replay {
@@ -100,8 +106,9 @@ impl Replay {
     fn segment(&mut self, path: &Path, number: u64, bytes: &[u8], is_last: bool) -> Result<Option<usize>, LogError> {
         let damaged = |offset, what: &str| LogError::Damaged { path: path.to_owned(), offset, what: what.to_owned() };
         // Only the first segment ever is made without one before it.
-        let may_be_new = is_last && (number == 1 || !self.index.segments.is_empty());
-        let is_torn_opening = may_be_new && bytes.len() <= opening(number, self.index.state).len();
+        let may_be_new = is_last && (number == 1 || self.previous.is_some());
+        let previous_bytes = self.previous.as_ref().map(|(_, valid)| *valid as u64);
+        let is_torn_opening = may_be_new && bytes.len() <= opening(number, self.index.state, previous_bytes).len();
 
         if frame_at(number, bytes, MAGIC.len()).is_none() && is_torn_opening {
             return Ok(None);
@@ -112,7 +119,8 @@ impl Replay {
         let mut offset = MAGIC.len();
         while offset < bytes.len() {
             let Some(mut records) = frame_at(number, bytes, offset) else {
-                if is_last && offset > MAGIC.len() && !is_frame_behind(number, bytes, offset) {
+                let is_end = is_room(&bytes[offset..]) || (is_last && !is_frame_behind(number, bytes, offset));
+                if is_end && offset > MAGIC.len() {
                     return Ok(Some(offset));
                 }
                 return Err(damaged(offset, "the checksum does not match, and this was not the last write"));
@@ -125,7 +133,11 @@ impl Replay {
                 let length = records.len() - rest.len();
                 let crc32 = crc32fast::hash(&records[..length]);
                 let place = Place { segment: number, offset: position as u64, length: length as u32, crc32 };
-                self.apply(record, place).map_err(|what| damaged(position, &what))?;
+                if let Record::Follows { bytes } = record {
+                    self.check_previous(bytes)?;
+                } else {
+                    self.apply(record, place).map_err(|what| damaged(position, &what))?;
+                }
                 position += length;
                 records = rest;
             }
@@ -137,6 +149,7 @@ impl Replay {
         let index = &mut self.index;
         match record {
             Record::State(state) => index.state = state,
+            Record::Follows { .. } => {}
             Record::Vote(vote) => index.state.vote = Some(vote),
             Record::Committed(log_id) => index.state.committed = Some(log_id),
             Record::Truncate(since) => index.truncate(since.index),
@@ -152,6 +165,18 @@ impl Replay {
         Ok(())
     }
 
+    /// The segment before this one must have had so many bytes, unless it was removed.
+    fn check_previous(&self, bytes: u64) -> Result<(), LogError> {
+        match &self.previous {
+            Some((path, valid)) if *valid as u64 != bytes => Err(LogError::Damaged {
+                path: path.clone(),
+                offset: *valid,
+                what: format!("it ends here, and had {bytes} bytes"),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// The entries must follow on what was purged.
     fn check_continuity(&self, folder: &Path) -> Result<(), LogError> {
         let expected = self.index.state.purged.map_or(0, |purged| purged.index + 1);
@@ -164,6 +189,11 @@ impl Replay {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether nothing was ever written here.
+fn is_room(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
 }
 
 /// Whether a valid frame starts anywhere behind `offset`.

@@ -68,9 +68,10 @@ impl StoreBuilder<TypeConfig, Log, Distant, TempDir> for OnRealDisk {
         let folder = tempfile::tempdir().unwrap();
         let platform = Platform::system();
         let everything = watch::Sender::new(Some(log_id(u64::MAX, u64::MAX))).subscribe();
-        let log = Log::open(&platform, &folder.path().join("log"), LIMITS, everything).await.unwrap();
+        let log = Log::open(&platform, &folder.path().join("log"), 9, LIMITS, everything).await.unwrap();
         let snapshots = SnapshotStore::open(platform.disk.clone(), &folder.path().join("snapshot")).unwrap();
-        let state_machine = StateMachine::open(&platform, Arc::new(Journal::default()), snapshots).await.unwrap();
+        let machine = Arc::new(Journal::default());
+        let state_machine = StateMachine::open(&platform, machine, snapshots, log.durability()).await.unwrap();
         Ok((folder, log, Distant(state_machine)))
     }
 }
@@ -85,8 +86,8 @@ async fn open(disk: &MemoryDisk) -> (Log, StateMachine, Arc<Journal>) {
     let platform = platform(disk.clone());
     let journal = Arc::new(Journal::default());
     let snapshots = SnapshotStore::open(platform.disk.clone(), "/snapshot".as_ref()).unwrap();
-    let log = Log::open(&platform, "/log".as_ref(), LIMITS, snapshots.watch_covered()).await.unwrap();
-    let state_machine = StateMachine::open(&platform, journal.clone(), snapshots).await.unwrap();
+    let log = Log::open(&platform, "/log".as_ref(), 9, LIMITS, snapshots.watch_covered()).await.unwrap();
+    let state_machine = StateMachine::open(&platform, journal.clone(), snapshots, log.durability()).await.unwrap();
     (log, state_machine, journal)
 }
 

@@ -13,13 +13,16 @@ pub struct MemoryDisk {
     files: Arc<Mutex<Files>>,
 }
 
+/// What a disk writes at once or not at all. Real ones are larger, so frames share them less often.
+const SECTOR_BYTES: usize = 16;
+
 /// What a power failure leaves of the changes that were not synced.
 #[derive(Clone, Copy, Debug)]
 pub enum PowerLoss {
     Total,
     None,
-    /// Some of the names; and beginnings of the bytes, of which the last may have become zeros. The number
-    /// chooses which.
+    /// Some of the names; of what was overwritten, some of the [sectors](SECTOR_BYTES); and beginnings of what was
+    /// added, of which the last may have become zeros. The number chooses which.
     Partial(u64),
 }
 
@@ -62,7 +65,7 @@ struct MemoryFile {
 }
 
 impl MemoryDisk {
-    /// Lets one change fail: the one after `changes` others. Of an append that fails half is done.
+    /// Lets one change fail: the one after `changes` others. Of a write that fails half is done.
     pub fn fail_after(&self, changes: usize) {
         let mut files = self.lock();
         files.changes = 0;
@@ -97,11 +100,18 @@ impl MemoryDisk {
         }
         files.synced_names = files.names.clone();
         for content in &mut files.contents {
-            if content.bytes.starts_with(&content.synced) {
-                let left = loss.left(content.bytes.len() - content.synced.len(), &mut random);
+            if content.bytes.len() >= content.synced.len() {
+                let (overwritten, added) = content.bytes.split_at_mut(content.synced.len());
+                let sectors = overwritten.chunks_mut(SECTOR_BYTES).zip(content.synced.chunks(SECTOR_BYTES));
+                for (new, old) in sectors.filter(|(new, old)| new != old) {
+                    if loss.left(1, &mut random) == 0 {
+                        new.copy_from_slice(old);
+                    }
+                }
+                let left = loss.left(added.len(), &mut random);
                 let written = loss.left(left, &mut random);
+                added[written..].fill(0);
                 content.bytes.truncate(content.synced.len() + left);
-                content.bytes[content.synced.len() + written..].fill(0);
             } else if loss.left(1, &mut random) == 0 {
                 content.bytes = content.synced.clone();
             }
@@ -208,10 +218,18 @@ impl FolderLock for Unlocked {}
 
 impl DiskFile for MemoryFile {
     fn append(&self, bytes: &[u8]) -> io::Result<()> {
-        let append = |bytes: &[u8]| self.disk.lock().contents[self.content].bytes.extend(bytes);
-        let appended = self.disk.change(|_| Ok(()));
-        append(if appended.is_ok() { bytes } else { &bytes[..bytes.len() / 2] });
-        appended
+        let end = self.disk.lock().contents[self.content].bytes.len();
+        self.write_at(end as u64, bytes)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let change = self.disk.change(|_| Ok(()));
+        let written = if change.is_ok() { bytes } else { &bytes[..bytes.len() / 2] };
+        let (start, end) = (offset as usize, offset as usize + written.len());
+        let content = &mut self.disk.lock().contents[self.content].bytes;
+        content.resize(content.len().max(end), 0);
+        content[start..end].copy_from_slice(written);
+        change
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -114,6 +114,10 @@ impl DiskFile for FaultyFile {
         self.file.append(bytes)
     }
 
+    fn write_at(&self, _offset: u64, _bytes: &[u8]) -> io::Result<()> {
+        unreachable!("tables are appended to")
+    }
+
     fn sync(&self) -> io::Result<()> {
         match self.faults.fail_syncs.load(Ordering::Relaxed) {
             true => Err(io::Error::other("the disk is broken")),

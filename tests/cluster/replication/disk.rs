@@ -1,7 +1,7 @@
 //! What a node finds on its disk when it starts, and what it says when that is not right.
 
 use std::fs::{self, OpenOptions};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::common::cluster::Cluster;
 use crate::common::until;
@@ -10,6 +10,12 @@ use crate::common::until;
 fn newest_segment(cluster: &Cluster, id: &str) -> PathBuf {
     let files = fs::read_dir(cluster.data(id).join("log")).unwrap();
     files.map(|file| file.unwrap().path()).max().unwrap()
+}
+
+/// How many bytes of a segment were written: behind them are zeros.
+fn written_bytes(segment: &Path) -> usize {
+    let bytes = fs::read(segment).unwrap();
+    bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1
 }
 
 /// Starts a node that must refuse to, and returns what it says.
@@ -30,7 +36,7 @@ fn a_torn_tail_of_the_log_is_cut_and_the_replica_catches_up() {
     cluster.kill9(&follower);
 
     let segment = newest_segment(&cluster, &follower);
-    let length = fs::metadata(&segment).unwrap().len();
+    let length = written_bytes(&segment) as u64;
     OpenOptions::new().write(true).open(&segment).unwrap().set_len(length - 5).unwrap();
     customer.post("/purchase/1").expect(201);
     cluster.start(&follower);
@@ -50,7 +56,7 @@ fn a_log_that_is_damaged_in_the_middle_is_refused() {
 
     let segment = newest_segment(&cluster, &follower);
     let mut bytes = fs::read(&segment).unwrap();
-    let middle = bytes.len() / 2;
+    let middle = written_bytes(&segment) / 2;
     bytes[middle] ^= 1;
     fs::write(&segment, bytes).unwrap();
     let told = refusal(&mut cluster, &follower, &[]);

@@ -15,7 +15,7 @@ fn everything_is_there_after_a_restart() {
         log.purge(log_id(1, 4)).await.unwrap();
         append_each(&mut log, 2, 15..18).await;
         log.save_committed(Some(log_id(2, 16))).await.unwrap();
-        log.blocking_append((18..25).map(|index| entry(2, index, "together"))).await.unwrap();
+        append(&mut log, (18..25).map(|index| entry(2, index, "together"))).await.unwrap();
 
         let expected = view(&mut log).await;
         assert_eq!(expected.vote, Some(Vote::new_committed(2, 3)));
@@ -100,7 +100,7 @@ fn one_append_entries_request_is_bounded_in_bytes_but_never_empty() {
         let mut log = open(&disk, LARGE).await.unwrap();
         let sizes = [400_000, 400_000, 400_000, 3_000_000, 10];
         for (index, size) in sizes.into_iter().enumerate() {
-            log.blocking_append([entry(1, index as u64, &"x".repeat(size))]).await.unwrap();
+            append(&mut log, [entry(1, index as u64, &"x".repeat(size))]).await.unwrap();
         }
         let mut reader = log.reader();
         let mut indexes = async |from, to| {
@@ -168,7 +168,7 @@ fn nothing_is_purged_before_a_durable_snapshot_covers_it() {
         let disk = MemoryDisk::default();
         let covered = watch::Sender::new(Some(log_id(1, 3)));
         let machine = platform(disk.clone());
-        let mut log = Log::open(&machine, folder(), SMALL, covered.subscribe()).await.unwrap();
+        let mut log = Log::open(&machine, folder(), OWN, SMALL, covered.subscribe()).await.unwrap();
         append_each(&mut log, 1, 0..9).await;
         log.purge(log_id(1, 3)).await.unwrap();
         {
@@ -191,7 +191,7 @@ fn appending_nothing_writes_nothing() {
     run(async {
         let disk = MemoryDisk::default();
         let mut log = open(&disk, LARGE).await.unwrap();
-        log.blocking_append([]).await.unwrap();
+        append(&mut log, []).await.unwrap();
         append_each(&mut log, 1, 0..2).await;
         let seen = view(&mut log).await;
         assert_eq!(reopened_view(&disk.after_kill(), LARGE).await, seen);
@@ -203,9 +203,23 @@ fn a_write_that_is_too_large_is_refused_and_leaves_no_trace() {
     run(async {
         let disk = MemoryDisk::default();
         let mut log = open(&disk, LARGE).await.unwrap();
-        log.blocking_append([entry(1, 0, &"x".repeat(MAX_FRAME_BYTES))]).await.unwrap_err();
+        append(&mut log, [entry(1, 0, &"x".repeat(MAX_FRAME_BYTES))]).await.unwrap_err();
         append_each(&mut log, 1, 0..2).await;
         let seen = view(&mut log).await;
         assert_eq!(reopened_view(&disk.after_kill(), LARGE).await, seen);
+    });
+}
+
+#[test]
+fn a_leader_that_restarts_finds_itself_not_elected() {
+    run(async {
+        let disk = MemoryDisk::default();
+        let mut log = open(&disk, SMALL).await.unwrap();
+        log.save_vote(&Vote::new_committed(3, OWN)).await.unwrap();
+        let mut log = open(&disk.after_kill(), SMALL).await.unwrap();
+        assert_eq!(log.read_vote().await.unwrap(), Some(Vote::new(3, OWN)));
+
+        log.save_vote(&Vote::new_committed(4, OWN + 1)).await.unwrap();
+        assert_eq!(log.read_vote().await.unwrap(), Some(Vote::new_committed(4, OWN + 1)));
     });
 }

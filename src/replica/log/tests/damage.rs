@@ -12,13 +12,12 @@ async fn damage_of(disk: &MemoryDisk) -> Option<(PathBuf, usize)> {
     }
 }
 
-/// A log of several segments: its disk and the lengths of the segments.
+/// A log of several segments: its disk and how many bytes of frames each of them has.
 async fn several_segments() -> (MemoryDisk, Vec<usize>) {
     let disk = MemoryDisk::default();
     let mut log = open(&disk, SMALL).await.unwrap();
     append_each(&mut log, 1, 0..22).await;
-    let lengths: Vec<usize> =
-        segments(&disk).iter().map(|name| disk.read(&folder().join(name)).unwrap().len()).collect();
+    let lengths: Vec<usize> = (1..=segments(&disk).len()).map(|number| frames(&disk, number as u64).len()).collect();
     assert!(lengths.len() >= 3, "{lengths:?}");
     (disk, lengths)
 }
@@ -42,7 +41,7 @@ fn every_damaged_byte_but_those_of_the_last_frame_is_noticed_and_located() {
         for (position, length) in lengths.iter().enumerate() {
             let number = position as u64 + 1;
             let bytes = disk.read(&segment(number)).unwrap();
-            let starts = frame_starts(number, &bytes);
+            let starts = frame_starts(number, &bytes[..*length]);
             let is_last = number as usize == lengths.len();
             let end = if is_last { *starts.last().unwrap() } else { *length };
             assert!(!is_last || starts.len() > 1);
@@ -66,11 +65,14 @@ fn a_segment_that_is_not_the_last_must_be_whole() {
         let (disk, lengths) = several_segments().await;
         for length in 0..lengths[1] {
             let bytes = disk.read(&segment(2)).unwrap();
-            // A cut between two frames leaves a gap in the entries, which is found in the next segment.
-            let damaged = disk.after_kill();
-            damaged.put(&segment(2), &bytes[..length]);
-            assert!(damage_of(&damaged).await.is_some(), "{length}");
-            assert!(damaged.exists(&segment(2)).unwrap());
+            // After a cut between two frames, the next segment tells that something is missing.
+            for rest in [&[][..], &[0; 500]] {
+                let damaged = disk.after_kill();
+                damaged.put(&segment(2), &[&bytes[..length], rest].concat());
+                let (path, _) = damage_of(&damaged).await.unwrap_or_else(|| panic!("{length}"));
+                assert_eq!(path, segment(2));
+                assert!(damaged.exists(&segment(2)).unwrap());
+            }
         }
     });
 }
@@ -127,11 +129,11 @@ fn a_frame_inside_an_entry_does_not_make_a_torn_end_look_like_damage() {
         let disk = MemoryDisk::default();
         let mut log = open(&disk, LARGE).await.unwrap();
         append_each(&mut log, 1, 0..2).await;
-        let bytes = disk.read(&segment(1)).unwrap();
+        let bytes = frames(&disk, 1);
         let batch = crate::replica::raft::Batch { at_ms: 0, commands: vec![bytes[MAGIC.len()..].to_vec().into()] };
         let copy = Entry { log_id: log_id(1, 2), payload: openraft::EntryPayload::Normal(batch) };
-        log.blocking_append([copy]).await.unwrap();
-        let bytes = disk.read(&segment(1)).unwrap();
+        append(&mut log, [copy]).await.unwrap();
+        let bytes = frames(&disk, 1);
         disk.put(&segment(1), &bytes[..bytes.len() - 1]);
         assert_eq!(reopened_view(&disk, LARGE).await.last, Some(log_id(1, 1)));
     });

@@ -20,6 +20,9 @@ const SMALL: LogLimits = LogLimits { segment_bytes: 300, cache_bytes: 100 };
 /// One segment, all in memory.
 const LARGE: LogLimits = LogLimits { segment_bytes: 1 << 20, cache_bytes: 1 << 20 };
 
+/// The replica whose log it is.
+const OWN: u64 = 9;
+
 fn folder() -> &'static Path {
     Path::new("/log")
 }
@@ -36,7 +39,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 async fn open(disk: &MemoryDisk, limits: LogLimits) -> Result<Log, LogError> {
     let everything = watch::Sender::new(Some(log_id(u64::MAX, u64::MAX))).subscribe();
     // The last value stays after its sender is gone.
-    Log::open(&platform(disk.clone()), folder(), limits, everything).await
+    Log::open(&platform(disk.clone()), folder(), OWN, limits, everything).await
 }
 
 /// All that can be seen of a log.
@@ -64,11 +67,32 @@ async fn reopened_view(disk: &MemoryDisk, limits: LogLimits) -> View {
     view(&mut open(disk, limits).await.unwrap()).await
 }
 
+/// Appends, and waits until it is durable.
+async fn append(
+    log: &mut Log,
+    entries: impl IntoIterator<Item = Entry, IntoIter: Send> + Send,
+) -> Result<(), StorageError> {
+    log.blocking_append(entries).await?;
+    log.durability().settled().await.map_err(|error| storage_error(ErrorVerb::Write, error))
+}
+
 /// Entries `indexes`, of 20 bytes or so, each in a frame of its own.
 async fn append_each(log: &mut Log, term: u64, indexes: impl IntoIterator<Item = u64>) {
     for index in indexes {
-        log.blocking_append([entry(term, index, &format!("command {index}"))]).await.unwrap();
+        append(log, [entry(term, index, &format!("command {index}"))]).await.unwrap();
     }
+}
+
+/// The bytes of a segment up to the end of its last frame: without the zeros behind.
+fn frames(disk: &MemoryDisk, number: u64) -> Vec<u8> {
+    let mut bytes = disk.read(&segment(number)).unwrap();
+    let mut end = MAGIC.len();
+    while let Some(records) = record::frame_at(number, &bytes, end) {
+        end += record::FRAME_HEADER_BYTES + records.len();
+    }
+    assert!(bytes[end..].iter().all(|byte| *byte == 0));
+    bytes.truncate(end);
+    bytes
 }
 
 fn segments(disk: &MemoryDisk) -> Vec<String> {

@@ -62,7 +62,7 @@ impl Model {
                     .zip(lengths)
                     .map(|(index, length)| entry(self.term, index, &"x".repeat(*length)))
                     .collect();
-                log.blocking_append(entries.clone()).await.unwrap();
+                append(log, entries.clone()).await.unwrap();
                 self.entries.extend(entries.into_iter().map(|entry| (entry.log_id.index, entry)));
             }
             Step::Truncate(count) => {
@@ -100,11 +100,11 @@ impl Model {
     }
 }
 
-/// The cache is counted right and bounded.
+/// The cache is counted right and bounded, but for what was appended last, in one call.
 fn check_cache(index: &Index) {
     let cached = index.slots.range(index.slots.len() - index.cache.len()..);
     assert_eq!(index.cache_bytes, cached.map(|slot| u64::from(slot.place.length)).sum::<u64>());
-    assert!(index.cache_bytes <= SMALL.cache_bytes || index.cache.len() == 1);
+    assert!(index.cache_bytes <= SMALL.cache_bytes || index.cache.len() <= 3);
 }
 
 proptest! {

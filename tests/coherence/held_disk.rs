@@ -1,0 +1,123 @@
+//! This machine's disk, which does not confirm what is written to a log while a test holds it.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex};
+
+use bazar::platform::{Disk, DiskFile, FolderLock, LocalDisk};
+
+/// A disk. Clones are the same.
+#[derive(Clone, Default)]
+pub struct HeldDisk {
+    state: Arc<(Mutex<State>, Condvar)>,
+}
+
+#[derive(Default)]
+struct State {
+    is_held: bool,
+    /// Writes to a log that wait to be confirmed.
+    waiting: usize,
+    /// Writes to a log that were confirmed.
+    confirmed: usize,
+}
+
+impl HeldDisk {
+    /// Confirms nothing from now on.
+    pub fn hold(&self) {
+        self.state.0.lock().unwrap().is_held = true;
+    }
+
+    /// Confirms what waits, and all that comes.
+    pub fn release(&self) {
+        self.state.0.lock().unwrap().is_held = false;
+        self.state.1.notify_all();
+    }
+
+    /// How many writes to a log wait to be confirmed.
+    pub fn waiting(&self) -> usize {
+        self.state.0.lock().unwrap().waiting
+    }
+
+    /// How many writes to a log were confirmed.
+    pub fn confirmed(&self) -> usize {
+        self.state.0.lock().unwrap().confirmed
+    }
+
+    fn pass(&self) {
+        let mut state = self.state.0.lock().unwrap();
+        state.waiting += 1;
+        let mut state = self.state.1.wait_while(state, |state| state.is_held).unwrap();
+        state.waiting -= 1;
+        state.confirmed += 1;
+    }
+}
+
+impl Disk for HeldDisk {
+    fn create_folders(&self, path: &Path) -> io::Result<()> {
+        LocalDisk.create_folders(path)
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
+        LocalDisk.list(folder)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        LocalDisk.read(path)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        LocalDisk.exists(path)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let file = LocalDisk.open(path)?;
+        match path.extension().is_some_and(|extension| extension == "log") {
+            true => Ok(Arc::new(LogFile { file, disk: self.clone() })),
+            false => Ok(file),
+        }
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        LocalDisk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        LocalDisk.remove(path)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        LocalDisk.sync_folder(folder)
+    }
+
+    fn lock_folder(&self, folder: &Path) -> io::Result<Box<dyn FolderLock>> {
+        LocalDisk.lock_folder(folder)
+    }
+}
+
+struct LogFile {
+    file: Arc<dyn DiskFile>,
+    disk: HeldDisk,
+}
+
+impl DiskFile for LogFile {
+    fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        self.file.append(bytes)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_at(offset, bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.disk.pass();
+        self.file.sync()
+    }
+
+    fn read_at(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        self.file.read_at(offset, length)
+    }
+
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.file.truncate(length)
+    }
+}
