@@ -16,6 +16,7 @@
 //! | [`proposer`] | group commit |
 //! | [`elector`] | when a follower stands for election |
 //! | [`heartbeat`] | how a leader makes itself heard |
+//! | [`commit_notice`] | how followers learn what is committed |
 //! | [`office`] | when a leader may act |
 //! | [`read_index`] | current reads anywhere |
 //! | [`leader_call`] | try here, else at the leader |
@@ -23,6 +24,7 @@
 //! | [`network`], [`service`], [`wire`] | the conversation between replicas: asking, answering, encoding |
 //! | [`tables`] | the CSV files that people read |
 
+mod commit_notice;
 mod elector;
 mod formation;
 mod group;

@@ -19,6 +19,7 @@ use openraft::raft::{
 use openraft::{EmptyNode, OptionalSend, RaftNetwork, RaftNetworkFactory, Snapshot};
 use serde::{Deserialize, Serialize};
 
+use super::commit_notice::{CommitNotices, Sending};
 use super::elector::LastHeard;
 use super::group::Group;
 use super::log::Durability;
@@ -54,10 +55,12 @@ pub struct Peers {
 }
 
 /// A peer.
+#[derive(Clone)]
 pub struct Peer {
     peers: Peers,
     number: u64,
     address: Option<String>,
+    notices: CommitNotices,
 }
 
 /// What precedes the tables of a snapshot on the wire.
@@ -73,7 +76,7 @@ impl RaftNetworkFactory<TypeConfig> for Peers {
 
     async fn new_client(&mut self, target: u64, _node: &EmptyNode) -> Peer {
         let address = self.group.members.get(&target).map(|member| member.address.clone());
-        Peer { peers: self.clone(), number: target, address }
+        Peer { peers: self.clone(), number: target, address, notices: CommitNotices::default() }
     }
 }
 
@@ -109,19 +112,43 @@ impl Peer {
     }
 }
 
+impl Peer {
+    async fn append(
+        &self,
+        request: &AppendEntriesRequest<TypeConfig>,
+    ) -> Result<AppendEntriesResponse<u64>, RpcError<openraft::error::Infallible>> {
+        let answer = self.call(wire::APPEND, request, self.peers.append_timeout).await?;
+        let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
+        if let (Some(last), AppendEntriesResponse::Success) = (last, &answer) {
+            // What a follower confirms is committed soon. It must be on this disk, too.
+            self.peers.durability.reached(last.index).await.map_err(|error| NetworkError::new(&error))?;
+            self.notices.confirmed(request.vote, last);
+        }
+        Ok(answer)
+    }
+}
+
 impl RaftNetwork<TypeConfig> for Peer {
     async fn append_entries(
         &mut self,
         rpc: AppendEntriesRequest<TypeConfig>,
         _option: RPCOption,
     ) -> Result<AppendEntriesResponse<u64>, RpcError<openraft::error::Infallible>> {
-        let answer = self.call(wire::APPEND, &rpc, self.peers.append_timeout).await?;
-        let last = rpc.entries.last().map(|entry| entry.log_id).or(rpc.prev_log_id);
-        if let (Some(last), AppendEntriesResponse::Success) = (last, &answer) {
-            // What a follower confirms is committed soon. It must be on this disk, too.
-            self.peers.durability.reached(last.index).await.map_err(|error| NetworkError::new(&error))?;
+        match self.notices.take(&rpc) {
+            Sending::Now => return self.append(&rpc).await,
+            Sending::Waits => {}
+            Sending::WaitsFor(delay) => {
+                let peer = self.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(delay).await;
+                    if let Some(notice) = peer.notices.due() {
+                        // If it is lost, the next heartbeat says the same.
+                        let _ = peer.append(&notice).await;
+                    }
+                });
+            }
         }
-        Ok(answer)
+        Ok(AppendEntriesResponse::Success)
     }
 
     async fn install_snapshot(
