@@ -2,28 +2,24 @@
 //!
 //! A failed call says whether the request may have been carried out: that decides whether it can be
 //! sent elsewhere without harm. Knows nothing of what is sent, and never repeats a request that may
-//! have left. (The pool underneath takes another connection where a kept one was closed before a byte
-//! of the request, or of its body, was used.)
+//! have left. (It takes another connection where a kept one turns out to be closed before a byte was sent.)
 
 use std::error::Error;
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt};
-use http_body_util::{BodyExt, Either, Full, Limited, StreamBody};
+use http_body_util::{Either, Full, StreamBody};
 use hyper::body::Frame;
-use hyper::header::{HeaderName, HeaderValue};
+use hyper::header::{HOST, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method, StatusCode, Uri};
-use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::{Connected, Connection, capture_connection};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::platform::{self, Network, Platform};
+pub use super::connections::IDLE_TIMEOUT;
+use super::connections::{Connection, Connections, Failure};
+use crate::platform::{Network, Platform};
 
 /// The longest body of a reply that is read, in bytes.
 pub const MAX_REPLY_BYTES: usize = 64 * 1024 * 1024;
@@ -31,14 +27,9 @@ pub const MAX_REPLY_BYTES: usize = 64 * 1024 * 1024;
 /// How long a connection may take to be made.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long an unused connection is kept. A server that closes idle connections sooner costs calls that
-/// end unknown.
-pub const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Unused connections that are kept to one address.
-const MAX_IDLE_CONNECTIONS: usize = 256;
-
-type RequestBody = Either<Full<Bytes>, StreamBody<Pin<Box<dyn Stream<Item = io::Result<Frame<Bytes>>> + Send>>>>;
+/// What is sent.
+pub(super) type RequestBody =
+    Either<Full<Bytes>, StreamBody<Pin<Box<dyn Stream<Item = io::Result<Frame<Bytes>>> + Send>>>>;
 
 /// A request to another node.
 pub struct Request {
@@ -112,19 +103,14 @@ pub enum CallError {
 /// Sends requests. Its clones share their connections.
 #[derive(Clone)]
 pub struct Client {
-    pool: legacy::Client<Connector, RequestBody>,
+    network: Arc<dyn Network>,
+    connections: Connections,
 }
 
 impl Client {
     /// A client without connections yet.
     pub fn new(platform: &Platform) -> Client {
-        let pool = legacy::Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS)
-            .set_host(true)
-            .build(Connector(platform.network.clone()));
-        Client { pool }
+        Client { network: platform.network.clone(), connections: Connections::default() }
     }
 
     /// Sends a request to `address` (`host:port`) and reads the whole reply, within `timeout`.
@@ -133,46 +119,63 @@ impl Client {
     /// See [`CallError`]. A reply with an error's status is no error here.
     pub async fn send(&self, address: &str, request: Request, timeout: Duration) -> Result<Reply, CallError> {
         let not_sent = |reason: String| CallError::NotSent { address: address.to_owned(), reason };
-        let uri: Uri = format!("http://{address}{}", request.path)
-            .parse()
-            .map_err(|error| not_sent(format!("{:?} is no path: {error}", request.path)))?;
+        let path = request.path;
+        let uri = Uri::try_from(path.as_str()).map_err(|error| not_sent(format!("{path:?} is no path: {error}")))?;
         let mut message = hyper::Request::new(request.body);
         *message.method_mut() = request.method;
         *message.uri_mut() = uri;
         *message.headers_mut() = request.headers;
 
-        // It is noted when a connection is chosen, which comes before anything is sent on it.
-        let chosen = capture_connection(&mut message);
-        let reason = match tokio::time::timeout(timeout, self.exchange(message)).await {
+        let mut may_have_left = false;
+        let exchange = self.exchange(address, message, &mut may_have_left);
+        let reason = match tokio::time::timeout(timeout, exchange).await {
             Ok(Ok(reply)) => return Ok(reply),
-            Ok(Err(Failure::Connect(reason))) => return Err(not_sent(reason)),
-            Ok(Err(Failure::Exchange(reason))) => reason,
+            Ok(Err(reason)) => reason,
             Err(_) => format!("nothing within {} ms", timeout.as_millis()),
         };
-        if chosen.connection_metadata().is_none() {
-            return Err(not_sent(reason));
+        match may_have_left {
+            false => Err(not_sent(reason)),
+            true => Err(CallError::Unknown { address: address.to_owned(), reason }),
         }
-        Err(CallError::Unknown { address: address.to_owned(), reason })
     }
 
-    async fn exchange(&self, message: hyper::Request<RequestBody>) -> Result<Reply, Failure> {
-        let response = self.pool.request(message).await.map_err(|error| {
-            let reason = chain(&error);
-            if error.is_connect() { Failure::Connect(reason) } else { Failure::Exchange(reason) }
-        })?;
-        let (head, body) = response.into_parts();
-        let body = Limited::new(body, MAX_REPLY_BYTES).collect().await;
-        let body = body.map_err(|error| Failure::Exchange(chain(&*error)))?.to_bytes();
-        Ok(Reply { status: head.status, headers: head.headers, body })
+    /// `may_have_left` is true at the end, and whenever this is broken off, if a byte may have been sent.
+    async fn exchange(
+        &self,
+        address: &str,
+        mut message: hyper::Request<RequestBody>,
+        may_have_left: &mut bool,
+    ) -> Result<Reply, String> {
+        loop {
+            let mut connection = match self.connections.take(address) {
+                Some(connection) => connection,
+                None => self.connect(address).await?,
+            };
+            message.headers_mut().insert(HOST, connection.host.clone());
+            *may_have_left = true;
+            match connection.exchange(message, MAX_REPLY_BYTES).await {
+                Ok(response) => {
+                    self.connections.keep(address, connection);
+                    let (head, body) = response.into_parts();
+                    return Ok(Reply { status: head.status, headers: head.headers, body });
+                }
+                Err(Failure::Unsent(unsent)) => {
+                    *may_have_left = false;
+                    message = *unsent;
+                }
+                Err(Failure::Broken(error)) => return Err(chain(&*error)),
+            }
+        }
     }
-}
 
-/// Where an exchange failed.
-enum Failure {
-    /// Before there was a connection.
-    Connect(String),
-    /// Perhaps later.
-    Exchange(String),
+    async fn connect(&self, address: &str) -> Result<Connection, String> {
+        let host = HeaderValue::try_from(address).map_err(|error| format!("it is no address: {error}"))?;
+        let stream = match tokio::time::timeout(CONNECT_TIMEOUT, self.network.connect(address)).await {
+            Ok(connected) => connected.map_err(|error| chain(&error))?,
+            Err(_) => return Err(format!("no connection within {} ms", CONNECT_TIMEOUT.as_millis())),
+        };
+        Connection::new(stream, host).await.map_err(|error| chain(&error))
+    }
 }
 
 /// An error and what caused it, in one line.
@@ -184,74 +187,4 @@ fn chain(error: &dyn Error) -> String {
         cause = error.source();
     }
     text
-}
-
-/// Makes the pool's connections through the platform.
-#[derive(Clone)]
-struct Connector(Arc<dyn Network>);
-
-impl tower_service::Service<Uri> for Connector {
-    type Response = TokioIo<Link>;
-    type Error = io::Error;
-    type Future = platform::BoxFuture<'static, io::Result<TokioIo<Link>>>;
-
-    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let network = self.0.clone();
-        Box::pin(async move {
-            let address = uri.authority().map_or("", |authority| authority.as_str());
-            match tokio::time::timeout(CONNECT_TIMEOUT, network.connect(address)).await {
-                Ok(connected) => connected.map(|stream| TokioIo::new(Link(stream))),
-                Err(_) => Err(io::ErrorKind::TimedOut.into()),
-            }
-        })
-    }
-}
-
-/// A stream in the form that the pool asks for.
-struct Link(Box<dyn platform::Stream>);
-
-impl Connection for Link {
-    fn connected(&self) -> Connected {
-        Connected::new()
-    }
-}
-
-impl AsyncRead for Link {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Link {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
-    }
 }

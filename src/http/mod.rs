@@ -11,11 +11,13 @@
 //! | [`body`] | reads bodies, up to a size and a deadline |
 //! | [`reply`] | makes responses, and problem details of errors |
 //! | [`client`] | sends requests to other nodes, and says whether a failed one may have been carried out |
+//! | `connections` | those that the client keeps |
 //!
 //! The layer knows no path, no role and no book. A node's routes are a [`server::Handler`].
 
 pub mod body;
 pub mod client;
+mod connections;
 mod date;
 mod envelope;
 mod express;
