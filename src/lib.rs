@@ -9,7 +9,7 @@
 //! coherence  purchase  request  what they say to each other
 //! replica           a group that agrees and survives; knows no role
 //! store    http     tables as CSV files; HTTP on both sides
-//! config  error  model          settings; what can be wrong; the words of the shop
+//! config  error  model  key_index    settings; what can be wrong; the words of the shop
 //! platform          network, clock, disk and threads
 //! ```
 //!
@@ -33,6 +33,7 @@ pub mod config;
 pub mod error;
 pub mod frontend;
 pub mod http;
+mod key_index;
 pub mod model;
 pub mod node;
 pub mod order;

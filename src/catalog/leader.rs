@@ -56,7 +56,7 @@ impl LeaderService for CatalogLeader {
             }
             let seed = self.seed().await?;
             tracing::info!(books = seed.len(), from = %self.seed.display(), "filling a new shop");
-            for part in seed_parts(&seed) {
+            for part in seed_parts(seed) {
                 self.consensus.propose(tenure, encode(&Command::Seed(part))).await?;
             }
             Ok(())
@@ -132,12 +132,12 @@ impl CatalogLeader {
     }
 }
 
-/// The books of a new shop as commands, of which there is at least one.
-fn seed_parts(books: &[Book]) -> impl Iterator<Item = SeedPart> {
+/// The books of a new shop as commands, of which there is at least one. Each takes its books out of memory.
+fn seed_parts(books: Vec<Book>) -> impl Iterator<Item = SeedPart> {
     let count = books.len().div_ceil(SEED_PART_BOOKS).max(1);
+    let mut books = books.into_iter();
     (0..count).map(move |number| {
-        let (first, end) = (number * SEED_PART_BOOKS, (number + 1) * SEED_PART_BOOKS);
-        let books = books[first..end.min(books.len())].to_vec();
+        let books = books.by_ref().take(SEED_PART_BOOKS).collect();
         SeedPart { books, is_first: number == 0, is_last: number + 1 == count }
     })
 }

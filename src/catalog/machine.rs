@@ -13,13 +13,15 @@ use bytes::Bytes;
 use imbl::{OrdMap, Vector};
 
 use super::command::{Action, Command, Decision, Outcome};
-use super::ledger::{Entry, Ledger};
+use super::ledger::{Entry, Kept};
 use super::state::{Scalars, State};
-use crate::model::{Book, BookId, UnixMillis, from_rfc3339, to_rfc3339};
+use crate::model::{Book, BookId, Order, UnixMillis, from_rfc3339, to_rfc3339};
 use crate::replica::{Cut, Machine, MachineError, Saved};
 use crate::store::{RowError, RowWriter, Table, books, read_rows};
 
-const LEDGER_HEADER: &[&str] = &["idempotency_key", "decided_at", "last_order_id", "request", "outcome"];
+/// A purchase has its columns, anything else those of a request and its outcome, in JSON.
+const LEDGER_HEADER: &[&str] =
+    &["idempotency_key", "decided_at", "last_order_id", "book_id", "title", "price", "request", "outcome"];
 
 /// The catalog of one replica.
 #[derive(Default)]
@@ -62,24 +64,26 @@ impl Machine for CatalogMachine {
     fn restore(&self, saved: Saved) -> Result<(), MachineError> {
         let scalars: Scalars =
             serde_json::from_value(saved.scalars).map_err(|error| MachineError(format!("scalars: {error}")))?;
-        let (mut books, mut entries) = (Vec::new(), Vec::new());
+        let mut state = State::restoring(scalars, &self.state());
+        let mut titles = Titles::default();
         for (name, text) in saved.tables {
-            let unreadable = |error: RowError| MachineError(format!("table {name}, {error}"));
-            match name.as_str() {
-                "catalog" => books = books::parse(&text).map_err(unreadable)?,
-                "ledger" => entries = parse_ledger(&text).map_err(unreadable)?,
+            let read = match name.as_str() {
+                "catalog" => books::read(text, |book| {
+                    titles.0.push((book.id, book.title.clone()));
+                    state.restore_book(book);
+                }),
+                "ledger" => read_ledger(text, &titles, |decision| state.restore_decision(decision)),
                 _ => return Err(MachineError(format!("there is no table {name}"))),
-            }
+            };
+            read.map_err(|error| MachineError(format!("table {name}, {error}")))?;
         }
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        let ledger = Ledger::new(entries, state.ledger.generation() + 1);
-        state.replace(scalars, books, ledger);
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
         Ok(())
     }
 }
 
 struct BookTable {
-    books: OrdMap<BookId, Book>,
+    books: OrdMap<BookId, Arc<Book>>,
     generation: u64,
 }
 
@@ -107,7 +111,7 @@ impl Table for BookTable {
 }
 
 struct LedgerTable {
-    entries: Vector<Arc<Entry>>,
+    entries: Vector<Kept>,
     generation: u64,
 }
 
@@ -134,21 +138,65 @@ impl Table for LedgerTable {
     }
 }
 
-fn write_entry(out: &mut RowWriter<'_>, entry: &Entry) -> io::Result<()> {
-    out.value(&entry.key)?
-        .text(&to_rfc3339(entry.decision.at_ms))?
-        .value(entry.last_order_id)?
-        .text(&serde_json::to_string(&entry.action)?)?
-        .text(&serde_json::to_string(&entry.decision.outcome)?)?
-        .end_row()
+fn write_entry(out: &mut RowWriter<'_>, entry: &Kept) -> io::Result<()> {
+    match entry {
+        Kept::Sold(order) => out
+            .value(&order.key)?
+            .text(&to_rfc3339(order.placed_at_ms))?
+            .value(order.order_id)?
+            .value(order.book_id)?
+            .text(&order.title)?
+            .value(order.price)?
+            .text("")?
+            .text("")?
+            .end_row(),
+        Kept::Other(entry) => out
+            .value(&entry.key)?
+            .text(&to_rfc3339(entry.decision.at_ms))?
+            .value(entry.last_order_id)?
+            .text("")?
+            .text("")?
+            .text("")?
+            .text(&serde_json::to_string(&entry.action)?)?
+            .text(&serde_json::to_string(&entry.decision.outcome)?)?
+            .end_row(),
+    }
 }
 
-fn parse_ledger(text: &[u8]) -> Result<Vec<Entry>, RowError> {
+/// The titles of the books on sale, in the order of their numbers, for the decisions about them to share.
+#[derive(Default)]
+struct Titles(Vec<(BookId, Arc<str>)>);
+
+impl Titles {
+    fn share(&self, book_id: BookId, title: &str) -> Arc<str> {
+        let number = |(id, _): &(BookId, Arc<str>)| *id;
+        // Most shops number their books without gaps.
+        let guess = book_id.wrapping_sub(self.0.first().map_or(0, number)) as usize;
+        let position = match self.0.get(guess) {
+            Some(book) if number(book) == book_id => Ok(guess),
+            _ => self.0.binary_search_by_key(&book_id, number),
+        };
+        match position.map(|position| &self.0[position].1) {
+            Ok(known) if **known == *title => known.clone(),
+            _ => title.into(),
+        }
+    }
+}
+
+fn read_ledger(text: impl io::Read, titles: &Titles, mut each: impl FnMut(Kept)) -> Result<(), RowError> {
     read_rows(text, LEDGER_HEADER, |row| {
+        let (key, last_order_id) = (row.value(0)?, row.value(2)?);
         let at_ms = from_rfc3339(row.text(1)).ok_or_else(|| row.error(1, "not a moment"))?;
-        let action: Action = serde_json::from_str(row.text(3)).map_err(|error| row.error(3, error))?;
-        let outcome: Outcome = serde_json::from_str(row.text(4)).map_err(|error| row.error(4, error))?;
-        Ok(Entry { key: row.value(0)?, action, decision: Decision { at_ms, outcome }, last_order_id: row.value(2)? })
+        if row.text(6).is_empty() {
+            let (order_id, book_id) = (last_order_id, row.value(3)?);
+            let (title, price) = (titles.share(book_id, row.text(4)), row.value(5)?);
+            each(Kept::Sold(Order { order_id, book_id, title, price, placed_at_ms: at_ms, key }));
+            return Ok(());
+        }
+        let action: Action = serde_json::from_str(row.text(6)).map_err(|error| row.error(6, error))?;
+        let outcome: Outcome = serde_json::from_str(row.text(7)).map_err(|error| row.error(7, error))?;
+        each(Entry { key, action, decision: Decision { at_ms, outcome }, last_order_id }.into());
+        Ok(())
     })
 }
 
@@ -198,6 +246,12 @@ mod tests {
         machine
     }
 
+    fn saved(cut: &Cut) -> Saved {
+        let reader = |text: Vec<u8>| Box::new(io::Cursor::new(text)) as Box<dyn io::Read + Send>;
+        let tables = text(cut).into_iter().map(|(name, text)| (name, reader(text))).collect();
+        Saved { scalars: cut.scalars.clone(), tables }
+    }
+
     fn text(cut: &Cut) -> Vec<(String, Vec<u8>)> {
         let written = |table: &dyn Table| {
             let mut text = Vec::new();
@@ -215,7 +269,7 @@ mod tests {
         let machine = busy_machine();
         let cut = machine.cut();
         let restored = CatalogMachine::default();
-        restored.restore(Saved { scalars: cut.scalars.clone(), tables: text(&cut) }).unwrap();
+        restored.restore(saved(&cut)).unwrap();
 
         let again = restored.cut();
         assert_eq!((again.scalars.clone(), text(&again)), (cut.scalars.clone(), text(&cut)));

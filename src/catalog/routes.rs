@@ -230,8 +230,7 @@ impl Catalog {
         if self.replica.wait_until_current(Bytes::new()).await? == Freshness::Stale {
             return Err(ApiError::Unavailable("the catalog group has no majority".to_owned()));
         }
-        let purchases = self.machine.state().purchases_after(question.after, question.limit);
-        let orders: Vec<Order> = purchases.iter().filter_map(|entry| entry.as_order()).collect();
+        let orders: Vec<Order> = self.machine.state().purchases_after(question.after, question.limit);
         Ok(internal_answer(encode(&orders)))
     }
 

@@ -7,9 +7,9 @@ use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
 use super::command::{Action, Command, Decision, Outcome, Reply, SeedPart, Write};
-use super::ledger::{Entry, Ledger};
+use super::ledger::{Entry, Kept, Ledger};
 use crate::coherence::normalized;
-use crate::model::{Book, BookId, MAX_QUANTITY, OrderId, UnixMillis};
+use crate::model::{Book, BookId, MAX_QUANTITY, Order, OrderId, UnixMillis};
 
 /// How long a key is remembered at least, and how old a request may be: a duplicate that is delayed for
 /// longer is refused rather than carried out twice.
@@ -24,7 +24,7 @@ pub struct State {
     /// Whether the books of the first day were put in.
     pub seeded: bool,
     /// The books on sale.
-    pub books: OrdMap<BookId, Book>,
+    pub books: OrdMap<BookId, Arc<Book>>,
     /// Changes with every change of `books`.
     pub books_generation: u64,
     /// The highest book number ever given; none is given twice.
@@ -36,8 +36,15 @@ pub struct State {
     pub recorded_order_id: OrderId,
     /// What was decided under which key.
     pub ledger: Ledger,
-    /// The books of each topic, by the topic in lower case. Follows from `books`.
-    topics: HashMap<String, BTreeSet<BookId>>,
+    /// By the topic in lower case. Follows from `books`.
+    topics: HashMap<String, Topic>,
+}
+
+/// The books of a topic.
+struct Topic {
+    /// How one of them spells it. Those that spell it alike share the text.
+    name: Arc<str>,
+    books: BTreeSet<BookId>,
 }
 
 /// The parts of a [`State`] that its tables do not tell.
@@ -77,9 +84,9 @@ impl State {
 
     fn write(&mut self, at_ms: UnixMillis, write: Write) -> Reply {
         self.recorded_order_id = self.recorded_order_id.max(write.recorded_order_id.min(self.last_order_id));
-        if let Some(known) = self.ledger.find(&write.key) {
-            return match known.action == write.action {
-                true => Reply::Decided(known.decision.clone()),
+        if let Some((action, decision)) = self.ledger.find(&write.key).map(Kept::decided) {
+            return match action == write.action {
+                true => Reply::Decided(decision),
                 false => Reply::KeyReused,
             };
         }
@@ -102,7 +109,7 @@ impl State {
         match action {
             Action::Purchase { book_id } => self.purchase(*book_id),
             Action::Update { book_id, price, quantity_change } => {
-                let Some(mut book) = self.books.get(book_id).cloned() else { return Outcome::UnknownBook };
+                let Some(mut book) = self.book(*book_id) else { return Outcome::UnknownBook };
                 let quantity = book.quantity;
                 book.price = price.unwrap_or(book.price);
                 book.quantity = match quantity.checked_add_signed(quantity_change.unwrap_or(0)) {
@@ -127,13 +134,13 @@ impl State {
                 let Some(book) = self.books.remove(book_id) else { return Outcome::UnknownBook };
                 self.books_generation += 1;
                 self.leave_topic(&book);
-                Outcome::Removed(book)
+                Outcome::Removed(Arc::unwrap_or_clone(book))
             }
         }
     }
 
     fn purchase(&mut self, book_id: BookId) -> Outcome {
-        let Some(book) = self.books.get_mut(&book_id) else { return Outcome::UnknownBook };
+        let Some(book) = self.books.get_mut(&book_id).map(Arc::make_mut) else { return Outcome::UnknownBook };
         if book.quantity == 0 {
             return Outcome::SoldOut { title: book.title.clone() };
         }
@@ -144,22 +151,23 @@ impl State {
     }
 
     /// Puts a book in, or in the place of the one with its number.
-    fn put(&mut self, book: Book) {
+    fn put(&mut self, mut book: Book) {
         self.last_book_id = self.last_book_id.max(book.id);
         self.books_generation += 1;
-        self.enter_topic(&book);
-        self.books.insert(book.id, book);
-    }
-
-    fn enter_topic(&mut self, book: &Book) {
-        self.topics.entry(normalized(&book.topic)).or_default().insert(book.id);
+        let new_topic = || Topic { name: book.topic.clone(), books: BTreeSet::new() };
+        let topic = self.topics.entry(normalized(&book.topic)).or_insert_with(new_topic);
+        topic.books.insert(book.id);
+        if topic.name == book.topic {
+            book.topic = topic.name.clone();
+        }
+        self.books.insert(book.id, Arc::new(book));
     }
 
     fn leave_topic(&mut self, book: &Book) {
         let topic = normalized(&book.topic);
-        if let Some(books) = self.topics.get_mut(&topic) {
-            books.remove(&book.id);
-            if books.is_empty() {
+        if let Some(entry) = self.topics.get_mut(&topic) {
+            entry.books.remove(&book.id);
+            if entry.books.is_empty() {
                 self.topics.remove(&topic);
             }
         }
@@ -175,31 +183,44 @@ impl State {
         }
     }
 
-    /// Becomes the state that a snapshot tells of.
-    pub fn replace(&mut self, scalars: Scalars, books: Vec<Book>, ledger: Ledger) {
+    /// The state before a snapshot is read back, whose tables are none that `before` had.
+    pub fn restoring(scalars: Scalars, before: &State) -> State {
         let Scalars { seeded, last_book_id, last_order_id, recorded_order_id } = scalars;
-        *self = State {
+        State {
             seeded,
             last_book_id,
             last_order_id,
             recorded_order_id,
-            ledger,
-            books_generation: self.books_generation + 1,
+            books_generation: before.books_generation + 1,
+            ledger: Ledger::new(before.ledger.generation() + 1),
             ..State::default()
-        };
-        books.iter().for_each(|book| self.enter_topic(book));
-        self.books = books.into_iter().map(|book| (book.id, book)).collect();
+        }
+    }
+
+    /// Takes up a book of the snapshot.
+    pub fn restore_book(&mut self, book: Book) {
+        self.put(book);
+    }
+
+    /// Takes up a decision of the snapshot.
+    pub fn restore_decision(&mut self, decision: Kept) {
+        self.ledger.record(decision);
     }
 
     /// Up to `limit` books of a topic with numbers above `after`, in order of their numbers.
     pub fn search(&self, topic: &str, after: BookId, limit: usize) -> Vec<Book> {
-        let Some(books) = self.topics.get(topic) else { return Vec::new() };
-        let ids = books.range((std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded));
-        ids.filter_map(|id| self.books.get(id).cloned()).take(limit).collect()
+        let Some(topic) = self.topics.get(topic) else { return Vec::new() };
+        let ids = topic.books.range((std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded));
+        ids.filter_map(|id| self.book(*id)).take(limit).collect()
+    }
+
+    /// A book that is on sale.
+    pub fn book(&self, book_id: BookId) -> Option<Book> {
+        self.books.get(&book_id).map(|book| (**book).clone())
     }
 
     /// The purchases after order number `after`, in order, at most `limit` of them.
-    pub fn purchases_after(&self, after: OrderId, limit: usize) -> Vec<Arc<Entry>> {
+    pub fn purchases_after(&self, after: OrderId, limit: usize) -> Vec<Order> {
         self.ledger.purchases_after(after, limit)
     }
 }

@@ -57,18 +57,25 @@ impl Machine for OrderMachine {
     }
 
     fn restore(&self, saved: Saved) -> Result<(), MachineError> {
-        let mut orders = Vec::new();
+        let mut state = State::default();
         for (name, text) in saved.tables {
             if name != "orders" {
                 return Err(MachineError(format!("there is no table {name}")));
             }
-            orders = orders::parse(&text).map_err(|error| MachineError(format!("table {name}, {error}")))?;
-        }
-        if let Some((position, order)) = (1..).zip(&orders).find(|(position, order)| *position != order.order_id) {
-            return Err(MachineError(format!("order {} stands where order {position} should", order.order_id)));
+            let mut misplaced = None;
+            let read = orders::read(text, |order| {
+                let (position, found) = (state.last_order_id() + 1, order.order_id);
+                if state.apply(order) != Reply::Recorded || state.last_order_id() != found {
+                    misplaced.get_or_insert((found, position));
+                }
+            });
+            read.map_err(|error| MachineError(format!("table {name}, {error}")))?;
+            if let Some((found, position)) = misplaced {
+                return Err(MachineError(format!("order {found} stands where order {position} should")));
+            }
         }
         let mut versioned = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        *versioned = Versioned { state: State::new(orders), generation: versioned.generation + 1 };
+        *versioned = Versioned { state, generation: versioned.generation + 1 };
         Ok(())
     }
 }

@@ -1,10 +1,9 @@
 //! The orders as a pure function: a list that only grows, without gaps.
 
-use std::collections::HashMap;
-
 use imbl::Vector;
 use serde::{Deserialize, Serialize};
 
+use crate::key_index::KeyIndex;
 use crate::model::{Key, Order, OrderId};
 
 /// One command of the orders' log: record these orders. Answered with a [`Reply`] for each.
@@ -28,16 +27,11 @@ pub enum Reply {
 #[derive(Default)]
 pub struct State {
     orders: Vector<Order>,
-    by_key: HashMap<Key, OrderId>,
+    /// The numbers of the orders by key.
+    by_key: KeyIndex,
 }
 
 impl State {
-    /// A state with these orders, which are numbered 1, 2, 3, …
-    pub fn new(orders: Vec<Order>) -> State {
-        let by_key = orders.iter().map(|order| (order.key.clone(), order.order_id)).collect();
-        State { orders: orders.into_iter().collect(), by_key }
-    }
-
     /// Records one order, if it is the next.
     pub fn apply(&mut self, order: Order) -> Reply {
         let missing = self.last_order_id() + 1;
@@ -47,7 +41,7 @@ impl State {
         if order.order_id > missing {
             return Reply::Gap { missing };
         }
-        self.by_key.insert(order.key.clone(), order.order_id);
+        self.by_key.insert(&order.key, order.order_id);
         self.orders.push_back(order);
         Reply::Recorded
     }
@@ -65,7 +59,8 @@ impl State {
 
     /// The order that was placed under a key.
     pub fn by_key(&self, key: &Key) -> Option<&Order> {
-        self.order(*self.by_key.get(key)?)
+        let key_at = |order_id| self.order(order_id).map(|order| &order.key);
+        self.order(self.by_key.find(key, key_at)?)
     }
 
     /// Up to `limit` orders after number `after`, in order.
@@ -117,7 +112,8 @@ mod tests {
 
     #[test]
     fn a_number_that_another_order_has_is_not_given_to_a_second() {
-        let mut state = State::new(vec![order(1)]);
+        let mut state = State::default();
+        state.apply(order(1));
         let other = Order { key: "another".parse().unwrap(), ..order(1) };
         assert_eq!(state.apply(other), Reply::NumberTaken);
         assert_eq!(state.page(0, 10), [order(1)]);
@@ -134,7 +130,8 @@ mod tests {
 
     #[test]
     fn orders_are_paged_after_a_number() {
-        let state = State::new((1..=5).map(order).collect());
+        let mut state = State::default();
+        (1..=5).for_each(|id| assert_eq!(state.apply(order(id)), Reply::Recorded));
         let ids = |after, limit| state.page(after, limit).iter().map(|order| order.order_id).collect::<Vec<_>>();
         assert_eq!(ids(0, 2), [1, 2]);
         assert_eq!(ids(2, 10), [3, 4, 5]);

@@ -65,8 +65,15 @@ pub trait DiskFile: Send + Sync {
     /// Makes what was written durable.
     fn sync(&self) -> io::Result<()>;
 
+    /// Fills `buffer` with what stands from `offset` on.
+    fn read_into(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
+
     /// Reads exactly `length` bytes from `offset`.
-    fn read_at(&self, offset: u64, length: usize) -> io::Result<Vec<u8>>;
+    fn read_at(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        self.read_into(offset, &mut bytes)?;
+        Ok(bytes)
+    }
 
     /// Cuts the file after `length` bytes.
     fn truncate(&self, length: u64) -> io::Result<()>;
@@ -156,10 +163,8 @@ impl DiskFile for File {
         self.sync_data()
     }
 
-    fn read_at(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; length];
-        self.read_exact_at(&mut bytes, offset)?;
-        Ok(bytes)
+    fn read_into(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.read_exact_at(buffer, offset)
     }
 
     fn truncate(&self, length: u64) -> io::Result<()> {

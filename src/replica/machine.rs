@@ -1,5 +1,7 @@
 //! What a role must be to be replicated: a state machine.
 
+use std::io;
+
 use bytes::Bytes;
 
 use super::proposer::Tenure;
@@ -40,8 +42,8 @@ pub struct Cut {
 pub struct Saved {
     /// As in [`Cut`].
     pub scalars: serde_json::Value,
-    /// The name of each table and its CSV text.
-    pub tables: Vec<(String, Vec<u8>)>,
+    /// The name of each table and its CSV text, in the order of the [`Cut`].
+    pub tables: Vec<(String, Box<dyn io::Read + Send>)>,
 }
 
 /// Why a command or a saved state cannot be understood.

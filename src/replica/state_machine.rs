@@ -2,12 +2,14 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use openraft::storage::{RaftStateMachine, Snapshot};
 use openraft::{
     AnyError, EntryPayload, ErrorSubject, ErrorVerb, OptionalSend, RaftSnapshotBuilder, SnapshotMeta, StorageIOError,
 };
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::log::Durability;
 use super::machine::{Cut, Machine};
@@ -45,6 +47,7 @@ pub struct StateMachine {
     snapshots: Arc<Mutex<SnapshotStore>>,
     /// Of the log that entries come from.
     durability: Durability,
+    restored_in: Duration,
 }
 
 impl StateMachine {
@@ -58,6 +61,7 @@ impl StateMachine {
         snapshots: SnapshotStore,
         durability: Durability,
     ) -> io::Result<Self> {
+        let started = Instant::now();
         let restored = machine.clone();
         let (snapshots, applied) = platform
             .blocking(move || {
@@ -78,12 +82,18 @@ impl StateMachine {
             applied: Arc::new(Mutex::new(applied)),
             snapshots: Arc::new(Mutex::new(snapshots)),
             durability,
+            restored_in: started.elapsed(),
         })
     }
 
     /// How far the state has come.
     pub fn applied(&self) -> Applied {
         self.lock_applied().clone()
+    }
+
+    /// How long it took to read the snapshot back.
+    pub fn restored_in(&self) -> Duration {
+        self.restored_in
     }
 
     /// Tells each new applied index.

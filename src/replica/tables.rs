@@ -1,9 +1,10 @@
 //! The tables as people read them: CSV files that follow the state.
 //!
 //! After each applied batch the tables are brought up to date. One update runs at a time and covers every
-//! batch that arrived meanwhile, and updates take at most a fifth of the time, so that a big table makes
-//! its file late, not the shop slow. Nor are they made more often than a person could see. These files are for reading: bazar never reads them back, so an
-//! edit in a spreadsheet cannot harm the shop (and the next update undoes it).
+//! batch that arrived meanwhile, and updates take at most a fifth of the time, from the start on, so that a big
+//! table makes its file late, not the shop slow. Nor are they made more often than a person could see. These files
+//! are for reading: bazar never reads them back, so an edit in a spreadsheet cannot harm the shop (and the next
+//! update undoes it).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -40,6 +41,8 @@ pub async fn follow(
         let (disk, folder) = (platform.disk.clone(), folder.clone());
         platform.blocking(move || disk.create_folders(&folder)).await?;
     }
+    // What took so long to read takes about as long to write.
+    tokio::time::sleep(state_machine.restored_in() * REST).await;
     loop {
         applied.borrow_and_update();
         let started = Instant::now();

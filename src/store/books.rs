@@ -1,6 +1,6 @@
 //! Books as rows of the catalog: `id,topic,title,price,quantity`.
 //!
-//! [`parse`] reads back what [`write_book`] wrote and stops at the first fault; what a person wrote
+//! [`read`] reads back what [`write_book`] wrote and stops at the first fault; what a person wrote
 //! is for [`read_seed`](super::read_seed).
 
 use std::io;
@@ -22,21 +22,22 @@ pub fn write_book(out: &mut RowWriter<'_>, book: &Book) -> io::Result<()> {
     out.value(book.id)?.text(&book.topic)?.text(&book.title)?.value(book.price)?.value(book.quantity)?.end_row()
 }
 
-/// The books in a whole file, in its order. Equal topics share one text.
+/// Reads the books in a whole file, in its order. Equal topics share one text.
 ///
 /// # Errors
 ///
-/// The first row that [`write_book`] did not write.
-pub fn parse(text: &[u8]) -> Result<Vec<Book>, RowError> {
+/// The first row that [`write_book`] did not write; or that the text cannot be read.
+pub fn read(text: impl io::Read, mut each: impl FnMut(Book)) -> Result<(), RowError> {
     let mut topics = Interner::default();
     read_rows(text, HEADER, |row| {
-        Ok(Book {
+        each(Book {
             id: row.value(0)?,
             topic: topics.share(row.text(1)),
             title: row.text(2).into(),
             price: row.value(3)?,
             quantity: row.value(4)?,
-        })
+        });
+        Ok(())
     })
 }
 
@@ -49,6 +50,11 @@ mod tests {
     use super::*;
     use crate::model::{Cents, MAX_PRICE, MAX_QUANTITY};
     use crate::store::testing::{any_text, written_rows};
+
+    fn parse(text: &[u8]) -> Result<Vec<Book>, RowError> {
+        let mut books = Vec::new();
+        read(text, |book| books.push(book)).map(|()| books)
+    }
 
     fn written(books: &[Book]) -> Vec<u8> {
         written_rows(HEADER, |out| books.iter().try_for_each(|book| write_book(out, book)))

@@ -25,15 +25,15 @@ pub fn write_order(out: &mut RowWriter<'_>, order: &Order) -> io::Result<()> {
         .end_row()
 }
 
-/// The orders in a whole file, in its order. Equal titles share one text.
+/// Reads the orders in a whole file, in its order. Equal titles share one text.
 ///
 /// # Errors
 ///
-/// The first row that [`write_order`] did not write.
-pub fn parse(text: &[u8]) -> Result<Vec<Order>, RowError> {
+/// The first row that [`write_order`] did not write; or that the text cannot be read.
+pub fn read(text: impl io::Read, mut each: impl FnMut(Order)) -> Result<(), RowError> {
     let mut titles = Interner::default();
     read_rows(text, HEADER, |row| {
-        Ok(Order {
+        each(Order {
             order_id: row.value(0)?,
             book_id: row.value(1)?,
             title: titles.share(row.text(2)),
@@ -41,7 +41,8 @@ pub fn parse(text: &[u8]) -> Result<Vec<Order>, RowError> {
             placed_at_ms: from_rfc3339(row.text(4))
                 .ok_or_else(|| row.error(4, "a moment is written 2026-01-31T12:00:00.000Z"))?,
             key: row.value(5)?,
-        })
+        });
+        Ok(())
     })
 }
 
@@ -54,6 +55,11 @@ mod tests {
     use super::*;
     use crate::model::{Cents, Key, MAX_PRICE};
     use crate::store::testing::{any_text, written_rows};
+
+    fn parse(text: &[u8]) -> Result<Vec<Order>, RowError> {
+        let mut orders = Vec::new();
+        read(text, |order| orders.push(order)).map(|()| orders)
+    }
 
     fn written(orders: &[Order]) -> Vec<u8> {
         written_rows(HEADER, |out| orders.iter().try_for_each(|order| write_order(out, order)))

@@ -117,18 +117,19 @@ impl Row<'_> {
     }
 }
 
-/// Reads rows that [`RowWriter`] wrote under `header`.
+/// Reads rows that [`RowWriter`] wrote under `header`, one after the other, so that a table of any size takes no more
+/// memory than its longest row.
 ///
 /// # Errors
 ///
 /// The first row that was not written so: another header, another number of fields, no UTF-8, or
-/// what `parse` refuses.
-pub fn read_rows<T>(
-    text: &[u8],
+/// what `each` refuses; or that the text cannot be read.
+pub fn read_rows(
+    text: impl io::Read,
     header: &'static [&'static str],
-    mut parse: impl FnMut(Row<'_>) -> Result<T, RowError>,
-) -> Result<Vec<T>, RowError> {
-    let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(text);
+    mut each: impl FnMut(Row<'_>) -> Result<(), RowError>,
+) -> Result<(), RowError> {
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).buffer_capacity(BUFFER_BYTES).from_reader(text);
     let mut fields = StringRecord::new();
     let mut next = |fields: &mut StringRecord| {
         reader.read_record(fields).map_err(|error| RowError {
@@ -140,9 +141,8 @@ pub fn read_rows<T>(
         let (found, expected) = (fields.iter().collect::<Vec<_>>().join(","), header.join(","));
         return Err(RowError { line: 1, problem: format!("the header is {found:?}, expected {expected:?}") });
     }
-    let mut values = Vec::new();
     while next(&mut fields)? {
-        values.push(parse(Row { header, fields: &fields })?);
+        each(Row { header, fields: &fields })?;
     }
-    Ok(values)
+    Ok(())
 }

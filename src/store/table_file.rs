@@ -10,7 +10,7 @@
 //! snapshot's are made durable, and are written anew under a new name each time, because a manifest
 //! still refers to the first bytes of the old one.
 
-use std::io;
+use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,6 +18,9 @@ use crc32fast::Hasher;
 
 use super::{RowWriter, Table};
 use crate::platform::{Disk, DiskFile, with_suffix};
+
+/// How much of a file is read at a time, in bytes.
+const READ_BYTES: usize = 64 * 1024;
 
 /// Why a file could not be brought up to its table, or does not hold what it should.
 #[derive(Debug, thiserror::Error)]
@@ -39,14 +42,12 @@ pub enum TableFileError {
         source: io::Error,
     },
     /// The file ends too early.
-    #[error("{} is cut off: expected {expected} bytes, found {found}", path.display())]
+    #[error("{} is cut off: expected {expected} bytes", path.display())]
     CutOff {
         /// The file.
         path: PathBuf,
         /// Its least length in bytes.
         expected: u64,
-        /// Its length in bytes.
-        found: u64,
     },
     /// The file is long enough, but not what was written.
     #[error("{} is damaged: expected crc32 {expected:08x} of its first {bytes} bytes, found {found:08x}", path.display())]
@@ -74,23 +75,61 @@ pub struct Prefix {
 }
 
 impl Prefix {
-    /// Reads exactly these bytes, whatever the file holds after them.
+    /// Checks these bytes, and brings what reads exactly them, whatever the file holds after them. It does not gather
+    /// small reads.
     ///
     /// # Errors
     ///
     /// If the file cannot be read, is shorter, or has other bytes than these.
-    pub fn read(&self, disk: &dyn Disk) -> Result<Vec<u8>, TableFileError> {
+    pub fn open(&self, disk: &dyn Disk) -> Result<impl Read + Send + 'static, TableFileError> {
         let path = || self.path.clone();
-        let mut text = disk.read(&self.path).map_err(|source| TableFileError::Read { path: path(), source })?;
-        let found = text.len() as u64;
-        match usize::try_from(self.bytes) {
-            Ok(bytes) if bytes <= text.len() => text.truncate(bytes),
-            _ => return Err(TableFileError::CutOff { path: path(), expected: self.bytes, found }),
+        let unreadable = |source| TableFileError::Read { path: path(), source };
+        if !disk.exists(&self.path).map_err(unreadable)? {
+            return Err(unreadable(io::ErrorKind::NotFound.into()));
         }
-        match crc32fast::hash(&text) {
-            crc32 if crc32 == self.crc32 => Ok(text),
+        let file = disk.open(&self.path).map_err(unreadable)?;
+        let reader = || PrefixReader { file: file.clone(), offset: 0, end: self.bytes };
+        let mut checksum = Checksum(Hasher::new());
+        io::copy(&mut BufReader::with_capacity(READ_BYTES, reader()), &mut checksum).map_err(|source| match source
+            .kind()
+        {
+            io::ErrorKind::UnexpectedEof => TableFileError::CutOff { path: path(), expected: self.bytes },
+            _ => unreadable(source),
+        })?;
+        match checksum.0.finalize() {
+            crc32 if crc32 == self.crc32 => Ok(reader()),
             found => Err(TableFileError::Damaged { path: path(), bytes: self.bytes, expected: self.crc32, found }),
         }
+    }
+}
+
+/// Reads the first bytes of a file.
+struct PrefixReader {
+    file: Arc<dyn DiskFile>,
+    offset: u64,
+    end: u64,
+}
+
+impl Read for PrefixReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = (self.end - self.offset).min(buffer.len() as u64) as usize;
+        self.file.read_into(self.offset, &mut buffer[..length])?;
+        self.offset += length as u64;
+        Ok(length)
+    }
+}
+
+/// The checksum of what is written to it.
+struct Checksum(Hasher);
+
+impl Write for Checksum {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -113,8 +113,8 @@ impl DiskFile for LogFile {
         self.file.sync()
     }
 
-    fn read_at(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
-        self.file.read_at(offset, length)
+    fn read_into(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.file.read_into(offset, buffer)
     }
 
     fn truncate(&self, length: u64) -> io::Result<()> {

@@ -94,7 +94,7 @@ fn a_purchase_is_not_forgotten_before_the_order_servers_have_recorded_it() {
     let mut remembered_after = |key: &str, recorded_order_id| {
         let write = Write { key: key.parse().unwrap(), sent_at_ms: late, recorded_order_id, action: buy(9) };
         state.apply(late, Command::Writes(vec![write]));
-        state.purchases_after(0, 10).iter().map(|entry| entry.last_order_id).collect::<Vec<_>>()
+        state.purchases_after(0, 10).iter().map(|order| order.order_id).collect::<Vec<_>>()
     };
     assert_eq!(remembered_after("late-1", 2), [1, 2, 3]);
     assert!(remembered_after("late-2", 3).is_empty());
@@ -218,7 +218,7 @@ proptest! {
             state.books.values().map(|book| (book.id, i128::from(book.quantity))).collect();
         prop_assert_eq!(stock, expected);
         let purchases = state.purchases_after(0, 1000);
-        prop_assert_eq!(purchases.iter().map(|entry| entry.last_order_id).collect::<Vec<_>>(), orders);
+        prop_assert_eq!(purchases.iter().map(|order| order.order_id).collect::<Vec<_>>(), orders);
     }
 }
 

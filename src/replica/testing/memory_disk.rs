@@ -240,10 +240,11 @@ impl DiskFile for MemoryFile {
         })
     }
 
-    fn read_at(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+    fn read_into(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         let files = self.disk.lock();
-        let bytes = files.contents[self.content].bytes.get(offset as usize..offset as usize + length);
-        bytes.map(<[u8]>::to_vec).ok_or(io::ErrorKind::UnexpectedEof.into())
+        let bytes = files.contents[self.content].bytes.get(offset as usize..offset as usize + buffer.len());
+        buffer.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
     }
 
     fn truncate(&self, length: u64) -> io::Result<()> {

@@ -84,11 +84,12 @@ impl Machine for Journal {
     fn restore(&self, saved: Saved) -> Result<(), MachineError> {
         let names: Vec<&str> = saved.tables.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["journal", "count"]);
-        let rows = |text: &[u8]| -> Vec<String> {
+        let rows = |(_, text): (String, Box<dyn io::Read + Send>)| -> Vec<String> {
             csv::Reader::from_reader(text).records().map(|row| row.unwrap()[0].to_owned()).collect()
         };
-        let lines = rows(&saved.tables[0].1);
-        assert_eq!(rows(&saved.tables[1].1), [lines.len().to_string()]);
+        let mut tables = saved.tables.into_iter().map(rows);
+        let (lines, count) = (tables.next().unwrap(), tables.next().unwrap());
+        assert_eq!(count, [lines.len().to_string()]);
         assert_eq!(saved.scalars, json!({ "commands": lines.len() }));
         let mut journal = self.lock();
         *journal = Lines { lines, generation: journal.generation + 1 };

@@ -25,6 +25,8 @@ fn one_of_two_catalog_servers_still_answers_reads_and_marks_them() {
         let mut cluster = Cluster::new(1, 2, 2).open();
         let mut customer = cluster.client("frontend-1");
         customer.post("/purchase/1").expect(201);
+        // The follower learns a moment later that it was committed.
+        cluster.agreed_tables("catalog");
         let dead = if dies_leader { cluster.leader("catalog") } else { cluster.follower("catalog") };
         cluster.kill9(&dead);
 
@@ -56,6 +58,7 @@ fn one_of_two_order_servers_still_lists_orders_and_marks_them() {
     let mut cluster = Cluster::new(1, 2, 2).open();
     let mut customer = cluster.client("frontend-1");
     customer.post("/purchase/1").expect(201);
+    cluster.agreed_tables("order");
     let dead = cluster.leader("order");
     cluster.kill9(&dead);
 
