@@ -127,7 +127,8 @@ impl Client {
         *message.headers_mut() = request.headers;
 
         let mut may_have_left = false;
-        let exchange = self.exchange(address, message, &mut may_have_left);
+        // Large, and moved with whatever asks.
+        let exchange = Box::pin(self.exchange(address, message, &mut may_have_left));
         let reason = match tokio::time::timeout(timeout, exchange).await {
             Ok(Ok(reply)) => return Ok(reply),
             Ok(Err(reason)) => reason,

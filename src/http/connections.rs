@@ -83,7 +83,8 @@ impl Connections {
 /// A connection to a node.
 pub struct Connection {
     sender: http1::SendRequest<RequestBody>,
-    driver: http1::Connection<TokioIo<Box<dyn Stream>>, RequestBody>,
+    /// Large, and moved with whatever asks.
+    driver: Box<http1::Connection<TokioIo<Box<dyn Stream>>, RequestBody>>,
     has_ended: bool,
     /// Where it goes, as requests say it.
     pub host: HeaderValue,
@@ -104,7 +105,7 @@ impl Connection {
     /// As hyper's.
     pub async fn new(stream: Box<dyn Stream>, host: HeaderValue) -> hyper::Result<Connection> {
         let (sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
-        Ok(Connection { sender, driver, has_ended: false, host })
+        Ok(Connection { sender, driver: Box::new(driver), has_ended: false, host })
     }
 
     /// Sends a message and reads the whole answer, whose body may have `limit_bytes`.

@@ -31,7 +31,9 @@ pub async fn answer<H: Handler>(handler: &H, mut request: Request<Incoming>, req
     let request_timeout = handler.request_timeout(&request, request_timeout);
     let (method, uri) = (request.method().clone(), request.uri().clone());
 
-    let mut response = timeout(request_timeout, handler.handle(request)).await.unwrap_or_else(|_| {
+    // What answers is large, and would be moved several times.
+    let answer = Box::pin(handler.handle(request));
+    let mut response = timeout(request_timeout, answer).await.unwrap_or_else(|_| {
         let detail = format!("there is no answer yet after {} ms", request_timeout.as_millis());
         reply::problem(&ApiError::OutcomeUnknown(detail), uri.path())
     });
