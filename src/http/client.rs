@@ -148,7 +148,9 @@ impl Client {
         may_have_left: &mut bool,
     ) -> Result<Reply, String> {
         loop {
-            let mut connection = match self.connections.take(address) {
+            let kept = self.connections.take(address);
+            let was_kept = kept.is_some();
+            let mut connection = match kept {
                 Some(connection) => connection,
                 None => self.connect(address).await?,
             };
@@ -160,8 +162,12 @@ impl Client {
                     let (head, body) = response.into_parts();
                     return Ok(Reply { status: head.status, headers: head.headers, body });
                 }
-                Err(Failure::Unsent(unsent)) => {
+                Err(Failure::Unsent(unsent, error)) => {
                     *may_have_left = false;
+                    // That a new one is closed at once is the server's answer.
+                    if !was_kept {
+                        return Err(chain(&error));
+                    }
                     message = *unsent;
                 }
                 Err(Failure::Broken(error)) => return Err(chain(&*error)),

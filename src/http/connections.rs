@@ -92,8 +92,8 @@ pub struct Connection {
 
 /// Why an exchange failed.
 pub enum Failure {
-    /// Nothing of the message was sent: here it is again.
-    Unsent(Box<Message>),
+    /// Nothing of the message was sent: here it is again, with the reason.
+    Unsent(Box<Message>, hyper::Error),
     /// It may have arrived.
     Broken(Box<dyn std::error::Error + Send + Sync>),
 }
@@ -113,7 +113,7 @@ impl Connection {
         let answer = self.sender.try_send_request(message);
         let answer = async {
             let answer = answer.await.map_err(|mut error| match error.take_message() {
-                Some(message) => Failure::Unsent(Box::new(message)),
+                Some(message) => Failure::Unsent(Box::new(message), error.into_error()),
                 None => Failure::Broken(error.into_error().into()),
             })?;
             let (head, body) = answer.into_parts();

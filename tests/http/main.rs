@@ -7,6 +7,7 @@ mod express;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use bazar::error::ApiError;
@@ -413,6 +414,29 @@ async fn a_call_whose_time_runs_out_while_it_connects_was_not_sent() {
     let client = Client::new(&platform);
     let outcome = client.send("127.0.0.1:1", Call::get("/"), Duration::from_millis(20)).await;
     assert!(matches!(outcome, Err(CallError::NotSent { .. })), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_call_gives_up_on_a_server_that_closes_every_connection_at_once() {
+    #[derive(Default)]
+    struct Slammed(AtomicU32);
+    impl Network for Slammed {
+        fn listen<'a>(&'a self, _address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Listener>>> {
+            Box::pin(std::future::pending())
+        }
+
+        fn connect<'a>(&'a self, _address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Stream>>> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            let (near, _) = tokio::io::duplex(1024);
+            Box::pin(async { Ok(Box::new(near) as Box<dyn Stream>) })
+        }
+    }
+    let slammed = Arc::new(Slammed::default());
+    let mut platform = Platform::system();
+    platform.network = slammed.clone();
+    let outcome = Client::new(&platform).send("127.0.0.1:1", Call::get("/"), Duration::from_millis(200)).await;
+    assert!(outcome.is_err(), "{outcome:?}");
+    assert_eq!(slammed.0.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
