@@ -70,14 +70,16 @@ impl Machine for CatalogMachine {
             let read = match name.as_str() {
                 "catalog" => books::read(text, |book| {
                     titles.0.push((book.id, book.title.clone()));
-                    state.restore_book(book);
+                    state.put(book);
                 }),
-                "ledger" => read_ledger(text, &titles, |decision| state.restore_decision(decision)),
+                "ledger" => read_ledger(text, &titles, |decision| state.ledger.record(decision)),
                 _ => return Err(MachineError(format!("there is no table {name}"))),
             };
             read.map_err(|error| MachineError(format!("table {name}, {error}")))?;
         }
-        *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
+        let before = std::mem::replace(&mut *self.state.write().unwrap_or_else(PoisonError::into_inner), state);
+        // Readers need not wait for it to be taken down.
+        drop(before);
         Ok(())
     }
 }

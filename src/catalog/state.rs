@@ -151,7 +151,7 @@ impl State {
     }
 
     /// Puts a book in, or in the place of the one with its number.
-    fn put(&mut self, mut book: Book) {
+    pub fn put(&mut self, mut book: Book) {
         self.last_book_id = self.last_book_id.max(book.id);
         self.books_generation += 1;
         let new_topic = || Topic { name: book.topic.clone(), books: BTreeSet::new() };
@@ -183,7 +183,7 @@ impl State {
         }
     }
 
-    /// The state before a snapshot is read back, whose tables are none that `before` had.
+    /// The state of a snapshot, before its books and decisions are put in. Its tables are none that `before` had.
     pub fn restoring(scalars: Scalars, before: &State) -> State {
         let Scalars { seeded, last_book_id, last_order_id, recorded_order_id } = scalars;
         State {
@@ -195,16 +195,6 @@ impl State {
             ledger: Ledger::new(before.ledger.generation() + 1),
             ..State::default()
         }
-    }
-
-    /// Takes up a book of the snapshot.
-    pub fn restore_book(&mut self, book: Book) {
-        self.put(book);
-    }
-
-    /// Takes up a decision of the snapshot.
-    pub fn restore_decision(&mut self, decision: Kept) {
-        self.ledger.record(decision);
     }
 
     /// Up to `limit` books of a topic with numbers above `after`, in order of their numbers.

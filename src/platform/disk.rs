@@ -56,7 +56,7 @@ pub trait Disk: Send + Sync {
 
 /// An open file.
 pub trait DiskFile: Send + Sync {
-    /// Writes all bytes at the end.
+    /// Writes all bytes at the end, for one caller at a time.
     fn append(&self, bytes: &[u8]) -> io::Result<()>;
 
     /// Writes all bytes from `offset` on, over what is there and beyond the end.

@@ -16,7 +16,7 @@ use super::raft::{LogId, TypeConfig, Vote};
 
 /// How long a notice waits for entries. A follower that is left alone, without a majority, in that time answers
 /// from a state that is so much older, and says that it may be.
-pub const NOTICE_DELAY: Duration = Duration::from_millis(2);
+const NOTICE_DELAY: Duration = Duration::from_millis(2);
 
 /// A follower that was not heard for as long is sent what there is: whether a majority hears its leader must be known.
 const HEARD_LATELY: Duration = Duration::from_millis(50);

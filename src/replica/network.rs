@@ -24,7 +24,7 @@ use super::elector::LastHeard;
 use super::group::Group;
 use super::log::Durability;
 use super::marker::Marker;
-use super::raft::{TypeConfig, Vote};
+use super::raft::{TypeConfig, Vote, last_confirmed_by};
 use super::snapshot::{Manifest, SnapshotFiles};
 use super::wire::{self, PeerError};
 use crate::http::client::{CallError, Client, Request};
@@ -118,8 +118,7 @@ impl Peer {
         request: &AppendEntriesRequest<TypeConfig>,
     ) -> Result<AppendEntriesResponse<u64>, RpcError<openraft::error::Infallible>> {
         let answer = self.call(wire::APPEND, request, self.peers.append_timeout).await?;
-        let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
-        if let (Some(last), AppendEntriesResponse::Success) = (last, &answer) {
+        if let (Some(last), AppendEntriesResponse::Success) = (last_confirmed_by(request), &answer) {
             // What a follower confirms is committed soon. It must be on this disk, too.
             self.peers.durability.reached(last.index).await.map_err(|error| NetworkError::new(&error))?;
             self.notices.confirmed(request.vote, last);

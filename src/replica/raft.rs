@@ -3,6 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
+use openraft::raft::AppendEntriesRequest;
 use serde::{Deserialize, Serialize};
 
 use super::snapshot::SnapshotFiles;
@@ -45,6 +46,11 @@ impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} commands at {} ms", self.commands.len(), self.at_ms)
     }
+}
+
+/// The last entry that is in a follower's log once it has confirmed `request`.
+pub fn last_confirmed_by(request: &AppendEntriesRequest<TypeConfig>) -> Option<LogId> {
+    request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id)
 }
 
 /// One opaque reply per command of a batch.

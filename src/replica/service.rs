@@ -25,7 +25,7 @@ use super::formation::Formation;
 use super::leader_call::LeaderCall;
 use super::log::Durability;
 use super::network::{SNAPSHOT_TIMEOUT, SnapshotHeader};
-use super::raft::{Raft, TypeConfig};
+use super::raft::{Raft, TypeConfig, last_confirmed_by};
 use super::read_index::ReadIndex;
 use super::snapshot::{Manifest, SnapshotFiles};
 use super::state_machine::StateMachine;
@@ -80,7 +80,7 @@ impl Service {
         match path.as_str() {
             wire::APPEND => {
                 let request: AppendEntriesRequest<TypeConfig> = message(&bytes)?;
-                let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
+                let last = last_confirmed_by(&request);
                 let appended = self.raft.append_entries(request).await;
                 if !matches!(appended, Err(_) | Ok(AppendEntriesResponse::HigherVote(_))) {
                     self.last_heard.note();

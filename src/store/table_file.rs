@@ -90,9 +90,8 @@ impl Prefix {
         let file = disk.open(&self.path).map_err(unreadable)?;
         let reader = || PrefixReader { file: file.clone(), offset: 0, end: self.bytes };
         let mut checksum = Checksum(Hasher::new());
-        io::copy(&mut BufReader::with_capacity(READ_BYTES, reader()), &mut checksum).map_err(|source| match source
-            .kind()
-        {
+        let mut text = BufReader::with_capacity(READ_BYTES, reader());
+        io::copy(&mut text, &mut checksum).map_err(|source| match source.kind() {
             io::ErrorKind::UnexpectedEof => TableFileError::CutOff { path: path(), expected: self.bytes },
             _ => unreadable(source),
         })?;

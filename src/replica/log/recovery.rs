@@ -1,8 +1,8 @@
 //! Reading the log back at start-up, and telling a torn tail from damage.
 //!
 //! A torn tail, which is what a crash in the middle of a write leaves, was never acknowledged: it is
-//! cut off, as are the zeros that wait to be overwritten. Anything else that does not read back was acknowledged once, so the replica refuses to
-//! start rather than to forget it.
+//! cut off, as are the zeros that wait to be overwritten. Anything else that does not read back was
+//! acknowledged once, so the replica refuses to start rather than to forget it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -133,11 +133,7 @@ impl Replay {
                 let length = records.len() - rest.len();
                 let crc32 = crc32fast::hash(&records[..length]);
                 let place = Place { segment: number, offset: position as u64, length: length as u32, crc32 };
-                if let Record::Follows { bytes } = record {
-                    self.check_previous(bytes)?;
-                } else {
-                    self.apply(record, place).map_err(|what| damaged(position, &what))?;
-                }
+                self.apply(record, place, path)?;
                 position += length;
                 records = rest;
             }
@@ -145,11 +141,11 @@ impl Replay {
         Ok(Some(offset))
     }
 
-    fn apply(&mut self, record: Record, place: Place) -> Result<(), String> {
+    fn apply(&mut self, record: Record, place: Place, path: &Path) -> Result<(), LogError> {
         let index = &mut self.index;
         match record {
             Record::State(state) => index.state = state,
-            Record::Follows { .. } => {}
+            Record::Follows { bytes } => return self.check_previous(bytes),
             Record::Vote(vote) => index.state.vote = Some(vote),
             Record::Committed(log_id) => index.state.committed = Some(log_id),
             Record::Truncate(since) => index.truncate(since.index),
@@ -157,7 +153,8 @@ impl Replay {
             Record::Entry(entry) => {
                 let log_id = *entry.get_log_id();
                 if let Some(last) = index.slots.back().filter(|last| last.log_id.index + 1 != log_id.index) {
-                    return Err(format!("entry {} follows entry {}", log_id.index, last.log_id.index));
+                    let what = format!("entry {} follows entry {}", log_id.index, last.log_id.index);
+                    return Err(LogError::Damaged { path: path.to_owned(), offset: place.offset as usize, what });
                 }
                 index.append([entry], &[Slot { log_id, place }], self.cache_bytes);
             }

@@ -7,8 +7,8 @@ mod model;
 
 use std::path::{Path, PathBuf};
 
-use openraft::Vote;
 use openraft::storage::RaftLogStorageExt;
+use openraft::{RaftLogReader, Vote};
 use tokio::sync::watch;
 
 use super::*;
