@@ -17,10 +17,13 @@ use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::command::Write;
+use super::footprint::{self, Arrival, Arrivals};
 use super::leader::encode;
 use super::sessions::{LeaseTerms, Sessions};
 use crate::coherence::{ANNOUNCE, Epoch, INVALIDATE, LeaseReply, LeaseRequest, Tag};
 use crate::http::client::{Client, Request};
+use crate::model::BookId;
 use crate::replica::{Member, Tenure, WriteError};
 
 /// Writes that may wait for one frontend to confirm.
@@ -28,6 +31,10 @@ const QUEUED_INVALIDATIONS: usize = 4096;
 
 /// A frontend that has not confirmed after this part of a lease is not asked again.
 const CONFIRM_PART_OF_LEASE: u32 = 4;
+
+/// How often the frontends are told of further topics that a write touches, because books came meanwhile, before it is
+/// refused.
+const MAX_WIDENINGS: usize = 16;
 
 /// How soon a frontend that has not heard of a new leader is told again.
 const ANNOUNCE_PAUSE: Duration = Duration::from_millis(20);
@@ -52,6 +59,8 @@ struct Shared {
     is_open: bool,
     sessions: Sessions,
     pending: HashMap<Tag, u32>,
+    /// The books that pending writes add.
+    arrivals: Arrivals,
 }
 
 struct Invalidation {
@@ -116,40 +125,82 @@ impl Coherence {
         self.lock().pending.contains_key(tag)
     }
 
-    /// Marks `tags` as pending, and returns once no frontend serves anything cached about them.
+    /// Marks what `writes` may change as pending, has the frontends forget it, and proposes the writes by `propose` in
+    /// the tenure that it is given; returns what that returned, and the mark. `topic_of` tells the topic, normalized, of
+    /// a book in the state.
+    ///
+    /// What a write may change depends on which books are on their way. So that is looked at once more when the
+    /// frontends have confirmed, in one step with the proposal, and whatever was not told yet is told first.
     ///
     /// # Errors
-    /// `Overloaded` if too many writes wait for a frontend already, `NotLeader` if this replica is not in
-    /// office.
-    pub async fn begin(&self, tags: Vec<Tag>) -> Result<PendingWrite, WriteError> {
-        let tags: Arc<[Tag]> = tags.into();
-        // Marked first: a frontend that comes back from now on reads that the key is pending.
-        let (tenure, live) = {
-            let mut shared = self.lock();
-            if !shared.is_open {
-                return Err(WriteError::NotLeader);
+    /// `Overloaded` if too many writes wait for a frontend already, or too many books come meanwhile; `NotLeader` if this
+    /// replica is not in office.
+    pub async fn propose<T>(
+        &self,
+        writes: &[Write],
+        topic_of: impl Fn(BookId) -> Option<String>,
+        propose: impl Fn(Tenure) -> T,
+    ) -> Result<(T, PendingWrite), WriteError> {
+        let mut under_way = self.begin(writes)?;
+        for _ in 0..MAX_WIDENINGS {
+            let forgotten = {
+                let mut shared = self.lock();
+                if shared.tenure != under_way.tenure {
+                    return Err(WriteError::NotLeader);
+                }
+                if under_way.looked_at == Some(shared.arrivals.begun()) {
+                    return Ok((propose(under_way.tenure), under_way));
+                }
+                under_way.looked_at = Some(shared.arrivals.begun());
+                let tags = footprint::tags(writes, &shared.arrivals, &topic_of);
+                let new: Arc<[Tag]> = tags.into_iter().filter(|tag| !under_way.covers(tag)).collect();
+                // Marked first: a frontend that comes back from now on reads that the key is pending.
+                new.iter().for_each(|tag| *shared.pending.entry(tag.clone()).or_default() += 1);
+                under_way.tags.push(new.clone());
+                match new.is_empty() {
+                    true => Ok(Vec::new()),
+                    false => self.send(new, &mut shared),
+                }
+            };
+            match forgotten {
+                // A courier answers always; one that is gone means that the process is going.
+                Ok(confirmations) => drop(join_all(confirmations).await),
+                Err(error) => {
+                    under_way.finish();
+                    return Err(error);
+                }
             }
-            tags.iter().for_each(|tag| *shared.pending.entry(tag.clone()).or_default() += 1);
-            let now = Instant::now();
-            let numbers = 0..self.frontends.len();
-            let live: Vec<usize> = numbers.filter(|frontend| shared.sessions.is_live(*frontend, now)).collect();
-            (shared.tenure, live)
-        };
-        let under_way = PendingWrite { coherence: self.clone(), tenure, tags };
-        let mut confirmations = Vec::with_capacity(live.len());
-        for frontend in live {
+        }
+        under_way.finish();
+        Err(WriteError::Overloaded("too many books are being added".to_owned()))
+    }
+
+    fn begin(&self, writes: &[Write]) -> Result<PendingWrite, WriteError> {
+        let mut shared = self.lock();
+        if !shared.is_open {
+            return Err(WriteError::NotLeader);
+        }
+        let arrivals = Arrivals::of(writes);
+        shared.arrivals.begin(&arrivals);
+        let (coherence, tenure) = (self.clone(), shared.tenure);
+        Ok(PendingWrite { coherence, tenure, tags: Vec::new(), arrivals, looked_at: None })
+    }
+
+    /// Queues an invalidation for each frontend that may be answering from its cache. Each is confirmed by a message.
+    fn send(&self, tags: Arc<[Tag]>, shared: &mut Shared) -> Result<Vec<oneshot::Receiver<()>>, WriteError> {
+        let now = Instant::now();
+        let mut confirmations = Vec::with_capacity(self.frontends.len());
+        for (number, frontend) in self.frontends.iter().enumerate() {
+            if !shared.sessions.is_live(number, now) {
+                continue;
+            }
             let (forgotten, confirmation) = oneshot::channel();
-            let invalidation = Invalidation { tags: under_way.tags.clone(), forgotten };
-            if self.frontends[frontend].courier.try_send(invalidation).is_err() {
-                under_way.finish();
-                let what = format!("{QUEUED_INVALIDATIONS} writes wait for a frontend to confirm already");
-                return Err(WriteError::Overloaded(what));
-            }
+            frontend.courier.try_send(Invalidation { tags: tags.clone(), forgotten }).map_err(|_| {
+                WriteError::Overloaded(format!("{QUEUED_INVALIDATIONS} writes wait for a frontend to confirm already"))
+            })?;
             confirmations.push(confirmation);
         }
-        // A courier answers always; one that is gone means that the process is going.
-        join_all(confirmations).await;
-        Ok(under_way)
+        Ok(confirmations)
     }
 
     async fn announce(&self, frontend: &Member, epoch: Epoch, deadline: Instant) {
@@ -172,7 +223,7 @@ impl Coherence {
 
 impl Shared {
     fn new(tenure: Tenure, sessions: Sessions) -> Shared {
-        Shared { tenure, is_open: false, sessions, pending: HashMap::new() }
+        Shared { tenure, is_open: false, sessions, pending: HashMap::new(), arrivals: Arrivals::default() }
     }
 }
 
@@ -186,23 +237,25 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 #[must_use]
 pub struct PendingWrite {
     coherence: Coherence,
+    /// The tenure in which the frontends were told. In the next one, others may have come that were not.
     tenure: Tenure,
-    tags: Arc<[Tag]>,
+    /// What was told, step by step.
+    tags: Vec<Arc<[Tag]>>,
+    /// The books that the write adds.
+    arrivals: Vec<Arrival>,
+    /// How many books had been begun when the tags were last looked at.
+    looked_at: Option<u64>,
 }
 
 impl PendingWrite {
-    /// The tenure in which the frontends were told. In the next one, others may have come that were not.
-    pub fn tenure(&self) -> Tenure {
-        self.tenure
-    }
-
     /// The write was applied, or certainly will not be.
     pub fn finish(self) {
         let mut shared = self.coherence.lock();
         if shared.tenure != self.tenure {
             return;
         }
-        for tag in self.tags.iter() {
+        shared.arrivals.finish(&self.arrivals);
+        for tag in self.tags.iter().flat_map(|tags| tags.iter()) {
             if let Some(count) = shared.pending.get_mut(tag) {
                 *count -= 1;
                 if *count == 0 {
@@ -210,6 +263,10 @@ impl PendingWrite {
                 }
             }
         }
+    }
+
+    fn covers(&self, tag: &Tag) -> bool {
+        self.tags.iter().any(|told| told.contains(tag))
     }
 }
 

@@ -13,6 +13,16 @@ pub enum Command {
     Writes(Vec<Write>),
 }
 
+impl Command {
+    /// The writes in it.
+    pub fn writes(&self) -> &[Write] {
+        match self {
+            Command::Seed(_) => &[],
+            Command::Writes(writes) => writes,
+        }
+    }
+}
+
 /// Some of the books of a new shop.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeedPart {

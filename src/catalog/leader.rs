@@ -1,6 +1,5 @@
 //! What only the catalog's leader does: decide writes.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,10 +8,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::coherence::Coherence;
-use super::command::{Action, Command, Reply, SeedPart, Write};
+use super::command::{Command, Reply, SeedPart, Write};
 use super::machine::CatalogMachine;
 use crate::coherence::{LeaseRequest, Tag, normalized};
-use crate::model::{Book, BookId};
+use crate::model::Book;
 use crate::platform::{BoxFuture, Platform};
 use crate::replica::{Consensus, LeaderService, Tenure, WriteError};
 use crate::store::read_seed;
@@ -93,31 +92,16 @@ pub fn pending(observed: &Bytes) -> Vec<bool> {
 impl CatalogLeader {
     /// Has the group decide, and brings its replies as they are.
     async fn decide(&self, writes: Vec<Write>) -> Result<Bytes, WriteError> {
-        let under_way = self.coherence.begin(self.tags(&writes)).await?;
-        let tenure = under_way.tenure();
-        let outcome = self.consensus.propose(tenure, encode(&Command::Writes(writes))).await;
+        let command = Command::Writes(writes);
+        let bytes = encode(&command);
+        let topic_of = |book_id| self.machine.state().books.get(&book_id).map(|book| normalized(&book.topic));
+        let propose = |tenure| self.consensus.propose(tenure, bytes.clone());
+        let (outcome, under_way) = self.coherence.propose(command.writes(), topic_of, propose).await?;
+        let outcome = outcome.await;
         if !matches!(outcome, Err(WriteError::Unknown(_))) {
             under_way.finish();
         }
         outcome
-    }
-
-    /// Everything that these writes may change for readers.
-    fn tags(&self, writes: &[Write]) -> Vec<Tag> {
-        let books: BTreeSet<BookId> = writes.iter().filter_map(|write| write.action.book_id()).collect();
-        let mut tags = BTreeSet::new();
-        let state = self.machine.state();
-        for book_id in books {
-            tags.insert(Tag::Book(book_id));
-            tags.extend(state.books.get(&book_id).map(|book| Tag::Topic(normalized(&book.topic))));
-        }
-        for write in writes {
-            if let Action::Add { topic, .. } = &write.action {
-                // Its number may not be known yet, so whatever was absent may be this book.
-                tags.extend([Tag::Topic(normalized(topic)), Tag::Absence]);
-            }
-        }
-        tags.into_iter().collect()
     }
 
     async fn seed(&self) -> Result<Vec<Book>, WriteError> {

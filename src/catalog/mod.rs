@@ -7,12 +7,14 @@
 //! | [`ledger`] | what was decided under which idempotency key |
 //! | [`machine`] | the state as CSV tables, and back |
 //! | [`leader`] | what only the leader does: decide writes |
+//! | [`footprint`] | what a write may change for readers |
 //! | [`coherence`] | before a write, every frontend forgets what it changes |
 //! | [`sessions`] | which frontends may hold what, and until when |
 //! | [`routes`] | what a catalog server answers over HTTP |
 
 mod coherence;
 pub mod command;
+mod footprint;
 mod leader;
 mod ledger;
 mod machine;

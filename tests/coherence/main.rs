@@ -10,6 +10,7 @@
 //! | [`leaders`] | leaders that are deposed, killed, or cannot tell what became of a write |
 //! | [`frontends`] | two frontends that know each other only through the catalog |
 //! | [`purchases`] | purchases whose answers do not arrive |
+//! | [`topics`] | search pages, while books come and go |
 //! | [`durability`] | disks that are slow to confirm |
 
 // Clippy takes a helper of a test for no test.
@@ -29,3 +30,4 @@ mod purchases;
 mod scripted;
 mod sessions;
 mod shop;
+mod topics;
