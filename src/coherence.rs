@@ -5,6 +5,8 @@
 //! mechanism for distributed file cache consistency" (SOSP 1989), and the sessions of Burrows, "The Chubby lock
 //! service for loosely-coupled distributed systems" (OSDI 2006), section 2.7.
 
+use hyper::HeaderMap;
+use hyper::header::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 
 use crate::model::BookId;
@@ -17,6 +19,60 @@ pub const ANNOUNCE: &str = "/internal/cache/announce";
 
 /// Where a frontend asks for its lease, on each catalog server.
 pub const LEASE: &str = "/internal/catalog/lease";
+
+/// Where a frontend that stops gives its lease back, on each catalog server.
+pub const END_LEASE: &str = "/internal/catalog/lease/end";
+
+/// Names, on what the catalog's leader sends to a frontend, the process that it is meant for.
+const PROCESS: HeaderName = HeaderName::from_static("bazar-process");
+
+/// The largest invalidation, in bytes. Where more is to be forgotten, everything is.
+pub const MAX_INVALIDATION_BYTES: usize = 64 << 10;
+
+/// One process of a frontend, drawn anew at each start.
+///
+/// A lease is a process's, not a name's: of two processes under one name only the one that has the lease confirms, and
+/// the other has none. Frontends tell their number to catalog servers alone, so nobody else can speak to their caches.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ProcessId(uuid::Uuid);
+
+impl ProcessId {
+    /// A number that no process has had.
+    pub fn fresh() -> ProcessId {
+        ProcessId(uuid::Uuid::new_v4())
+    }
+
+    /// The number as a header, and the header's name.
+    pub fn header(self) -> (HeaderName, HeaderValue) {
+        let value = HeaderValue::try_from(self.text()).expect("hexadecimal digits are a header value");
+        (PROCESS, value)
+    }
+
+    /// Whether a request is meant for this process.
+    pub fn is_meant_by(self, headers: &HeaderMap) -> bool {
+        headers.get(PROCESS).is_some_and(|value| value.as_bytes() == self.text().as_bytes())
+    }
+
+    fn text(self) -> String {
+        self.0.simple().to_string()
+    }
+}
+
+impl std::fmt::Debug for ProcessId {
+    /// Whoever reads a log must not be able to speak to a cache.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ProcessId")
+    }
+}
+
+/// What a frontend is to forget before a write.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Invalidation {
+    /// All answers that depend on any of these.
+    Tags(Vec<Tag>),
+    /// All answers.
+    Everything,
+}
 
 /// What a cached answer depends on, and a write changes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -51,8 +107,19 @@ pub struct Session {
 pub struct LeaseRequest {
     /// Its name in the configuration.
     pub frontend: String,
+    /// Its process.
+    pub process: ProcessId,
     /// The session that it is in.
     pub session: Option<Session>,
+}
+
+/// A frontend's process that stops answers from its cache no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseEnd {
+    /// Its name in the configuration.
+    pub frontend: String,
+    /// Its process.
+    pub process: ProcessId,
 }
 
 /// The leader's answer.
@@ -68,6 +135,8 @@ pub enum LeaseReply {
     },
     /// Not now: an invalidation was not confirmed, and the frontend's lease must run out.
     NotNow,
+    /// Not now: another process has the lease of this frontend, which must run out.
+    HeldByAnother,
     /// Never: the configuration does not name this frontend, so nobody would tell it of writes.
     Stranger,
 }

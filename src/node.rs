@@ -97,9 +97,14 @@ pub async fn run(
         listener.map_err(|source| NodeError::Listen { id: id.clone(), address: node.listen.clone(), source })?;
     let client = Client::new(&platform);
     let failed_start = |source| NodeError::Start { id: id.clone(), source: Box::new(source) };
+    let stopping = shutdown.child_token();
+    let mut left = None;
     let service = match node.role {
         Role::Frontend => {
-            Service::Frontend(Box::new(Frontend::start(&platform, &client, frontend_settings(&config, node))))
+            let settings = frontend_settings(&config, node);
+            let (frontend, lease_given_back) = Frontend::start(&platform, &client, settings, stopping.clone());
+            left = Some(lease_given_back);
+            Service::Frontend(Box::new(frontend))
         }
         Role::Catalog => {
             let catalog = Catalog::open(&platform, &client, catalog_settings(&config, node)).await;
@@ -115,7 +120,6 @@ pub async fn run(
     let handler = Arc::new(NodeHandler { service, served_by });
     tracing::info!(node = %id, address = %node.listen, "listening");
 
-    let stopping = shutdown.child_token();
     let serving = server::serve(listener, handler, http_limits(&config), stopping.clone());
     let part = async {
         let Some(replica) = &replica else { return std::future::pending().await };
@@ -130,6 +134,11 @@ pub async fn run(
     };
     if let Some(replica) = &replica {
         replica.stop().await;
+    }
+    if let Some(left) = left {
+        stopping.cancel();
+        // It ends by itself, soon. A panic of it was reported.
+        let _ = left.await;
     }
     outcome
 }

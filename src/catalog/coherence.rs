@@ -6,31 +6,44 @@
 //!
 //! A frontend that does not confirm an invalidation is refused further leases and waited for until its last
 //! one is surely over; then it holds nothing that it may serve. It gets leases again once it confirms something,
-//! so one that asks but cannot be told delays one write and not all. A new leader does not know what its predecessor
-//! allowed. It has every frontend drop everything, or waits until any lease is surely over, before it writes.
+//! so one that asks but cannot be told delays one write and not all.
+//!
+//! A new leader does not know what its predecessors allowed, but to whom: before a process is granted its first lease,
+//! the group's log notes it as a *holder*, with its address and the length of its leases. The new leader has every
+//! holder drop everything, or waits until its lease is surely over, before it writes; whatever its own configuration says
+//! of frontends, addresses and leases.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::join_all;
+use hyper::header::HeaderValue;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::command::Write;
+use super::command::{LeaseHolder, Write};
 use super::footprint::{self, Arrival, Arrivals};
 use super::leader::encode;
 use super::sessions::{LeaseTerms, Sessions};
-use crate::coherence::{ANNOUNCE, Epoch, INVALIDATE, LeaseReply, LeaseRequest, Tag};
+use crate::coherence::{
+    ANNOUNCE, Epoch, INVALIDATE, Invalidation, LeaseEnd, LeaseReply, LeaseRequest, MAX_INVALIDATION_BYTES, ProcessId,
+    Tag,
+};
 use crate::http::client::{Client, Request};
 use crate::model::BookId;
 use crate::replica::{Member, Tenure, WriteError};
+use crate::request::LEADER;
 
 /// Writes that may wait for one frontend to confirm.
 const QUEUED_INVALIDATIONS: usize = 4096;
 
-/// A frontend that has not confirmed after this part of a lease is not asked again.
+/// A frontend that has not confirmed after this part of a lease gets no further one until it does.
 const CONFIRM_PART_OF_LEASE: u32 = 4;
+
+/// How soon a frontend that did not confirm is told again, while its lease lasts.
+const TELL_PAUSE: Duration = Duration::from_millis(10);
 
 /// How often the frontends are told of further topics that a write touches, because books came meanwhile, before it is
 /// refused.
@@ -42,6 +55,8 @@ const ANNOUNCE_PAUSE: Duration = Duration::from_millis(20);
 /// Keeps the frontends' caches in step. Cheap to clone.
 #[derive(Clone)]
 pub struct Coherence {
+    /// The name of this catalog server.
+    own: Arc<str>,
     frontends: Arc<[Frontend]>,
     client: Client,
     terms: LeaseTerms,
@@ -50,7 +65,7 @@ pub struct Coherence {
 
 struct Frontend {
     member: Member,
-    courier: mpsc::Sender<Invalidation>,
+    courier: mpsc::Sender<Forget>,
 }
 
 struct Shared {
@@ -58,21 +73,26 @@ struct Shared {
     /// Whether no frontend can hold anything of an earlier epoch any more.
     is_open: bool,
     sessions: Sessions,
+    /// By position: the process that this leader knows to be noted in the log as the one that may have a lease. Nothing
+    /// is known while that is about to change.
+    holders: HashMap<usize, LeaseHolder>,
+    /// Those that are about to be noted, and how many requests wait for it.
+    entering: HashMap<usize, (ProcessId, u32)>,
     pending: HashMap<Tag, u32>,
     /// The books that pending writes add.
     arrivals: Arrivals,
 }
 
-struct Invalidation {
+struct Forget {
     tags: Arc<[Tag]>,
     /// Told when the frontend serves nothing of the old.
     forgotten: oneshot::Sender<()>,
 }
 
 impl Coherence {
-    /// Starts one courier for each frontend of the configuration. No lease is granted before
-    /// [`take_office`](Self::take_office).
-    pub fn start(client: &Client, frontends: Vec<Member>, terms: LeaseTerms) -> Coherence {
+    /// Starts one courier for each frontend of the configuration, at the catalog server named `own`. No lease is granted
+    /// before [`take_office`](Self::take_office).
+    pub fn start(own: String, client: &Client, frontends: Vec<Member>, terms: LeaseTerms) -> Coherence {
         let shared = Arc::new(Mutex::new(Shared::new(0, Sessions::new(0, terms))));
         let frontend = |(number, member): (usize, Member)| {
             let (courier, waiting) = mpsc::channel(QUEUED_INVALIDATIONS);
@@ -87,37 +107,79 @@ impl Coherence {
             Frontend { member, courier }
         };
         let frontends = frontends.into_iter().enumerate().map(frontend).collect();
-        Coherence { frontends, client: client.clone(), terms, shared }
+        Coherence { own: own.into(), frontends, client: client.clone(), terms, shared }
     }
 
-    /// Begins an epoch: returns once no frontend serves anything that it was allowed to before.
-    pub async fn take_office(&self, tenure: Tenure) {
+    /// Begins an epoch: returns once no frontend serves anything that it was allowed to before, and tells which of the
+    /// `holders` that the log notes had to be waited for. They have no lease any more.
+    pub async fn take_office(&self, tenure: Tenure, holders: &BTreeMap<String, LeaseHolder>) -> Vec<String> {
         // Any lease was granted by a majority that had not elected this leader yet, so it began before now.
-        let deadline = Instant::now() + self.terms.surely_over();
+        let now = Instant::now();
         let epoch = uuid::Uuid::new_v4().as_u128();
         *self.lock() = Shared::new(tenure, Sessions::new(epoch, self.terms));
-        let announcements = self.frontends.iter().map(|frontend| self.announce(&frontend.member, epoch, deadline));
-        join_all(announcements).await;
+        let announcements = holders.iter().map(async |(frontend, holder)| {
+            let is_confirmed = self.announce(frontend, holder, now).await;
+            (!is_confirmed).then(|| frontend.clone())
+        });
+        let waited_for: Vec<String> = join_all(announcements).await.into_iter().flatten().collect();
         let mut shared = self.lock();
         shared.is_open = shared.tenure == tenure;
-    }
-
-    /// Answers a frontend that asks for a lease. The caller has confirmed, after the question came, that this
-    /// replica leads; `epoch` is what [`epoch`](Self::epoch) said before it did.
-    pub fn grant(&self, request: &LeaseRequest, epoch: Epoch) -> LeaseReply {
-        let Some(frontend) = self.frontends.iter().position(|frontend| frontend.member.id == request.frontend) else {
-            return LeaseReply::Stranger;
-        };
-        let mut shared = self.lock();
-        match shared.sessions.epoch() == epoch {
-            true => shared.sessions.grant(frontend, request.session, Instant::now()),
-            false => LeaseReply::NotNow,
+        for (number, frontend) in self.frontends.iter().enumerate() {
+            if let Some(holder) = holders.get(&frontend.member.id).filter(|_| !waited_for.contains(&frontend.member.id))
+            {
+                shared.holders.insert(number, holder.clone());
+            }
         }
+        waited_for
     }
 
-    /// The epoch that this leader is in.
-    pub fn epoch(&self) -> Epoch {
-        self.lock().sessions.epoch()
+    /// Lets a frontend's process in that asks for a lease, or tells why it gets none. No other process under its name is
+    /// let in for as long as the [`Admission`] exists.
+    ///
+    /// # Errors
+    /// The reply, if it is none.
+    pub fn admit(&self, request: &LeaseRequest) -> Result<Admission, LeaseReply> {
+        let position = self.frontends.iter().position(|frontend| frontend.member.id == request.frontend);
+        let Some(frontend) = position else { return Err(LeaseReply::Stranger) };
+        let mut shared = self.lock();
+        if let Some(refusal) = shared.sessions.refusal(frontend, request.process, Instant::now()) {
+            return Err(refusal);
+        }
+        match shared.entering.get_mut(&frontend) {
+            Some((process, _)) if *process != request.process => return Err(LeaseReply::HeldByAnother),
+            Some((_, count)) => *count += 1,
+            None => drop(shared.entering.insert(frontend, (request.process, 1))),
+        }
+        let holder = LeaseHolder {
+            process: request.process,
+            address: self.frontends[frontend].member.address.clone(),
+            surely_over_ms: self.terms.surely_over().as_millis() as u64,
+        };
+        let is_noted = shared.holders.get(&frontend) == Some(&holder);
+        if !is_noted {
+            // If nobody comes to know whether the log notes it, the next one to ask has itself noted after it.
+            shared.holders.remove(&frontend);
+        }
+        let (tenure, epoch) = (shared.tenure, shared.sessions.epoch());
+        Ok(Admission { coherence: self.clone(), frontend, tenure, epoch, holder, is_noted })
+    }
+
+    /// Answers a frontend that was let in. The caller has confirmed since that this replica leads, and that the log notes
+    /// the process.
+    pub fn grant(&self, request: &LeaseRequest, admission: Admission) -> LeaseReply {
+        let mut shared = self.lock();
+        if shared.sessions.epoch() != admission.epoch {
+            return LeaseReply::NotNow;
+        }
+        shared.holders.insert(admission.frontend, admission.holder.clone());
+        shared.sessions.grant(admission.frontend, request.process, request.session, Instant::now())
+    }
+
+    /// A process has stopped to answer from its cache.
+    pub fn end(&self, lease: &LeaseEnd) {
+        if let Some(frontend) = self.frontends.iter().position(|frontend| frontend.member.id == lease.frontend) {
+            self.lock().sessions.end(frontend, lease.process);
+        }
     }
 
     /// Whether a write to what `tag` names is under way.
@@ -191,11 +253,11 @@ impl Coherence {
         let now = Instant::now();
         let mut confirmations = Vec::with_capacity(self.frontends.len());
         for (number, frontend) in self.frontends.iter().enumerate() {
-            if !shared.sessions.is_live(number, now) {
+            if shared.sessions.live(number, now).is_none() {
                 continue;
             }
             let (forgotten, confirmation) = oneshot::channel();
-            frontend.courier.try_send(Invalidation { tags: tags.clone(), forgotten }).map_err(|_| {
+            frontend.courier.try_send(Forget { tags: tags.clone(), forgotten }).map_err(|_| {
                 WriteError::Overloaded(format!("{QUEUED_INVALIDATIONS} writes wait for a frontend to confirm already"))
             })?;
             confirmations.push(confirmation);
@@ -203,17 +265,26 @@ impl Coherence {
         Ok(confirmations)
     }
 
-    async fn announce(&self, frontend: &Member, epoch: Epoch, deadline: Instant) {
+    /// Has a process drop everything that it holds, and tells whether it confirmed; if not, any lease of its that began
+    /// before `began_before` is surely over by now.
+    async fn announce(&self, frontend: &str, holder: &LeaseHolder, began_before: Instant) -> bool {
+        let deadline = began_before + Duration::from_millis(holder.surely_over_ms);
         while let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
-            let request = Request::post(ANNOUNCE, encode(&epoch));
-            match self.client.send(&frontend.address, request, left).await {
-                Ok(reply) if reply.status.is_success() => return,
-                Ok(reply) => tracing::debug!(frontend = frontend.id, status = %reply.status, "announcement refused"),
-                Err(error) => tracing::debug!(frontend = frontend.id, %error, "announcement not confirmed"),
+            let (name, process) = holder.process.header();
+            let request = Request::post(ANNOUNCE, Bytes::new()).header(name, process);
+            let request = match HeaderValue::try_from(&*self.own) {
+                Ok(own) => request.header(LEADER, own),
+                Err(_) => request,
+            };
+            match self.client.send(&holder.address, request, left).await {
+                Ok(reply) if reply.status.is_success() => return true,
+                Ok(reply) => tracing::debug!(frontend, status = %reply.status, "announcement refused"),
+                Err(error) => tracing::debug!(frontend, %error, "announcement not confirmed"),
             }
             tokio::time::sleep(ANNOUNCE_PAUSE.min(left)).await;
         }
-        tracing::warn!(frontend = frontend.id, "it did not confirm the new leader; its lease has run out by now");
+        tracing::warn!(frontend, "the frontend did not confirm the new leader; its lease has run out by now");
+        false
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
@@ -223,12 +294,53 @@ impl Coherence {
 
 impl Shared {
     fn new(tenure: Tenure, sessions: Sessions) -> Shared {
-        Shared { tenure, is_open: false, sessions, pending: HashMap::new(), arrivals: Arrivals::default() }
+        Shared {
+            tenure,
+            is_open: false,
+            sessions,
+            holders: HashMap::new(),
+            entering: HashMap::new(),
+            pending: HashMap::new(),
+            arrivals: Arrivals::default(),
+        }
     }
 }
 
 fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A process that was let in to have a lease.
+pub struct Admission {
+    coherence: Coherence,
+    frontend: usize,
+    tenure: Tenure,
+    epoch: Epoch,
+    holder: LeaseHolder,
+    /// Whether the log notes the process as the holder.
+    is_noted: bool,
+}
+
+impl Admission {
+    /// What the log must note in this tenure before the lease is granted; nothing if it does.
+    pub fn to_note(&self) -> Option<(Tenure, &LeaseHolder)> {
+        (!self.is_noted).then_some((self.tenure, &self.holder))
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        let mut shared = self.coherence.lock();
+        if shared.tenure != self.tenure {
+            return;
+        }
+        if let Some((_, count)) = shared.entering.get_mut(&self.frontend) {
+            *count -= 1;
+            if *count == 0 {
+                shared.entering.remove(&self.frontend);
+            }
+        }
+    }
 }
 
 /// A write whose keys are pending.
@@ -280,60 +392,83 @@ struct Carrier {
 }
 
 impl Carrier {
-    async fn run(self, mut waiting: mpsc::Receiver<Invalidation>) {
-        let mut invalidations = Vec::new();
+    async fn run(self, mut waiting: mpsc::Receiver<Forget>) {
+        let mut gathered = Vec::new();
         loop {
             tokio::select! {
-                gathered = waiting.recv_many(&mut invalidations, QUEUED_INVALIDATIONS) => {
-                    if gathered == 0 {
+                count = waiting.recv_many(&mut gathered, QUEUED_INVALIDATIONS) => {
+                    if count == 0 {
                         return;
                     }
-                    self.carry(&invalidations).await;
-                    for invalidation in invalidations.drain(..) {
-                        let _ = invalidation.forgotten.send(());
+                    self.carry(&gathered).await;
+                    for forget in gathered.drain(..) {
+                        let _ = forget.forgotten.send(());
                     }
                 }
-                () = self.call_until_heard(), if self.is_deaf() => {}
+                () = self.call_until_heard(), if self.deaf().is_some() => {}
             }
         }
     }
 
-    /// Returns once a frontend that did not confirm, and whose last lease is over, confirms that it hears again.
+    /// Returns once a process that did not confirm, and whose last lease is over, confirms that it hears again.
     async fn call_until_heard(&self) {
-        while self.is_deaf() {
+        while let Some(process) = self.deaf() {
             tokio::time::sleep(self.confirm_timeout).await;
-            if self.tell(&[]).await.is_ok() {
-                tracing::info!(frontend = self.member.id, "it confirms again and may have leases");
-                lock(&self.shared).sessions.reopen(self.frontend);
+            if self.tell(process, nothing(), self.confirm_timeout).await.is_ok() {
+                self.reopen(process);
             }
         }
     }
 
-    fn is_deaf(&self) -> bool {
-        lock(&self.shared).sessions.is_deaf(self.frontend)
+    fn deaf(&self) -> Option<ProcessId> {
+        lock(&self.shared).sessions.deaf(self.frontend)
     }
 
-    /// Returns once the frontend serves nothing of the old.
-    async fn carry(&self, invalidations: &[Invalidation]) {
-        if !lock(&self.shared).sessions.is_live(self.frontend, Instant::now()) {
-            return;
-        }
-        let tags: Vec<&Tag> = invalidations.iter().flat_map(|invalidation| invalidation.tags.iter()).collect();
-        let Err(reason) = self.tell(&tags).await else { return };
-        let over_at = lock(&self.shared).sessions.close(self.frontend, Instant::now());
-        tracing::warn!(frontend = self.member.id, reason, "it does not confirm: its lease must run out");
-        if let Some(over_at) = over_at {
-            tokio::time::sleep_until(over_at).await;
+    fn reopen(&self, process: ProcessId) {
+        tracing::info!(frontend = self.member.id, "the frontend confirms again and may have leases");
+        lock(&self.shared).sessions.reopen(self.frontend, process);
+    }
+
+    /// Returns once the frontend serves nothing of the old: it has confirmed, or its lease is over. It is told until then.
+    async fn carry(&self, gathered: &[Forget]) {
+        let live = lock(&self.shared).sessions.live(self.frontend, Instant::now());
+        let Some(process) = live else { return };
+        let message = invalidation(gathered);
+        let Err(reason) = self.tell(process, message.clone(), self.confirm_timeout).await else { return };
+        let over_at = lock(&self.shared).sessions.close(self.frontend, process, Instant::now());
+        tracing::warn!(frontend = self.member.id, reason, "the frontend does not confirm: its lease must run out");
+        let Some(over_at) = over_at else { return };
+        while let Some(left) = over_at.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+            if self.tell(process, message.clone(), left.min(self.confirm_timeout)).await.is_ok() {
+                self.reopen(process);
+                return;
+            }
+            tokio::time::sleep(TELL_PAUSE.min(left)).await;
         }
     }
 
-    /// Has the frontend forget, and tells why it did not confirm.
-    async fn tell(&self, tags: &[&Tag]) -> Result<(), String> {
-        let request = Request::post(INVALIDATE, encode(&tags));
-        match self.client.send(&self.member.address, request, self.confirm_timeout).await {
+    /// Has a process forget, and tells why it did not confirm.
+    async fn tell(&self, process: ProcessId, message: Bytes, timeout: Duration) -> Result<(), String> {
+        let (name, process) = process.header();
+        let request = Request::post(INVALIDATE, message).header(name, process);
+        match self.client.send(&self.member.address, request, timeout).await {
             Ok(reply) if reply.status.is_success() => Ok(()),
             Ok(reply) => Err(format!("it answered {}", reply.status)),
             Err(error) => Err(error.to_string()),
         }
     }
+}
+
+/// What must be forgotten, once each; everything, where that is too long to be told.
+fn invalidation(gathered: &[Forget]) -> Bytes {
+    let tags: BTreeSet<&Tag> = gathered.iter().flat_map(|forget| forget.tags.iter()).collect();
+    let message = encode(&Invalidation::Tags(tags.into_iter().cloned().collect()));
+    match message.len() <= MAX_INVALIDATION_BYTES {
+        true => message,
+        false => encode(&Invalidation::Everything),
+    }
+}
+
+fn nothing() -> Bytes {
+    encode(&Invalidation::Tags(Vec::new()))
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::coherence::ProcessId;
 use crate::model::{Book, BookId, Cents, Key, OrderId, UnixMillis};
 
 /// One command of the catalog's log.
@@ -11,13 +12,31 @@ pub enum Command {
     Seed(SeedPart),
     /// What clients asked for at the same time, in this order. Answered with a [`Reply`] for each.
     Writes(Vec<Write>),
+    /// Notes which process of a frontend may have a lease from now on, or that none has.
+    LeaseHolder {
+        /// The frontend's name.
+        frontend: String,
+        /// The process; nothing if no lease is left.
+        holder: Option<LeaseHolder>,
+    },
+}
+
+/// A process that may answer from its cache. The next leader must reach it, or wait until its lease is surely over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseHolder {
+    /// Which one.
+    pub process: ProcessId,
+    /// Where it is reached, as `host:port`, by the configuration of the leader that grants the lease.
+    pub address: String,
+    /// After how many milliseconds by a leader's clock a lease is surely over.
+    pub surely_over_ms: u64,
 }
 
 impl Command {
     /// The writes in it.
     pub fn writes(&self) -> &[Write] {
         match self {
-            Command::Seed(_) => &[],
+            Command::Seed(_) | Command::LeaseHolder { .. } => &[],
             Command::Writes(writes) => writes,
         }
     }

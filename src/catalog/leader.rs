@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::coherence::Coherence;
 use super::command::{Command, Reply, SeedPart, Write};
 use super::machine::CatalogMachine;
-use crate::coherence::{LeaseRequest, Tag, normalized};
+use crate::coherence::{LeaseEnd, LeaseReply, LeaseRequest, Tag, normalized};
 use crate::model::Book;
 use crate::platform::{BoxFuture, Platform};
 use crate::replica::{Consensus, LeaderService, Tenure, WriteError};
@@ -25,8 +25,10 @@ const SEED_PART_BOOKS: usize = 1000;
 pub enum LeaderRequest {
     /// Decide these writes; answered with [`Decided`].
     Decide(Vec<Write>),
-    /// Grant a frontend a lease; answered with a [`LeaseReply`](crate::coherence::LeaseReply).
+    /// Grant a frontend a lease; answered with a [`LeaseReply`].
     Lease(LeaseRequest),
+    /// Take a lease back; answered with nothing.
+    EndLease(LeaseEnd),
 }
 
 /// The reply to each write of a request.
@@ -49,7 +51,11 @@ pub struct CatalogLeader {
 impl LeaderService for CatalogLeader {
     fn take_office(&self, tenure: Tenure) -> BoxFuture<'_, Result<(), WriteError>> {
         Box::pin(async move {
-            self.coherence.take_office(tenure).await;
+            let holders = self.machine.state().lease_holders.clone();
+            for frontend in self.coherence.take_office(tenure, &holders).await {
+                // The next leader need not wait for it again. If this fails it does.
+                let _ = self.consensus.propose(tenure, encode(&Command::LeaseHolder { frontend, holder: None })).await;
+            }
             if self.machine.state().seeded {
                 return Ok(());
             }
@@ -74,10 +80,10 @@ impl LeaderService for CatalogLeader {
                 .map_err(|error| WriteError::Unavailable(format!("not a request to the catalog's leader: {error}")))?;
             match request {
                 LeaderRequest::Decide(writes) => self.decide(writes).await,
-                LeaderRequest::Lease(request) => {
-                    let epoch = self.coherence.epoch();
-                    self.consensus.confirm_leadership().await?;
-                    Ok(encode(&self.coherence.grant(&request, epoch)))
+                LeaderRequest::Lease(request) => Ok(encode(&self.lease(&request).await?)),
+                LeaderRequest::EndLease(lease) => {
+                    self.coherence.end(&lease);
+                    Ok(Bytes::new())
                 }
             }
         })
@@ -102,6 +108,20 @@ impl CatalogLeader {
             under_way.finish();
         }
         outcome
+    }
+
+    /// Grants a frontend's process a lease, once the log notes that it may have one.
+    async fn lease(&self, request: &LeaseRequest) -> Result<LeaseReply, WriteError> {
+        let admission = match self.coherence.admit(request) {
+            Ok(admission) => admission,
+            Err(refusal) => return Ok(refusal),
+        };
+        if let Some((tenure, holder)) = admission.to_note() {
+            let (frontend, holder) = (request.frontend.clone(), Some(holder.clone()));
+            self.consensus.propose(tenure, encode(&Command::LeaseHolder { frontend, holder })).await?;
+        }
+        self.consensus.confirm_leadership().await?;
+        Ok(self.coherence.grant(request, admission))
     }
 
     async fn seed(&self) -> Result<Vec<Book>, WriteError> {

@@ -88,11 +88,12 @@ impl Catalog {
     /// If it cannot be restored.
     pub async fn open(platform: &Platform, client: &Client, settings: Settings) -> Result<Catalog, StartError> {
         let machine = Arc::new(CatalogMachine::default());
+        let own = settings.replica.group.label(settings.replica.group.own);
         let opened = replica::open(platform, client, settings.replica, machine.clone()).await?;
         let leader = CatalogLeader {
             machine: machine.clone(),
             consensus: opened.consensus(),
-            coherence: coherence::Coherence::start(client, settings.frontends, settings.lease),
+            coherence: coherence::Coherence::start(own, client, settings.frontends, settings.lease),
             platform: platform.clone(),
             seed: settings.seed,
         };

@@ -10,6 +10,7 @@
 //! | `POST /internal/catalog/decide` | the outcome of writes that an order server brings |
 //! | `POST /internal/catalog/purchases` | the purchases after an order number |
 //! | `POST /internal/catalog/lease` | a frontend's lease |
+//! | `POST /internal/catalog/lease/end` | nothing: a frontend that stops gives its lease back |
 //!
 //! A client's request means the same at every replica. A write carries its key in `Idempotency-Key` and
 //! the time at which it was first sent in `Bazar-Sent-At`; a replica makes up what is missing.
@@ -144,6 +145,12 @@ impl Catalog {
             ["internal", "catalog", "lease"] => {
                 post()?;
                 let request = encode(&LeaderRequest::Lease(internal(body).await?));
+                let reply = self.replica.call_leader(request, self.patience).await?;
+                Ok(internal_answer(reply))
+            }
+            ["internal", "catalog", "lease", "end"] => {
+                post()?;
+                let request = encode(&LeaderRequest::EndLease(internal(body).await?));
                 let reply = self.replica.call_leader(request, self.patience).await?;
                 Ok(internal_answer(reply))
             }

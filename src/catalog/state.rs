@@ -1,12 +1,12 @@
 //! The catalog as a pure function: books, stock, and what was decided under which key.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
-use super::command::{Action, Command, Decision, Outcome, Reply, SeedPart, Write};
+use super::command::{Action, Command, Decision, LeaseHolder, Outcome, Reply, SeedPart, Write};
 use super::ledger::{Entry, Kept, Ledger};
 use crate::coherence::normalized;
 use crate::model::{Book, BookId, MAX_QUANTITY, Order, OrderId, UnixMillis};
@@ -36,6 +36,8 @@ pub struct State {
     pub recorded_order_id: OrderId,
     /// What was decided under which key.
     pub ledger: Ledger,
+    /// By the frontend's name: the process that may have a lease.
+    pub lease_holders: BTreeMap<String, LeaseHolder>,
     /// By the topic in lower case. Follows from `books`.
     topics: HashMap<String, Topic>,
 }
@@ -48,12 +50,13 @@ struct Topic {
 }
 
 /// The parts of a [`State`] that its tables do not tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scalars {
     seeded: bool,
     last_book_id: BookId,
     last_order_id: OrderId,
     recorded_order_id: OrderId,
+    lease_holders: BTreeMap<String, LeaseHolder>,
 }
 
 impl State {
@@ -65,6 +68,13 @@ impl State {
                 Vec::new()
             }
             Command::Writes(writes) => writes.into_iter().map(|write| self.write(at_ms, write)).collect(),
+            Command::LeaseHolder { frontend, holder } => {
+                match holder {
+                    Some(holder) => self.lease_holders.insert(frontend, holder),
+                    None => self.lease_holders.remove(&frontend),
+                };
+                Vec::new()
+            }
         }
     }
 
@@ -180,17 +190,19 @@ impl State {
             last_book_id: self.last_book_id,
             last_order_id: self.last_order_id,
             recorded_order_id: self.recorded_order_id,
+            lease_holders: self.lease_holders.clone(),
         }
     }
 
     /// The state of a snapshot, before its books and decisions are put in. Its tables are none that `before` had.
     pub fn restoring(scalars: Scalars, before: &State) -> State {
-        let Scalars { seeded, last_book_id, last_order_id, recorded_order_id } = scalars;
+        let Scalars { seeded, last_book_id, last_order_id, recorded_order_id, lease_holders } = scalars;
         State {
             seeded,
             last_book_id,
             last_order_id,
             recorded_order_id,
+            lease_holders,
             books_generation: before.books_generation + 1,
             ledger: Ledger::new(before.ledger.generation() + 1),
             ..State::default()

@@ -14,6 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::coherence::Session;
@@ -29,6 +30,8 @@ pub struct Lease {
     /// When the lease runs out, in microseconds since `started`; 0 without one.
     until_us: AtomicU64,
     granted: Mutex<Granted>,
+    /// Told when a session ends before its time.
+    ended: Notify,
 }
 
 struct Granted {
@@ -59,6 +62,7 @@ impl Lease {
             era: AtomicU64::new(0),
             until_us: AtomicU64::new(0),
             granted: Mutex::new(Granted { session: None, ended_at: None }),
+            ended: Notify::new(),
         }
     }
 
@@ -106,6 +110,12 @@ impl Lease {
         self.era.fetch_add(1, Ordering::SeqCst);
         self.until_us.store(0, Ordering::SeqCst);
         *granted = Granted { session: None, ended_at: Some(Instant::now()) };
+        self.ended.notify_one();
+    }
+
+    /// Returns once a session was [ended](Self::end) since this last returned. For one caller.
+    pub async fn ended(&self) {
+        self.ended.notified().await;
     }
 
     /// How the lease stands.

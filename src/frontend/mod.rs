@@ -28,14 +28,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use self::balancer::Balancer;
 use self::cache::{Cache, CacheKey, Noted};
 pub use self::cache::{CacheLimits, CacheStats};
 use self::courier::Courier;
 use self::flight::Flights;
+use self::renewal::Renewal;
 use self::routes::Fetched;
 use self::upstream::Upstream;
+use crate::coherence::ProcessId;
 use crate::error::ApiError;
 use crate::http::client::Client;
 use crate::http::prepared::Prepared;
@@ -75,7 +80,11 @@ pub struct Settings {
 /// A frontend.
 pub struct Frontend {
     platform: Platform,
+    /// This process: only who knows it speaks to the cache.
+    process: ProcessId,
     cache: Arc<Cache>,
+    /// Whether caching has begun, or is not to be waited for.
+    has_begun: watch::Receiver<bool>,
     flights: Flights<(CacheKey, Noted), Fetched>,
     catalog: Upstream,
     orders: Upstream,
@@ -87,8 +96,13 @@ pub struct Frontend {
 }
 
 impl Frontend {
-    /// Starts a frontend with an empty cache.
-    pub fn start(platform: &Platform, client: &Client, settings: Settings) -> Frontend {
+    /// Starts a frontend with an empty cache, which is used until `stopping`; and what ends once its lease is given back.
+    pub fn start(
+        platform: &Platform,
+        client: &Client,
+        settings: Settings,
+        stopping: CancellationToken,
+    ) -> (Frontend, JoinHandle<()>) {
         let upstream = |name, members: Vec<Member>| {
             let balancer = Balancer::new(members);
             let probes = balancer.clone().probe(client.clone(), settings.probe_interval, settings.probe_timeout);
@@ -104,13 +118,20 @@ impl Frontend {
         };
         let cache = Arc::new(Cache::new(settings.cache));
         let catalog = upstream("catalog", settings.catalogs.clone());
-        if settings.cache.enabled {
-            tokio::spawn(renewal::keep_lease(settings.id.clone(), cache.clone(), catalog.clone(), settings.lease));
-        }
+        let process = ProcessId::fresh();
+        let (begun, has_begun) = watch::channel(!settings.cache.enabled);
+        let (lease, frontend) = (settings.lease, settings.id.clone());
+        let renewal = Renewal { frontend, process, cache: cache.clone(), catalog: catalog.clone(), lease, begun };
+        let left = match settings.cache.enabled {
+            true => tokio::spawn(renewal.run(stopping)),
+            false => tokio::spawn(std::future::ready(())),
+        };
         let orders = upstream("order", settings.orders.clone());
-        Frontend {
+        let frontend = Frontend {
             platform: platform.clone(),
+            process,
             cache,
+            has_begun,
             flights: Flights::default(),
             catalog,
             couriers: Courier::start_all(&orders),
@@ -118,13 +139,15 @@ impl Frontend {
             probe_timeout: settings.probe_timeout,
             max_body_bytes: settings.max_body_bytes,
             body_timeout: settings.body_timeout,
-        }
+        };
+        (frontend, left)
     }
 
     /// Whether reads and purchases can be served: some server of each group is ready.
     pub async fn is_ready(&self) -> bool {
         let (catalog, orders) = tokio::join!(self.has_ready(&self.catalog), self.has_ready(&self.orders));
-        catalog && orders
+        // Caching begins with readiness.
+        catalog && orders && *self.has_begun.borrow()
     }
 
     /// The cached answer to a plain GET, if there is one that holds.

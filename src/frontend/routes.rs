@@ -25,7 +25,7 @@ use super::answer::CachedAnswer;
 use super::cache::CacheKey;
 use super::upstream::{Answered, Ask};
 use crate::catalog::routes::CACHEABLE;
-use crate::coherence::{Tag, normalized};
+use crate::coherence::{ANNOUNCE, INVALIDATE, Invalidation, MAX_INVALIDATION_BYTES, Tag, normalized};
 use crate::error::ApiError;
 use crate::http::body;
 use crate::http::path::{Path, number};
@@ -33,13 +33,10 @@ use crate::http::reply::{self, Response};
 use crate::http::server::X_REQUEST_ID;
 use crate::model::BookId;
 use crate::purchase::{self, Purchase};
-use crate::request::{CONSISTENCY, Page, SERVED_BY, WriteIdentity, search_path};
+use crate::request::{CONSISTENCY, LEADER, Page, SERVED_BY, WriteIdentity, internal_answer, search_path};
 
 /// Headers of a replica's answer that the customer gets too.
 const PASSED_ON: [HeaderName; 5] = [CONTENT_TYPE, LOCATION, CONSISTENCY, RETRY_AFTER, ALLOW];
-
-/// The largest invalidation, in bytes.
-const MAX_INVALIDATION_BYTES: usize = 16 << 20;
 
 /// An answer on its way to a customer.
 pub(super) type Fetched = Result<(CachedAnswer, Fetch), ApiError>;
@@ -90,11 +87,11 @@ impl Frontend {
             }
             (&Method::GET | &Method::HEAD, ["cache-stats"]) => Ok(reply::json(StatusCode::OK, &self.cache.stats())),
             (&Method::GET | &Method::HEAD, ["cluster"]) => Ok(reply::json(StatusCode::OK, &self.cluster().await)),
-            (&Method::POST, ["internal", "cache", "invalidate"]) => self.invalidate(body).await,
-            (&Method::POST, ["internal", "cache", "announce"]) => {
-                self.cache.end_session();
-                Ok(reply::content(StatusCode::OK, "application/octet-stream", Bytes::new()))
-            }
+            (&Method::POST, ["internal", "cache", _]) if self.process.is_meant_by(headers) => match head.uri.path() {
+                INVALIDATE => self.invalidate(body).await,
+                ANNOUNCE => Ok(self.forget_for_leader(headers)),
+                _ => Err(ApiError::UnknownPath),
+            },
             (_, segments) => Err(unanswered(segments)),
         }
     }
@@ -209,12 +206,25 @@ impl Frontend {
         Ok(reply::json(StatusCode::OK, &json!({ "invalidated": dropped })))
     }
 
+    /// Forgets what the catalog's leader says.
     async fn invalidate(&self, body: Incoming) -> Result<Response, ApiError> {
-        let tags = body::read(body, MAX_INVALIDATION_BYTES, self.body_timeout).await?;
-        let tags: Vec<Tag> = postcard::from_bytes(&tags)
+        let message = body::read(body, MAX_INVALIDATION_BYTES, self.body_timeout).await?;
+        let invalidation: Invalidation = postcard::from_bytes(&message)
             .map_err(|error| ApiError::Malformed(format!("not an invalidation: {error}")))?;
-        tags.iter().for_each(|tag| self.cache.invalidate(tag));
-        Ok(reply::content(StatusCode::OK, "application/octet-stream", Bytes::new()))
+        match invalidation {
+            Invalidation::Tags(tags) => tags.iter().for_each(|tag| self.cache.invalidate(tag)),
+            Invalidation::Everything => self.cache.invalidate_all(),
+        }
+        Ok(internal_answer(Bytes::new()))
+    }
+
+    /// Forgets everything, for a leader that does not know what is held.
+    fn forget_for_leader(&self, headers: &HeaderMap) -> Response {
+        self.cache.end_session();
+        if let Some(leader) = headers.get(LEADER) {
+            self.catalog.balancer.note_leader(leader.as_bytes());
+        }
+        internal_answer(Bytes::new())
     }
 }
 

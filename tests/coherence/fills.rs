@@ -81,7 +81,7 @@ async fn an_answer_that_comes_after_its_invalidation_was_confirmed_reaches_nobod
     for (path, tag) in [("/info/7", Tag::Book(7)), ("/search/spring", Tag::Topic("spring".to_owned()))] {
         let customer = shop.come_for(FRONTEND, path);
         let old = catalog.question().await;
-        shop.invalidate(FRONTEND, &[tag]).await;
+        shop.invalidate(FRONTEND, catalog.process(), &[tag]).await;
         assert_old_answer_reaches_only(customer, old, &shop, &mut catalog).await;
         let kept = shop.get(FRONTEND, path).await;
         assert_eq!((kept.text(), kept.is_hit()), ("new", true));
@@ -91,7 +91,7 @@ async fn an_answer_that_comes_after_its_invalidation_was_confirmed_reaches_nobod
 #[tokio::test]
 async fn an_answer_read_while_a_write_was_pending_is_not_shared_with_who_joined_the_question_later() {
     let (shop, mut catalog) = open(LONG).await;
-    shop.invalidate(FRONTEND, &[Tag::Book(7)]).await;
+    shop.invalidate(FRONTEND, catalog.process(), &[Tag::Book(7)]).await;
     let customer = shop.come_for(FRONTEND, "/info/7");
     let old = catalog.question().await;
     // The write is applied and acknowledged. Nothing more is said to the frontend, which was told before.
@@ -122,8 +122,10 @@ async fn assert_no_fill_outlives_its_session(end: impl AsyncFnOnce(&Shop, &Scrip
 
 #[tokio::test]
 async fn an_answer_asked_for_before_a_new_leader_announced_itself_is_not_kept_in_the_session_that_follows() {
-    assert_no_fill_outlives_its_session(async |shop, _| {
-        let announced = shop.ask(FRONTEND, Request::post(ANNOUNCE, Default::default()), PATIENCE).await;
+    assert_no_fill_outlives_its_session(async |shop, catalog| {
+        let (name, process) = catalog.process().header();
+        let announcement = Request::post(ANNOUNCE, Default::default()).header(name, process);
+        let announced = shop.ask(FRONTEND, announcement, PATIENCE).await;
         assert!(announced.unwrap().status().is_success());
     })
     .await;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bazar::coherence::{LEASE, LeaseReply, Session, Tag};
+use bazar::coherence::{Invalidation, LEASE, LeaseReply, LeaseRequest, ProcessId, Session};
 use bazar::http::body;
 use bazar::http::reply::{self, Response};
 use bazar::http::server::{Handler, Limits, serve};
@@ -42,6 +42,7 @@ async fn next<T>(what: &str, waiting: &mut mpsc::UnboundedReceiver<T>) -> T {
 pub struct ScriptedCatalog {
     questions: mpsc::UnboundedReceiver<Question>,
     lease: Arc<Mutex<LeaseReply>>,
+    asked_for_lease: Arc<Mutex<Option<ProcessId>>>,
 }
 
 /// A question that waits for its answer.
@@ -55,8 +56,14 @@ impl ScriptedCatalog {
     pub async fn play(address: &str) -> ScriptedCatalog {
         let (asked, questions) = mpsc::unbounded_channel();
         let lease = Arc::new(Mutex::new(LeaseReply::NotNow));
-        play(address, CatalogPart { asked, lease: lease.clone() }).await;
-        ScriptedCatalog { questions, lease }
+        let asked_for_lease = Arc::<Mutex<Option<ProcessId>>>::default();
+        play(address, CatalogPart { asked, lease: lease.clone(), asked_for_lease: asked_for_lease.clone() }).await;
+        ScriptedCatalog { questions, lease, asked_for_lease }
+    }
+
+    /// The process that asked for a lease last.
+    pub fn process(&self) -> ProcessId {
+        self.asked_for_lease.lock().unwrap().unwrap()
     }
 
     /// Grants this session to whoever asks from now on.
@@ -93,6 +100,7 @@ impl Question {
 struct CatalogPart {
     asked: mpsc::UnboundedSender<Question>,
     lease: Arc<Mutex<LeaseReply>>,
+    asked_for_lease: Arc<Mutex<Option<ProcessId>>>,
 }
 
 impl Handler for CatalogPart {
@@ -101,6 +109,9 @@ impl Handler for CatalogPart {
         match path.as_str() {
             "/health" => reply::json(StatusCode::OK, &"alive"),
             LEASE => {
+                let body = body::read(request.into_body(), usize::MAX, PATIENCE).await.unwrap();
+                let request: LeaseRequest = postcard::from_bytes(&body).unwrap();
+                *self.asked_for_lease.lock().unwrap() = Some(request.process);
                 let lease = *self.lease.lock().unwrap_or_else(PoisonError::into_inner);
                 binary(postcard::to_stdvec(&lease).unwrap())
             }
@@ -128,7 +139,7 @@ pub struct Heard {
 #[derive(Debug, PartialEq)]
 pub enum What {
     Announcement,
-    Invalidation(Vec<Tag>),
+    Invalidation(Invalidation),
 }
 
 impl ScriptedFrontend {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use bazar::coherence::{LeaseReply, Session, Tag};
+use bazar::coherence::{Invalidation, LeaseReply, Session, Tag};
+use bazar::http::client::Request;
 use hyper::StatusCode;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -60,7 +61,6 @@ async fn a_write_outlasts_the_lease_of_a_frontend_that_cannot_be_told_however_of
     shop.start(CATALOG);
     let deaf_session = take_lease(&shop, "frontend-1").await;
     let other_session = take_lease(&shop, "frontend-2").await;
-    assert_eq!(other.hear().await.what, What::Announcement);
     let old_price = shop.get(CATALOG, "/info/7").await.price();
 
     shop.switchboard.hold(CATALOG, "frontend-1", Hold::Everything);
@@ -73,7 +73,7 @@ async fn a_write_outlasts_the_lease_of_a_frontend_that_cannot_be_told_however_of
     };
     let read_meanwhile = async {
         let tags = vec![Tag::Book(7), Tag::Topic("spring".to_owned())];
-        assert_eq!(other.hear().await.what, What::Invalidation(tags));
+        assert_eq!(other.hear().await.what, What::Invalidation(Invalidation::Tags(tags)));
         let seen = shop.get(CATALOG, "/info/7").await;
         assert_eq!((seen.price(), seen.is_cacheable()), (old_price, false), "the write waits, and is pending");
         assert!(shop.get(CATALOG, "/info/6").await.is_cacheable());
@@ -134,7 +134,6 @@ async fn a_new_leader_writes_at_once_when_all_frontends_hear_of_it() {
     let mut first = ScriptedFrontend::play(shop.address("frontend-1")).await;
     let _second = ScriptedFrontend::play(shop.address("frontend-2")).await;
     shop.start(CATALOG);
-    assert_eq!(first.hear().await.what, What::Announcement);
     take_lease(&shop, "frontend-1").await;
     let (wait, next_wait, _) = first_writes_of_a_new_leader(&mut shop, &mut first).await;
     assert!(wait < LEASE / 4 && next_wait < LEASE / 4, "{wait:?}, then {next_wait:?}");
@@ -147,7 +146,6 @@ async fn a_new_leader_waits_once_for_the_lease_of_a_frontend_that_died() {
     let mut first = ScriptedFrontend::play(shop.address("frontend-1")).await;
     // Nothing listens at the second's address: it takes a lease, and dies.
     shop.start(CATALOG);
-    assert_eq!(first.hear().await.what, What::Announcement);
     take_lease(&shop, "frontend-1").await;
     let lease_begins = Instant::now();
     take_lease(&shop, "frontend-2").await;
@@ -159,6 +157,84 @@ async fn a_new_leader_waits_once_for_the_lease_of_a_frontend_that_died() {
     );
     assert!(wait < LEASE * 2, "{wait:?}");
     assert!(next_wait < LEASE * 3 / 4, "{next_wait:?}");
+
+    // The log says that it has no lease any more.
+    let (wait, ..) = first_writes_of_a_new_leader(&mut shop, &mut first).await;
+    assert!(wait < LEASE * 3 / 4, "the leader after it waits again: {wait:?}");
+}
+
+#[tokio::test]
+async fn a_second_process_under_a_frontends_name_gets_no_lease_and_reads_what_is_current() {
+    const LEASE: Duration = Duration::from_millis(200);
+    const TWIN: &str = "frontend-1, the other process";
+    let mut shop = shop(LEASE);
+    shop.start(CATALOG);
+    shop.start("frontend-1");
+    until("the frontend caches", async || shop.get("frontend-1", "/info/7").await.is_hit().then_some(())).await;
+    shop.start_twin("frontend-1", TWIN);
+    until("the twin answers", async || shop.get(TWIN, "/info/7").await.status().is_success().then_some(())).await;
+
+    for price in 100..140 {
+        assert_eq!(shop.set_price(CATALOG, 7, price).await.status(), StatusCode::OK);
+        for frontend in ["frontend-1", TWIN] {
+            let seen = [shop.get(frontend, "/info/7").await, shop.get(frontend, "/info/7").await];
+            assert!(seen.iter().all(|seen| seen.price() == price), "{frontend} shows an old price");
+        }
+        tokio::time::sleep(LEASE / 20).await;
+    }
+    assert_eq!(shop.document(TWIN, "/cache-stats").await["hits"], 0);
+    assert!(shop.get("frontend-1", "/info/7").await.is_hit());
+}
+
+#[tokio::test]
+async fn a_new_leader_honours_leases_that_its_own_configuration_does_not_know_of() {
+    const LEASE: Duration = Duration::from_secs(2);
+    let mut shop = shop(LEASE);
+    shop.start(CATALOG);
+    shop.start("frontend-1");
+    until("the frontend caches", async || shop.get("frontend-1", "/info/7").await.is_hit().then_some(())).await;
+    let old_price = shop.get("frontend-1", "/info/7").await.price();
+
+    // Its leases are shorter, and it does not name the frontend, which cannot be reached.
+    shop.switchboard.part(&["frontend-1"], &[CATALOG]);
+    shop.kill(CATALOG);
+    shop.start_reconfigured(CATALOG, &["frontend-2", CATALOG, "order-1"], "[cache]\nlease_ms = 100\n");
+    shop.leader(&[CATALOG]).await;
+    assert_eq!(shop.set_price(CATALOG, 7, old_price + 1).await.status(), StatusCode::OK);
+    let seen = shop.ask("frontend-1", Request::get("/info/7"), LEASE / 4).await;
+    assert!(seen.is_none_or(|seen| !seen.status().is_success()), "the old price is served after the new one was set");
+}
+
+#[tokio::test]
+async fn the_lease_of_a_frontend_that_stops_is_the_next_processs_at_once() {
+    const LEASE: Duration = Duration::from_secs(60);
+    let mut shop = shop(LEASE);
+    shop.start(CATALOG);
+    shop.start("frontend-1");
+    until("the frontend caches", async || shop.get("frontend-1", "/info/7").await.is_hit().then_some(())).await;
+    shop.stop("frontend-1");
+    let start = Instant::now();
+    assert_eq!(shop.set_price(CATALOG, 7, 71).await.status(), StatusCode::OK);
+    shop.start("frontend-1");
+    until("the frontend caches again", async || shop.get("frontend-1", "/info/7").await.is_hit().then_some(())).await;
+    assert!(start.elapsed() < LEASE / 2, "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_write_waits_only_until_a_frontend_that_stood_still_confirms() {
+    const LEASE: Duration = Duration::from_secs(2);
+    let mut shop = shop(LEASE);
+    let _slow = ScriptedFrontend::play(shop.address("frontend-1")).await;
+    shop.start(CATALOG);
+    take_lease(&shop, "frontend-1").await;
+    shop.switchboard.hold(CATALOG, "frontend-1", Hold::Everything);
+    let start = Instant::now();
+    let (answer, ()) = tokio::join!(shop.set_price(CATALOG, 7, 71), async {
+        tokio::time::sleep(LEASE * 3 / 10).await;
+        shop.switchboard.open();
+    });
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert!(start.elapsed() < LEASE * 6 / 10, "{:?}", start.elapsed());
 }
 
 #[tokio::test]

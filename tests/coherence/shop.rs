@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::fs;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use bazar::coherence::{INVALIDATE, LEASE, LeaseReply, LeaseRequest, Session, Tag};
+use bazar::coherence::{INVALIDATE, Invalidation, LEASE, LeaseReply, LeaseRequest, ProcessId, Session, Tag};
 use bazar::config::Config;
 use bazar::http::client::{Client, Reply, Request};
 use bazar::model::{Book, Cents};
@@ -62,6 +62,7 @@ pub struct Shop {
 /// A node. Dropping it kills it: of all that it was about to do, nothing more happens.
 struct Running {
     killed: CancellationToken,
+    stopped: CancellationToken,
     disk: HeldDisk,
     thread: Option<JoinHandle<()>>,
 }
@@ -72,7 +73,7 @@ impl Drop for Running {
         // Its thread waits for what it has begun to write.
         self.disk.release();
         let ended = self.thread.take().map(JoinHandle::join);
-        assert!(thread::panicking() || matches!(ended, Some(Ok(()))), "a node failed");
+        assert!(thread::panicking() || matches!(ended, None | Some(Ok(()))), "a node failed");
     }
 }
 
@@ -85,7 +86,7 @@ impl Shop {
         let addresses = nodes.iter().map(|id| ((*id).to_owned(), format!("127.0.0.1:{}", ports.take()))).collect();
         let switchboard = Switchboard::default();
         let client = Client::new(&Platform::system());
-        let visitor = Visitor { client, addresses: Arc::new(addresses) };
+        let visitor = Visitor { client, addresses: Arc::new(addresses), processes: Arc::default() };
         let config = configuration(&folder, nodes, &settings, &visitor, &switchboard);
         let (running, disks) = (HashMap::new(), HashMap::new());
         Shop { running, switchboard, visitor, disks, folder, ports, settings, config }
@@ -105,30 +106,62 @@ impl Shop {
         self.start_under(config, id);
     }
 
+    /// Starts a node whose configuration names other nodes than the shop's, and has other settings.
+    pub fn start_reconfigured(&mut self, id: &str, nodes: &[&str], settings: &str) {
+        let config = configuration(&self.folder, nodes, settings, &self.visitor, &self.switchboard);
+        self.start_under(config, id);
+    }
+
+    /// Starts another process of a node, at an address of its own, that its visitors know by `name`.
+    pub fn start_twin(&mut self, id: &str, name: &str) {
+        let mut addresses = (*self.visitor.addresses).clone();
+        addresses.insert(name.to_owned(), format!("127.0.0.1:{}", self.ports.take()));
+        self.visitor.addresses = Arc::new(addresses);
+        let mut config = (*self.config).clone();
+        let nodes = config.frontends.iter_mut().chain(&mut config.catalogs).chain(&mut config.orders);
+        let own = nodes.filter(|node| node.id == id).last().unwrap();
+        own.listen = self.visitor.address(name).to_owned();
+        self.start_as(Arc::new(config), id, name);
+    }
+
     fn start_under(&mut self, config: Arc<Config>, id: &str) {
+        self.start_as(config, id, id);
+    }
+
+    fn start_as(&mut self, config: Arc<Config>, id: &str, name: &str) {
         let mut platform = Platform::system().with_network(self.switchboard.network_of(id));
         let disk = self.disks.entry(id.to_owned()).or_default().clone();
         platform.disk = Arc::new(disk.clone());
         let node = config.node(id).unwrap().clone();
         let killed = CancellationToken::new();
         let heard = killed.clone();
+        let stopped = CancellationToken::new();
+        let shutdown = stopped.clone();
         // One thread for each: between two of its waits, a node is seen by nobody.
         let thread = thread::spawn(move || {
             let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let run = node::run(platform, config, &node, node::Options::default(), CancellationToken::new());
+            let run = node::run(platform, config, &node, node::Options::default(), shutdown.clone());
             runtime.block_on(async {
                 tokio::select! {
-                    ended = run => panic!("{} ended by itself: {ended:?}", node.id),
+                    ended = run => assert!(shutdown.is_cancelled(), "{} ended by itself: {ended:?}", node.id),
                     () = heard.cancelled() => {}
                 }
             });
         });
-        self.running.insert(id.to_owned(), Running { killed, disk, thread: Some(thread) });
+        self.running.insert(name.to_owned(), Running { killed, stopped, disk, thread: Some(thread) });
     }
 
     /// The disk of a node that was started.
     pub fn disk(&self, id: &str) -> &HeldDisk {
         &self.disks[id]
+    }
+
+    /// Stops a node, as a signal does, and waits for its end.
+    pub fn stop(&mut self, id: &str) {
+        let mut node = self.running.remove(id).unwrap();
+        node.stopped.cancel();
+        let ended = node.thread.take().unwrap().join();
+        assert!(ended.is_ok(), "a node failed");
     }
 
     /// Kills a node: what it wrote is on its disk, and nothing else is left of it.
@@ -169,6 +202,8 @@ fn configuration(
 pub struct Visitor {
     client: Client,
     addresses: Arc<HashMap<String, String>>,
+    /// In whose names it asks for leases.
+    processes: Arc<Mutex<HashMap<String, ProcessId>>>,
 }
 
 impl Visitor {
@@ -211,14 +246,16 @@ impl Visitor {
         serde_json::from_slice(&self.get(id, path).await.0.body).unwrap()
     }
 
-    /// Has a frontend forget, as the catalog's leader would.
-    pub async fn invalidate(&self, frontend: &str, tags: &[Tag]) {
-        let request = Request::post(INVALIDATE, postcard::to_stdvec(tags).unwrap().into());
+    /// Has a frontend's process forget, as the catalog's leader would.
+    pub async fn invalidate(&self, frontend: &str, process: ProcessId, tags: &[Tag]) {
+        let message = Invalidation::Tags(tags.to_vec());
+        let (name, value) = process.header();
+        let request = Request::post(INVALIDATE, postcard::to_stdvec(&message).unwrap().into()).header(name, value);
         let confirmed = self.ask(frontend, request, PATIENCE).await.unwrap();
         assert_eq!(confirmed.status(), StatusCode::OK);
     }
 
-    /// Asks a catalog server for a lease, as a frontend would.
+    /// Asks a catalog server for a lease, as a process of a frontend would that is always the same.
     pub async fn ask_lease(
         &self,
         catalog: &str,
@@ -226,7 +263,8 @@ impl Visitor {
         session: Option<Session>,
         patience: Duration,
     ) -> Option<LeaseReply> {
-        let request = LeaseRequest { frontend: frontend.to_owned(), session };
+        let process = *self.processes.lock().unwrap().entry(frontend.to_owned()).or_insert_with(ProcessId::fresh);
+        let request = LeaseRequest { frontend: frontend.to_owned(), process, session };
         let request = Request::post(LEASE, postcard::to_stdvec(&request).unwrap().into());
         let answer = self.ask(catalog, request, patience).await?;
         answer.status().is_success().then(|| postcard::from_bytes(&answer.0.body).unwrap())

@@ -143,3 +143,18 @@ fn staff_can_drop_what_is_cached_and_see_that_it_was() {
         assert!((after["hit_rate"].as_f64().unwrap() - rate).abs() < 1e-9, "{after}");
     }
 }
+
+#[test]
+fn a_customer_cannot_speak_to_the_cache() {
+    let shop = shop();
+    let mut customer = shop.customer();
+    let path = format!("/info/{}", new_book(&mut customer, "private", 1));
+    cached(&mut customer, &path);
+    for what in ["announce", "invalidate"] {
+        for prefix in ["/internal", "/api/internal", "/%69nternal"] {
+            customer.post(&format!("{prefix}/cache/{what}")).expect(404);
+            customer.ask(&format!("POST {prefix}/cache/{what}")).header("bazar-process", "0").send().expect(404);
+        }
+    }
+    assert!(customer.get(&path).expect(200).is_hit());
+}

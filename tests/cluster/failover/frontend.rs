@@ -1,5 +1,7 @@
 //! A frontend hangs or dies, and its cache with it.
 
+use std::time::{Duration, Instant};
+
 use crate::common::client::Client;
 use crate::common::cluster::Cluster;
 use crate::common::{until, until_some};
@@ -40,4 +42,38 @@ fn books_are_sold_at_one_frontend_while_another_is_dead() {
         (answer.status == 200).then(|| answer.json()["quantity"].clone())
     });
     assert_eq!(seen, 995);
+}
+
+#[test]
+fn the_second_read_after_a_frontend_is_ready_is_a_hit() {
+    let mut cluster = Cluster::new(1, 3, 3).open();
+    let assert_caches = |cluster: &Cluster, when: &str| {
+        let mut customer = cluster.client("frontend-1");
+        for path in ["/info/1", "/search/theory"] {
+            customer.get(path).expect(200);
+            assert!(customer.get(path).expect(200).is_hit(), "{path} is not cached {when}");
+        }
+    };
+    assert_caches(&cluster, "in a new shop");
+    cluster.kill9("frontend-1");
+    cluster.start("frontend-1");
+    cluster.wait_ready();
+    assert_caches(&cluster, "after a restart");
+}
+
+#[test]
+fn the_cache_is_back_as_soon_as_a_new_leader_is_in_office() {
+    let mut cluster = Cluster::new(1, 3, 3).open();
+    let mut customer = cluster.client("frontend-1");
+    until("book 1 is cached", || customer.get("/info/1").is_hit());
+    let leader = cluster.leader("catalog");
+    cluster.kill9(&leader);
+    until("a new leader is in office", || {
+        customer.put("/update/2/stock", &serde_json::json!({ "quantity_change": 1 })).status == 200
+    });
+    let in_office = Instant::now();
+    until("book 1 is cached again", || customer.get("/info/1").is_hit());
+    // It takes some 10 ms. Without asking anew at once it took half a lease.
+    let late = in_office.elapsed();
+    assert!(late < Duration::from_millis(250), "cached {late:?} after the leader took office");
 }
