@@ -329,6 +329,7 @@ fn frontend_settings(config: &Config, node: &Node) -> frontend::Settings {
         cache: CacheLimits {
             enabled: config.cache.enabled,
             capacity: config.cache.capacity,
+            capacity_bytes: config.cache.capacity_bytes,
             ttl: millis(config.cache.ttl_ms),
             is_lru: config.cache.policy == EvictionPolicy::Lru,
         },

@@ -43,6 +43,7 @@ fn cache(reader: &mut Reader) -> Cache {
     Cache {
         enabled: section.flag("enabled", true),
         capacity: section.number("capacity", 10_000, 1..=100_000_000),
+        capacity_bytes: section.number("capacity_bytes", 64 << 20, 1 << 20..=64 << 30),
         ttl_ms: section.number("ttl_ms", MINUTE_MS, 1..=DAY_MS),
         policy: section.choice("policy", [("lru", EvictionPolicy::Lru), ("tiny-lfu", EvictionPolicy::TinyLfu)]),
         lease_ms: section.number("lease_ms", 1_000, 100..=MINUTE_MS),

@@ -25,6 +25,15 @@ use crate::http::prepared::Prepared;
 use crate::model::{BookId, MAX_TEXT_BYTES};
 use crate::request::Page;
 
+/// The largest answer that is held, in bytes: one that is larger would push out hundreds that are asked for more often.
+const MAX_ENTRY_BYTES: usize = 256 << 10;
+
+/// What an entry takes besides its answer and its key, in bytes: what moka and this cache keep about it.
+const ENTRY_OVERHEAD_BYTES: usize = 512;
+
+/// In what entries are weighed, in bytes.
+const WEIGHT_BYTES: u64 = 1 << 10;
+
 /// Counters that tags are hashed into. Two tags that share one are invalidated together.
 const STRIPES: usize = 4096;
 
@@ -116,6 +125,10 @@ pub struct CacheStats {
     pub entries: u64,
     /// Answers that can be held.
     pub capacity: u64,
+    /// What the answers held count as, in bytes.
+    pub bytes: u64,
+    /// As many bytes can be held.
+    pub capacity_bytes: u64,
     /// Answers that made room for others or grew too old.
     pub evictions: u64,
     /// Tags that were invalidated.
@@ -131,10 +144,30 @@ pub struct CacheLimits {
     pub enabled: bool,
     /// Answers held at most.
     pub capacity: u64,
+    /// Bytes of answers held at most, about.
+    pub capacity_bytes: u64,
     /// How long an answer is held at most.
     pub ttl: Duration,
     /// Whether the least recently used answer makes room, or the least frequently used one.
     pub is_lru: bool,
+}
+
+impl CacheLimits {
+    /// What all entries may weigh together.
+    fn weight(&self) -> u64 {
+        (self.capacity_bytes / WEIGHT_BYTES).max(1)
+    }
+
+    /// What an entry weighs: its bytes, and at least so much that there are not too many.
+    fn weight_of(&self, key: &CacheKey, entry: &Entry) -> u32 {
+        let key_bytes = match key {
+            CacheKey::Info(_) => 0,
+            CacheKey::Search { topic, .. } => topic.len(),
+        };
+        let bytes = entry.prepared.bytes() + key_bytes + ENTRY_OVERHEAD_BYTES;
+        let weight = (bytes as u64).div_ceil(WEIGHT_BYTES).max(self.weight() / self.capacity.max(1));
+        u32::try_from(weight).unwrap_or(u32::MAX)
+    }
 }
 
 /// A cache of answers.
@@ -154,7 +187,8 @@ impl Cache {
         let counted = counters.clone();
         let policy = if limits.is_lru { EvictionPolicy::lru() } else { EvictionPolicy::tiny_lfu() };
         let entries = moka::sync::Cache::builder()
-            .max_capacity(if limits.enabled { limits.capacity } else { 0 })
+            .max_capacity(if limits.enabled { limits.weight() } else { 0 })
+            .weigher(move |key: &CacheKey, entry: &Arc<Entry>| limits.weight_of(key, entry))
             .time_to_live(limits.ttl)
             .eviction_policy(policy)
             .eviction_listener(move |_, _, cause| {
@@ -213,9 +247,9 @@ impl Cache {
         self.holds(noted)
     }
 
-    /// Keeps an answer, unless it was invalidated since `noted`. Tells whether it is kept.
+    /// Keeps an answer, unless it was invalidated since `noted` or is too large. Tells whether it is kept.
     pub fn fill(&self, key: CacheKey, noted: Noted, answer: CachedAnswer) -> bool {
-        if !self.limits.enabled || !self.holds(&noted) {
+        if !self.limits.enabled || answer.body.len() > MAX_ENTRY_BYTES || !self.holds(&noted) {
             return false;
         }
         let Noted { era, generations: [first, _] } = noted;
@@ -278,6 +312,8 @@ impl Cache {
             hit_rate: if hits + misses == 0 { 0.0 } else { hits as f64 / (hits + misses) as f64 },
             entries: self.entries.entry_count(),
             capacity: self.limits.capacity,
+            bytes: self.entries.weighted_size() * WEIGHT_BYTES,
+            capacity_bytes: self.limits.capacity_bytes,
             evictions: read(&self.counters.evictions),
             invalidations: read(&self.counters.invalidations),
             lease: self.lease.stats(),

@@ -37,6 +37,11 @@ impl Prepared {
         &self.bytes[..self.head_bytes]
     }
 
+    /// How long it is, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// The body.
     pub fn body(&self) -> Bytes {
         self.bytes.slice(self.head_bytes..)

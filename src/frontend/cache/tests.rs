@@ -6,7 +6,7 @@ use super::*;
 const SESSION: Session = Session { epoch: 7, number: 1 };
 
 fn cache(capacity: u64, ttl: Duration) -> Cache {
-    let cache = Cache::new(CacheLimits { enabled: true, capacity, ttl, is_lru: true });
+    let cache = Cache::new(CacheLimits { enabled: true, capacity, capacity_bytes: MIB, ttl, is_lru: true });
     cache.grant(SESSION, Instant::now(), MINUTE);
     cache
 }
@@ -27,6 +27,8 @@ fn fill(cache: &Cache, key: &CacheKey, status: StatusCode) {
 fn search(topic: &str, after: u64) -> CacheKey {
     CacheKey::Search { topic: topic.to_owned(), page: Page { limit: 10, after } }
 }
+
+const MIB: u64 = 1 << 20;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -134,7 +136,8 @@ fn the_least_recently_used_answer_makes_room() {
 
 #[test]
 fn a_cache_that_is_switched_off_keeps_nothing() {
-    let cache = Cache::new(CacheLimits { enabled: false, capacity: 10, ttl: MINUTE, is_lru: true });
+    let cache =
+        Cache::new(CacheLimits { enabled: false, capacity: 10, capacity_bytes: MIB, ttl: MINUTE, is_lru: true });
     let key = CacheKey::Info(7);
     assert!(!cache.fill(key.clone(), cache.note(&key), answer("x", StatusCode::OK)));
     assert!(cache.get(&key).is_none());
@@ -148,4 +151,28 @@ fn hits_and_misses_are_counted() {
     (0..3).for_each(|_| drop(cache.get(&CacheKey::Info(7))));
     let stats = cache.stats();
     assert_eq!((stats.hits, stats.misses, stats.hit_rate), (3, 1, 0.75));
+}
+
+fn page(bytes: usize) -> CachedAnswer {
+    CachedAnswer { body: Bytes::from(vec![b'x'; bytes]), ..answer("", StatusCode::OK) }
+}
+
+#[test]
+fn large_answers_make_room_for_each_other_by_their_bytes() {
+    let cache = cache(10_000, MINUTE);
+    for number in 0..1000 {
+        let key = search("theory", number);
+        assert!(cache.fill(key.clone(), cache.note(&key), page(100 << 10)));
+    }
+    let stats = cache.stats();
+    assert!(stats.bytes <= MIB && stats.entries <= 10, "{stats:?}");
+    assert!(stats.entries >= 8, "{stats:?}");
+}
+
+#[test]
+fn an_answer_that_would_push_out_hundreds_is_not_kept() {
+    let cache = cache(10_000, MINUTE);
+    let key = search("theory", 0);
+    assert!(!cache.fill(key.clone(), cache.note(&key), page(MAX_ENTRY_BYTES + 1)));
+    assert!(cache.fill(key.clone(), cache.note(&key), page(MAX_ENTRY_BYTES)));
 }
