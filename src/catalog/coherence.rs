@@ -18,7 +18,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
 use hyper::header::HeaderValue;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -269,21 +271,36 @@ impl Coherence {
     /// before `began_before` is surely over by now.
     async fn announce(&self, frontend: &str, holder: &LeaseHolder, began_before: Instant) -> bool {
         let deadline = began_before + Duration::from_millis(holder.surely_over_ms);
+        // Where it is by this leader's configuration, and where it was by another's: it says itself whether it is meant.
+        let configured = self.frontends.iter().find(|known| known.member.id == frontend);
+        let addresses: BTreeSet<&str> =
+            configured.map(|known| &*known.member.address).into_iter().chain([&*holder.address]).collect();
+        let announcements = addresses.into_iter().map(|address| self.announce_at(address, holder.process, deadline));
+        let mut announcements: FuturesUnordered<_> = announcements.collect();
+        while let Some(is_confirmed) = announcements.next().await {
+            if is_confirmed {
+                return true;
+            }
+        }
+        tracing::warn!(frontend, "the frontend did not confirm the new leader; its lease has run out by now");
+        false
+    }
+
+    async fn announce_at(&self, address: &str, process: ProcessId, deadline: Instant) -> bool {
         while let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
-            let (name, process) = holder.process.header();
+            let (name, process) = process.header();
             let request = Request::post(ANNOUNCE, Bytes::new()).header(name, process);
             let request = match HeaderValue::try_from(&*self.own) {
                 Ok(own) => request.header(LEADER, own),
                 Err(_) => request,
             };
-            match self.client.send(&holder.address, request, left).await {
+            match self.client.send(address, request, left).await {
                 Ok(reply) if reply.status.is_success() => return true,
-                Ok(reply) => tracing::debug!(frontend, status = %reply.status, "announcement refused"),
-                Err(error) => tracing::debug!(frontend, %error, "announcement not confirmed"),
+                Ok(reply) => tracing::debug!(address, status = %reply.status, "announcement refused"),
+                Err(error) => tracing::debug!(address, %error, "announcement not confirmed"),
             }
             tokio::time::sleep(ANNOUNCE_PAUSE.min(left)).await;
         }
-        tracing::warn!(frontend, "the frontend did not confirm the new leader; its lease has run out by now");
         false
     }
 

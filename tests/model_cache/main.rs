@@ -34,7 +34,11 @@
 //!   what was committed, acknowledged or not, when the read began. So no read of theirs needs to be
 //!   stepped through. Two frontends are explored all the same, for as many steps as that is feasible.
 //! - *One key stands for any number.* Keys meet only in the counters of the generations, where one may drop
-//!   another's entries, which is never wrong. The value is the number of writes committed.
+//!   another's entries, which is never wrong. The value is the number of writes committed. That a write knows its
+//!   keys is not so simple, and has a model of its own: [`topics`].
+//! - *A frontend is one process, and all leaders grant leases of one length.* The log notes who may hold a lease and for
+//!   how long, so a leader that comes later, whatever its configuration, waits as the model's does; and another process
+//!   under the same name is another frontend.
 //! - *Time is what is left of it.* A lease lasts two ticks by the slowest clock of a frontend and by the
 //!   fastest of a leader, which is what the margin for drift makes of them. Whoever is due may be late, as
 //!   any step may: a frontend that pauses is one that takes no step while time passes.
@@ -85,6 +89,7 @@ mod frontend;
 mod leader;
 mod protocol;
 mod state;
+mod topics;
 
 use stateright::Model;
 
@@ -154,6 +159,20 @@ fn every_broken_rule_shows() {
         let model = CacheModel::<1> { bounds: Bounds { epochs, ..SMALL }, deviation: Some(deviation) };
         println!("{deviation:?}");
         assert!(counterexample(model, CURRENT).is_some(), "{deviation:?} goes unnoticed");
+    }
+}
+
+#[test]
+fn what_is_cached_of_a_book_is_current_while_it_comes_changes_and_goes() {
+    assert_holds("topics", topics::TopicModel { deviation: None }.checker(), 860_000);
+}
+
+#[test]
+fn every_broken_rule_about_topics_shows() {
+    for deviation in topics::Deviation::ALL {
+        println!("{deviation:?}");
+        let model = topics::TopicModel { deviation: Some(deviation) };
+        assert!(counterexample(model, topics::CURRENT).is_some(), "{deviation:?} goes unnoticed");
     }
 }
 
