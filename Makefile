@@ -2,7 +2,7 @@
 
 CONFIG ?= config/local.toml
 
-.PHONY: help run build test bench bench-peers cost check clean-data toolchain
+.PHONY: help run build test bench bench-peers faults cost check clean-data toolchain
 
 help: ## List what can be done (this)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -21,6 +21,9 @@ bench: toolchain ## Measure the shop on this machine, in under three minutes; AR
 
 bench-peers: toolchain ## Measure the shop beside nginx, HAProxy, etcd and PostgreSQL, in under four minutes; ARGS as above
 	cargo bench --locked --bench peers -- $(ARGS)
+
+faults: toolchain ## Measure how long there is no service after each of two dozen faults, in ten minutes; ARGS=--help tells more
+	cargo bench --locked --bench faults -- $(ARGS)
 
 cost: toolchain ## Count instructions and compare with the baseline (needs valgrind); RECORD=1 records a new one
 	cargo bench --locked --bench cost -- $(if $(RECORD),--record)
