@@ -6,6 +6,7 @@
 //! supervisor        runs a whole cluster on one machine
 //! node              one process: a role, served over HTTP
 //! frontend  catalog  order      the roles
+//! reads             a replica's state, only together with how fresh it is
 //! coherence  purchase  request  what they say to each other
 //! replica           a group that agrees and survives; knows no role
 //! store    http     tables as CSV files; HTTP on both sides
@@ -39,6 +40,7 @@ pub mod node;
 pub mod order;
 pub mod platform;
 pub mod purchase;
+pub mod reads;
 pub mod replica;
 pub mod request;
 pub mod store;

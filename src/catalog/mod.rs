@@ -36,6 +36,7 @@ use crate::http::client::Client;
 use crate::http::reply::Response;
 use crate::model::OrderId;
 use crate::platform::Platform;
+use crate::reads::Reads;
 use crate::replica::{self, Member, Replica, StartError};
 
 /// Asks for the purchases after an order number.
@@ -71,9 +72,8 @@ pub struct Settings {
 /// A catalog server.
 pub struct Catalog {
     replica: Replica,
-    machine: Arc<CatalogMachine>,
+    reads: Reads<CatalogMachine>,
     platform: Platform,
-    may_answer_stale: bool,
     patience: Duration,
     max_body_bytes: usize,
     body_timeout: Duration,
@@ -94,11 +94,11 @@ impl Catalog {
             platform: platform.clone(),
             seed: settings.seed,
         };
+        let replica = opened.start(Arc::new(leader));
         Ok(Catalog {
-            replica: opened.start(Arc::new(leader)),
-            machine,
+            reads: Reads::new(replica.clone(), machine, settings.may_answer_stale),
+            replica,
             platform: platform.clone(),
-            may_answer_stale: settings.may_answer_stale,
             patience: settings.patience,
             max_body_bytes: settings.max_body_bytes,
             body_timeout: settings.body_timeout,

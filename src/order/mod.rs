@@ -29,6 +29,7 @@ use crate::error::ApiError;
 use crate::http::client::Client;
 use crate::http::reply::Response;
 use crate::platform::Platform;
+use crate::reads::Reads;
 use crate::replica::{self, Member, Replica, StartError};
 
 /// How an order server is to be run.
@@ -51,9 +52,8 @@ pub struct Settings {
 /// An order server.
 pub struct OrderServer {
     replica: Replica,
-    machine: Arc<OrderMachine>,
+    reads: Reads<OrderMachine>,
     platform: Platform,
-    may_answer_stale: bool,
     patience: Duration,
 }
 
@@ -69,11 +69,11 @@ impl OrderServer {
         let catalog = Arc::new(CatalogLink::new(client.clone(), catalogs, attempt_timeout, decide_deadline));
         let recorder = Recorder::start(opened.consensus(), machine.clone(), catalog.clone());
         let leader = OrderLeader::start(machine.clone(), recorder, catalog);
+        let replica = opened.start(Arc::new(leader));
         Ok(OrderServer {
-            replica: opened.start(Arc::new(leader)),
-            machine,
+            reads: Reads::new(replica.clone(), machine, settings.may_answer_stale),
+            replica,
             platform: platform.clone(),
-            may_answer_stale: settings.may_answer_stale,
             patience: settings.patience,
         })
     }

@@ -177,6 +177,11 @@ impl Replica {
         self.inner.service.handle(request).await
     }
 
+    /// What the group is called in messages.
+    pub fn group_name(&self) -> &'static str {
+        self.inner.settings.group.name
+    }
+
     /// Who acts for the group, as far as this replica knows.
     pub fn office(&self) -> Office {
         *self.inner.office.borrow()

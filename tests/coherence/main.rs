@@ -10,6 +10,7 @@
 //! | [`leaders`] | leaders that are deposed, killed, or cannot tell what became of a write |
 //! | [`frontends`] | two frontends that know each other only through the catalog |
 //! | [`purchases`] | purchases whose answers do not arrive |
+//! | [`reads`] | replicas that are cut off from their group |
 //! | [`durability`] | disks that are slow to confirm |
 
 // Clippy takes a helper of a test for no test.
@@ -26,6 +27,7 @@ mod frontends;
 mod held_disk;
 mod leaders;
 mod purchases;
+mod reads;
 mod scripted;
 mod sessions;
 mod shop;
