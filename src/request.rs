@@ -28,7 +28,7 @@ pub const CONSISTENCY: HeaderName = HeaderName::from_static("bazar-consistency")
 /// Which node made an answer.
 pub const SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
 
-/// Which replica leads the group, on a replica's answers: writes are answered soonest there.
+/// Which replica leads the group, and its term, on a replica's answers: writes are answered soonest there.
 pub const LEADER: HeaderName = HeaderName::from_static("bazar-leader");
 
 /// The largest request of another node, in bytes.

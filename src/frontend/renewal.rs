@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::cache::Cache;
-use super::upstream::{Ask, Upstream};
+use crate::cluster::{Ask, Upstream};
 use crate::coherence::{LEASE, LeaseReply, LeaseRequest};
 
 /// A lease is renewed when this part of it is over, in percent.

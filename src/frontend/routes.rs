@@ -23,8 +23,8 @@ use serde_json::json;
 use super::Frontend;
 use super::answer::CachedAnswer;
 use super::cache::CacheKey;
-use super::upstream::{Answered, Ask};
 use crate::catalog::routes::CACHEABLE;
+use crate::cluster::{Answered, Ask};
 use crate::coherence::{Tag, normalized};
 use crate::error::ApiError;
 use crate::http::body;
@@ -192,7 +192,7 @@ impl Frontend {
             Some((name, value))
         });
         let headers = identity.headers().into_iter().chain(passed).collect();
-        self.catalog.write(&Ask { method, path, headers, body }).await.map(pass_on)
+        Ok(pass_on(self.catalog.write(&Ask { method, path, headers, body }).await?))
     }
 
     /// Drops what the cache holds about one book.

@@ -10,6 +10,7 @@
 //! | [`leaders`] | leaders that are deposed, killed, or cannot tell what became of a write |
 //! | [`frontends`] | two frontends that know each other only through the catalog |
 //! | [`purchases`] | purchases whose answers do not arrive |
+//! | [`outages`] | servers that hang, are cut off or are gone |
 //! | [`reads`] | replicas that are cut off from their group |
 //! | [`durability`] | disks that are slow to confirm |
 
@@ -26,6 +27,7 @@ mod fills;
 mod frontends;
 mod held_disk;
 mod leaders;
+mod outages;
 mod purchases;
 mod reads;
 mod scripted;

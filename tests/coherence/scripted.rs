@@ -8,6 +8,7 @@ use bazar::http::body;
 use bazar::http::reply::{self, Response};
 use bazar::http::server::{Handler, Limits, serve};
 use bazar::platform::{Network, TcpNetwork};
+use bazar::replica::{Leading, STANDING, Standing};
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue};
@@ -99,7 +100,11 @@ impl Handler for CatalogPart {
     async fn handle(&self, request: Request<Incoming>) -> Response {
         let path = request.uri().path().to_owned();
         match path.as_str() {
-            "/health" => reply::json(StatusCode::OK, &"alive"),
+            STANDING => {
+                let leader = Some(Leading { id: "catalog-1".to_owned(), term: 1 });
+                let cluster = Some("a shop".to_owned());
+                reply::json(StatusCode::OK, &Standing { id: "catalog-1".to_owned(), cluster, leader, serves: true })
+            }
             LEASE => {
                 let lease = *self.lease.lock().unwrap_or_else(PoisonError::into_inner);
                 binary(postcard::to_stdvec(&lease).unwrap())
