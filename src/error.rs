@@ -8,6 +8,30 @@ use hyper::StatusCode;
 /// How long a client should wait before it tries again after an error that passes, in seconds.
 const RETRY_AFTER_S: u32 = 1;
 
+/// What an answer's status says about the request that it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Certainty {
+    /// It was decided; the answer says how.
+    Decided,
+    /// It was certainly not done, and another server, or this one later, may do it.
+    NotDone,
+    /// It may have been done.
+    Unknown,
+}
+
+impl Certainty {
+    /// What this status says, whoever answered. Only what cannot follow an attempt is definite.
+    pub fn of(status: StatusCode) -> Certainty {
+        match status {
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                Certainty::NotDone
+            }
+            _ if status.is_success() || status.is_client_error() => Certainty::Decided,
+            _ => Certainty::Unknown,
+        }
+    }
+}
+
 /// An error as a client sees it. The texts are the details for people to read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApiError {
@@ -135,13 +159,55 @@ mod tests {
         assert_eq!(ApiError::SoldOut(String::new()).retry_after_s(), None);
     }
 
+    /// An error of each kind, and what its status must say of the request.
+    fn kinds() -> Vec<(ApiError, Certainty)> {
+        use ApiError::*;
+        use Certainty::{Decided, NotDone, Unknown};
+        let text = String::new;
+        let kinds = vec![
+            (Malformed(text()), Decided),
+            (UnknownPath, Decided),
+            (NotFound(text()), Decided),
+            (MethodNotAllowed { allow: "GET" }, Decided),
+            (SoldOut(text()), Decided),
+            (Conflict(text()), Decided),
+            (BodyTooLarge { limit_bytes: 1 }, Decided),
+            (UnsupportedMediaType(text()), Decided),
+            (Invalid(text()), Decided),
+            (KeyReused(text()), Decided),
+            (KeyExpired(text()), Decided),
+            (RequestTimeout, NotDone),
+            (Overloaded(text()), NotDone),
+            (Unavailable(text()), NotDone),
+            (OutcomeUnknown(text()), Unknown),
+            (Internal(text()), Unknown),
+        ];
+        // A new kind must be entered above.
+        for (kind, _) in &kinds {
+            match kind {
+                Malformed(_) | UnknownPath | NotFound(_) | MethodNotAllowed { .. } | SoldOut(_) | Conflict(_) => {}
+                BodyTooLarge { .. } | UnsupportedMediaType(_) | Invalid(_) | KeyReused(_) | KeyExpired(_) => {}
+                RequestTimeout | Overloaded(_) | Unavailable(_) | OutcomeUnknown(_) | Internal(_) => {}
+            }
+        }
+        kinds
+    }
+
+    #[test]
+    fn each_status_says_whether_the_request_may_have_been_carried_out() {
+        for (kind, certainty) in kinds() {
+            assert_eq!(Certainty::of(kind.status()), certainty, "{kind:?}");
+        }
+        assert_eq!(Certainty::of(StatusCode::CREATED), Certainty::Decided);
+        for strange in [StatusCode::BAD_GATEWAY, StatusCode::FOUND, StatusCode::CONTINUE] {
+            assert_eq!(Certainty::of(strange), Certainty::Unknown);
+        }
+    }
+
     #[test]
     fn an_unknown_outcome_shares_its_status_with_no_other_error() {
-        let unknown = ApiError::OutcomeUnknown(String::new()).status();
-        assert_eq!(unknown, StatusCode::GATEWAY_TIMEOUT);
-        for other in [ApiError::RequestTimeout, ApiError::Unavailable(String::new()), ApiError::Internal(String::new())]
-        {
-            assert_ne!(other.status(), unknown);
-        }
+        let of_unknown = |(kind, _): &(ApiError, Certainty)| kind.status() == StatusCode::GATEWAY_TIMEOUT;
+        let kinds: Vec<_> = kinds().into_iter().filter(of_unknown).collect();
+        assert!(matches!(kinds[..], [(ApiError::OutcomeUnknown(_), Certainty::Unknown)]), "{kinds:?}");
     }
 }

@@ -6,6 +6,8 @@
 //! supervisor        runs a whole cluster on one machine
 //! node              one process: a role, served over HTTP
 //! frontend  catalog  order      the roles
+//! cluster           asking a group: who is asked next, when it is given up on
+//! reads             a replica's state, only together with how fresh it is
 //! coherence  purchase  request  what they say to each other
 //! replica           a group that agrees and survives; knows no role
 //! store    http     tables as CSV files; HTTP on both sides
@@ -28,6 +30,7 @@
 //! `ARCHITECTURE.md` tells the same at length, with the reasons.
 
 pub mod catalog;
+pub mod cluster;
 pub mod coherence;
 pub mod config;
 pub mod error;
@@ -39,6 +42,7 @@ pub mod node;
 pub mod order;
 pub mod platform;
 pub mod purchase;
+pub mod reads;
 pub mod replica;
 pub mod request;
 pub mod store;

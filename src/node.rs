@@ -7,6 +7,7 @@
 //! | `GET /health` | 200 while the process runs |
 //! | `GET /ready` | 200 once it can serve what it is for, 503 before |
 //! | `GET /cluster` | how this replica stands (a frontend: how all do) |
+//! | `GET /internal/standing` | how this replica stands to its group, for those who balance over it |
 //! | `POST /internal/raft/…`, `/internal/replica/…` | the replicas' conversation |
 
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::{self, Catalog, LeaseTerms};
+use crate::cluster::{Probes, Timing};
 use crate::config::{Config, EvictionPolicy, Node, Role, WithoutMajority};
 use crate::error::ApiError;
 use crate::frontend::{self, CacheLimits, Frontend};
@@ -180,7 +182,7 @@ impl Handler for NodeHandler {
         // The replicas know by themselves who leads.
         let replica = self.service.replica().filter(|_| !replica::is_between_replicas(&path));
         if let Some(leader) = replica.and_then(Replica::leader)
-            && let Ok(leader) = HeaderValue::try_from(leader)
+            && let Ok(leader) = HeaderValue::try_from(leader.header())
         {
             headers.insert(LEADER, leader);
         }
@@ -216,6 +218,10 @@ impl NodeHandler {
             if path == "/cluster" && is_get {
                 return Ok(reply::json(StatusCode::OK, &replica.status()));
             }
+            if path == replica::STANDING && is_get {
+                let is_tried = request.uri().query() == Some(replica::TRIED);
+                return Ok(reply::json(StatusCode::OK, &replica.standing(is_tried).await));
+            }
             if replica::is_between_replicas(path) {
                 return replica.handle(request).await;
             }
@@ -228,15 +234,13 @@ impl NodeHandler {
     }
 
     async fn ready(&self) -> Result<Response, ApiError> {
-        let is_ready = match (&self.service, self.service.replica()) {
-            (Service::Frontend(frontend), _) => frontend.is_ready().await,
-            (_, Some(replica)) => replica.is_serving().await,
-            (_, None) => false,
+        let ready = match &self.service {
+            Service::Frontend(frontend) => frontend.ready().await,
+            Service::Catalog(catalog) => catalog.replica().ready().await,
+            Service::Order(order) => order.replica().ready().await,
         };
-        match is_ready {
-            true => Ok(reply::json(StatusCode::OK, &json!({ "status": "ready" }))),
-            false => Err(ApiError::Unavailable("it waits for the other nodes".to_owned())),
-        }
+        ready.map_err(ApiError::Unavailable)?;
+        Ok(reply::json(StatusCode::OK, &json!({ "status": "ready" })))
     }
 }
 
@@ -289,6 +293,14 @@ fn node_folder(config: &Config, node: &Node) -> PathBuf {
     config.data.join(&node.id)
 }
 
+fn probes(config: &Config, when_idle: bool) -> Probes {
+    Probes {
+        interval: millis(config.balancer.probe_interval_ms),
+        timeout: millis(config.balancer.probe_timeout_ms),
+        when_idle,
+    }
+}
+
 fn may_answer_stale(config: &Config) -> bool {
     config.reads.without_majority == WithoutMajority::Stale
 }
@@ -314,8 +326,13 @@ fn order_settings(config: &Config, node: &Node) -> order::Settings {
         replica: replica_settings(config, node),
         catalogs: members(&config.catalogs),
         // Shorter than a frontend's, which would else give up on this server while the catalog is at fault.
-        attempt_timeout: millis(config.balancer.attempt_timeout_ms / 2),
-        decide_deadline: millis(config.balancer.read_deadline_ms),
+        catalog_timing: Timing {
+            attempt_timeout: millis(config.balancer.attempt_timeout_ms / 2),
+            read_deadline: millis(config.balancer.attempt_timeout_ms * 5 / 6),
+            write_deadline: millis(config.balancer.attempt_timeout_ms * 5 / 6),
+        },
+        // Followers ask the catalog for nothing.
+        catalog_probes: probes(config, false),
         may_answer_stale: may_answer_stale(config),
         patience: millis(config.reads.majority_wait_ms),
     }
@@ -334,11 +351,12 @@ fn frontend_settings(config: &Config, node: &Node) -> frontend::Settings {
             is_lru: config.cache.policy == EvictionPolicy::Lru,
         },
         lease: millis(config.cache.lease_ms),
-        probe_interval: millis(config.balancer.probe_interval_ms),
-        probe_timeout: millis(config.balancer.probe_timeout_ms),
-        attempt_timeout: millis(config.balancer.attempt_timeout_ms),
-        read_deadline: millis(config.balancer.read_deadline_ms),
-        write_deadline: millis(config.balancer.write_deadline_ms),
+        probes: probes(config, true),
+        timing: Timing {
+            attempt_timeout: millis(config.balancer.attempt_timeout_ms),
+            read_deadline: millis(config.balancer.read_deadline_ms),
+            write_deadline: millis(config.balancer.write_deadline_ms),
+        },
         max_body_bytes: config.http.max_body_bytes,
         body_timeout: millis(config.http.header_timeout_ms),
     }

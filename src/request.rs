@@ -7,11 +7,12 @@ use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{HeaderMap, StatusCode};
 
+use crate::coherence::normalized;
 use crate::error::ApiError;
 use crate::http::body;
 use crate::http::path::Query;
 use crate::http::reply::{self, Response};
-use crate::model::{Key, UnixMillis};
+use crate::model::{Key, MAX_TEXT_BYTES, UnixMillis};
 use crate::platform::Platform;
 use crate::replica::WriteError;
 
@@ -27,7 +28,7 @@ pub const CONSISTENCY: HeaderName = HeaderName::from_static("bazar-consistency")
 /// Which node made an answer.
 pub const SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
 
-/// Which replica leads the group, on a replica's answers: writes are answered soonest there.
+/// Which replica leads the group, and its term, on a replica's answers: writes are answered soonest there.
 pub const LEADER: HeaderName = HeaderName::from_static("bazar-leader");
 
 /// The largest request of another node, in bytes.
@@ -139,6 +140,18 @@ impl Page {
         }
         items.truncate(self.limit);
         Some(format!("{path}?limit={}&after={}", self.limit, items.last().map_or(self.after, number)))
+    }
+}
+
+/// A topic that a client searches for, as searches compare it.
+///
+/// # Errors
+/// If it is longer than any book's.
+pub fn searched_topic(topic: &str) -> Result<String, ApiError> {
+    let topic = normalized(topic);
+    match topic.len() > MAX_TEXT_BYTES {
+        true => Err(ApiError::Invalid(format!("a topic has at most {MAX_TEXT_BYTES} bytes"))),
+        false => Ok(topic),
     }
 }
 

@@ -21,7 +21,6 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
-use hyper::header::HeaderValue;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -36,7 +35,6 @@ use crate::coherence::{
 use crate::http::client::{Client, Request};
 use crate::model::BookId;
 use crate::replica::{Member, Tenure, WriteError};
-use crate::request::LEADER;
 
 /// Writes that may wait for one frontend to confirm.
 const QUEUED_INVALIDATIONS: usize = 4096;
@@ -57,8 +55,6 @@ const ANNOUNCE_PAUSE: Duration = Duration::from_millis(20);
 /// Keeps the frontends' caches in step. Cheap to clone.
 #[derive(Clone)]
 pub struct Coherence {
-    /// The name of this catalog server.
-    own: Arc<str>,
     frontends: Arc<[Frontend]>,
     client: Client,
     terms: LeaseTerms,
@@ -92,9 +88,9 @@ struct Forget {
 }
 
 impl Coherence {
-    /// Starts one courier for each frontend of the configuration, at the catalog server named `own`. No lease is granted
-    /// before [`take_office`](Self::take_office).
-    pub fn start(own: String, client: &Client, frontends: Vec<Member>, terms: LeaseTerms) -> Coherence {
+    /// Starts one courier for each frontend of the configuration. No lease is granted before
+    /// [`take_office`](Self::take_office).
+    pub fn start(client: &Client, frontends: Vec<Member>, terms: LeaseTerms) -> Coherence {
         let shared = Arc::new(Mutex::new(Shared::new(0, Sessions::new(0, terms))));
         let frontend = |(number, member): (usize, Member)| {
             let (courier, waiting) = mpsc::channel(QUEUED_INVALIDATIONS);
@@ -109,7 +105,7 @@ impl Coherence {
             Frontend { member, courier }
         };
         let frontends = frontends.into_iter().enumerate().map(frontend).collect();
-        Coherence { own: own.into(), frontends, client: client.clone(), terms, shared }
+        Coherence { frontends, client: client.clone(), terms, shared }
     }
 
     /// Begins an epoch: returns once no frontend serves anything that it was allowed to before, and tells which of the
@@ -290,10 +286,6 @@ impl Coherence {
         while let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
             let (name, process) = process.header();
             let request = Request::post(ANNOUNCE, Bytes::new()).header(name, process);
-            let request = match HeaderValue::try_from(&*self.own) {
-                Ok(own) => request.header(LEADER, own),
-                Err(_) => request,
-            };
             match self.client.send(address, request, left).await {
                 Ok(reply) if reply.status.is_success() => return true,
                 Ok(reply) => tracing::debug!(address, status = %reply.status, "announcement refused"),

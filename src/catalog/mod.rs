@@ -38,6 +38,7 @@ use crate::http::client::Client;
 use crate::http::reply::Response;
 use crate::model::OrderId;
 use crate::platform::Platform;
+use crate::reads::Reads;
 use crate::replica::{self, Member, Replica, StartError};
 
 /// Asks for the purchases after an order number.
@@ -73,9 +74,8 @@ pub struct Settings {
 /// A catalog server.
 pub struct Catalog {
     replica: Replica,
-    machine: Arc<CatalogMachine>,
+    reads: Reads<CatalogMachine>,
     platform: Platform,
-    may_answer_stale: bool,
     patience: Duration,
     max_body_bytes: usize,
     body_timeout: Duration,
@@ -88,20 +88,19 @@ impl Catalog {
     /// If it cannot be restored.
     pub async fn open(platform: &Platform, client: &Client, settings: Settings) -> Result<Catalog, StartError> {
         let machine = Arc::new(CatalogMachine::default());
-        let own = settings.replica.group.label(settings.replica.group.own);
         let opened = replica::open(platform, client, settings.replica, machine.clone()).await?;
         let leader = CatalogLeader {
             machine: machine.clone(),
             consensus: opened.consensus(),
-            coherence: coherence::Coherence::start(own, client, settings.frontends, settings.lease),
+            coherence: coherence::Coherence::start(client, settings.frontends, settings.lease),
             platform: platform.clone(),
             seed: settings.seed,
         };
+        let replica = opened.start(Arc::new(leader));
         Ok(Catalog {
-            replica: opened.start(Arc::new(leader)),
-            machine,
+            reads: Reads::new(replica.clone(), machine, settings.may_answer_stale),
+            replica,
             platform: platform.clone(),
-            may_answer_stale: settings.may_answer_stale,
             patience: settings.patience,
             max_body_bytes: settings.max_body_bytes,
             body_timeout: settings.body_timeout,

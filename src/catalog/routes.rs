@@ -23,15 +23,15 @@ use serde::{Deserialize, Serialize};
 
 use super::command::{Action, Decision, Outcome, Reply, Write};
 use super::leader::{Decided, LeaderRequest, decode, encode, pending};
+use super::machine::CatalogMachine;
 use super::{Catalog, PurchasesAfter};
-use crate::coherence::{Tag, normalized};
+use crate::coherence::Tag;
 use crate::error::ApiError;
 use crate::http::body;
 use crate::http::path::{Path, number};
 use crate::http::reply::{self, Response};
 use crate::model::{Book, BookId, Cents, MAX_QUANTITY, MAX_TEXT_BYTES, Order};
-use crate::replica::Freshness;
-use crate::request::{Page, WriteIdentity, internal_answer, internal_body, search_path, stale};
+use crate::request::{Page, WriteIdentity, internal_answer, internal_body, search_path, searched_topic};
 
 /// Says whether an answer may be cached: not while a write to it is under way.
 pub const CACHEABLE: HeaderName = HeaderName::from_static("bazar-cacheable");
@@ -97,11 +97,11 @@ impl Catalog {
         match path.segments()[..] {
             ["search", topic] => {
                 get()?;
-                self.search(topic, Page::of(head.uri.query())?).await
+                self.search(head.uri.path(), topic, Page::of(head.uri.query())?).await
             }
             ["info", id] => {
                 get()?;
-                self.info(number(id)?).await
+                self.info(head.uri.path(), number(id)?).await
             }
             ["update", id, "price"] => {
                 put()?;
@@ -158,32 +158,34 @@ impl Catalog {
         }
     }
 
-    async fn search(&self, topic: &str, page: Page) -> Result<Response, ApiError> {
-        let topic = normalized(topic);
-        let seen = self.look(vec![Tag::Topic(topic.clone())]).await?;
-        let mut books = self.machine.state().search(&topic, page.after, page.limit + 1);
-        let next = page.cut(&mut books, &search_path(&topic), |book| book.id);
-        let items = books
-            .into_iter()
-            .map(|Book { id, title, price, quantity, .. }| SearchItem { id, title, price, quantity })
-            .collect();
-        let cacheable = seen.is_settled(0);
-        Ok(seen.mark(reply::json(StatusCode::OK, &SearchPage { topic: &topic, items, next }), cacheable))
+    async fn search(&self, path: &str, topic: &str, page: Page) -> Result<Response, ApiError> {
+        let topic = searched_topic(topic)?;
+        let respond = |machine: &CatalogMachine, observed: &Bytes| {
+            let mut books = machine.state().search(&topic, page.after, page.limit + 1);
+            let next = page.cut(&mut books, &search_path(&topic), |book| book.id);
+            let items = books
+                .into_iter()
+                .map(|Book { id, title, price, quantity, .. }| SearchItem { id, title, price, quantity })
+                .collect();
+            let answer = reply::json(StatusCode::OK, &SearchPage { topic: &topic, items, next });
+            Ok(cacheable(answer, Pending(pending(observed)).is_settled(0)))
+        };
+        self.reads.answer(path, encode(&[Tag::Topic(topic.clone())].as_slice()), respond).await
     }
 
-    async fn info(&self, book_id: BookId) -> Result<Response, ApiError> {
-        let seen = self.look(vec![Tag::Book(book_id), Tag::Absence]).await?;
-        let book = self.machine.state().books.get(&book_id).cloned();
-        match book {
-            Some(book) => {
-                let cacheable = seen.is_settled(0);
-                Ok(seen.mark(reply::json(StatusCode::OK, &book), cacheable))
-            }
-            None => {
-                let cacheable = seen.is_settled(0) && seen.is_settled(1);
-                Ok(seen.mark(reply::problem(&unknown_book(book_id), &format!("/info/{book_id}")), cacheable))
-            }
-        }
+    async fn info(&self, path: &str, book_id: BookId) -> Result<Response, ApiError> {
+        let respond = |machine: &CatalogMachine, observed: &Bytes| {
+            let pending = Pending(pending(observed));
+            let is_settled = pending.is_settled(0);
+            Ok(match machine.state().books.get(&book_id) {
+                Some(book) => cacheable(reply::json(StatusCode::OK, book), is_settled),
+                None => {
+                    let absent = reply::problem(&unknown_book(book_id), path);
+                    cacheable(absent, is_settled && pending.is_settled(1))
+                }
+            })
+        };
+        self.reads.answer(path, encode(&[Tag::Book(book_id), Tag::Absence].as_slice()), respond).await
     }
 
     async fn update(
@@ -234,23 +236,9 @@ impl Catalog {
     }
 
     async fn purchases_after(&self, question: PurchasesAfter) -> Result<Response, ApiError> {
-        if self.replica.wait_until_current(Bytes::new()).await? == Freshness::Stale {
-            return Err(ApiError::Unavailable("the catalog group has no majority".to_owned()));
-        }
-        let orders: Vec<Order> = self.machine.state().purchases_after(question.after, question.limit);
+        let PurchasesAfter { after, limit } = question;
+        let orders: Vec<Order> = self.reads.current(|machine| machine.state().purchases_after(after, limit)).await?;
         Ok(internal_answer(encode(&orders)))
-    }
-
-    /// Brings this replica's state up to date for a read that depends on `tags`.
-    async fn look(&self, tags: Vec<Tag>) -> Result<Seen, ApiError> {
-        match self.replica.wait_until_current(encode(&tags)).await? {
-            Freshness::Current(observed) => Ok(Seen { pending: pending(&observed), is_stale: false }),
-            Freshness::Stale if self.may_answer_stale => Ok(Seen { pending: Vec::new(), is_stale: true }),
-            Freshness::Stale => Err(ApiError::Unavailable(
-                "the catalog group has no majority, and this shop is set to refuse answers that may be stale"
-                    .to_owned(),
-            )),
-        }
     }
 
     async fn read_json<T: serde::de::DeserializeOwned>(
@@ -269,24 +257,21 @@ async fn internal<T: serde::de::DeserializeOwned>(body: Incoming) -> Result<T, A
         .map_err(|error| ApiError::Malformed(format!("not a message between nodes: {error}")))
 }
 
-/// What a read saw besides the state.
-struct Seen {
-    /// By tag: whether a write to it was under way.
-    pending: Vec<bool>,
-    is_stale: bool,
-}
+/// By tag: whether a write to it was under way when a read began. Nothing is known of a read that may be behind.
+struct Pending(Vec<bool>);
 
-impl Seen {
+impl Pending {
     /// Whether no write to the tag at `position` was under way.
     fn is_settled(&self, position: usize) -> bool {
-        self.pending.get(position) == Some(&false)
+        self.0.get(position) == Some(&false)
     }
+}
 
-    fn mark(&self, mut response: Response, cacheable: bool) -> Response {
-        let cacheable = HeaderValue::from_static(if cacheable { "true" } else { "false" });
-        response.headers_mut().insert(CACHEABLE, cacheable);
-        if self.is_stale { stale(response) } else { response }
-    }
+/// Says on an answer whether it may be cached.
+fn cacheable(mut response: Response, is_cacheable: bool) -> Response {
+    let cacheable = HeaderValue::from_static(if is_cacheable { "true" } else { "false" });
+    response.headers_mut().insert(CACHEABLE, cacheable);
+    response
 }
 
 fn allow(method: &Method, wanted: Method, allow: &'static str) -> Result<(), ApiError> {

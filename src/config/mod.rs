@@ -190,12 +190,12 @@ pub struct Replication {
 /// How frontends choose replicas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Balancer {
-    /// Milliseconds between two probes of the health of a replica that is in use or left out; one that is idle
+    /// Milliseconds between two probes of whether a replica serves that is in use or left out; one that is idle
     /// is probed more rarely.
     pub probe_interval_ms: u64,
     /// Milliseconds after which a probe has failed.
     pub probe_timeout_ms: u64,
-    /// Milliseconds after which a request is tried at another replica.
+    /// Milliseconds after which a request is tried at another replica, though this one seems well.
     pub attempt_timeout_ms: u64,
     /// Milliseconds in which a read must have succeeded, all attempts together.
     pub read_deadline_ms: u64,

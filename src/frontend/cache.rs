@@ -18,12 +18,12 @@ use tokio::time::Instant;
 
 use super::answer::CachedAnswer;
 use super::lease::{Lease, LeaseStats};
-use crate::coherence::{Session, Tag, normalized};
+use crate::coherence::{Session, Tag};
 use crate::error::ApiError;
 use crate::http::path::{Path, number};
 use crate::http::prepared::Prepared;
-use crate::model::{BookId, MAX_TEXT_BYTES};
-use crate::request::Page;
+use crate::model::BookId;
+use crate::request::{Page, searched_topic};
 
 /// The largest answer that is held, in bytes: one that is larger would push out hundreds that are asked for more often.
 const MAX_ENTRY_BYTES: usize = 256 << 10;
@@ -59,10 +59,7 @@ impl CacheKey {
     pub fn parse(segments: &[&str], query: Option<&str>) -> Result<CacheKey, ApiError> {
         match segments {
             ["info", id] => Ok(CacheKey::Info(number(id)?)),
-            ["search", topic] if topic.len() > MAX_TEXT_BYTES => {
-                Err(ApiError::Invalid(format!("a topic has at most {MAX_TEXT_BYTES} bytes")))
-            }
-            ["search", topic] => Ok(CacheKey::Search { topic: normalized(topic), page: Page::of(query)? }),
+            ["search", topic] => Ok(CacheKey::Search { topic: searched_topic(topic)?, page: Page::of(query)? }),
             _ => Err(ApiError::UnknownPath),
         }
     }

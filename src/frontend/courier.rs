@@ -1,7 +1,7 @@
 //! Carries purchases to the order servers: those that have gathered while others were on their way share a request.
 //!
 //! Each order server has a courier of its own, and each purchase gets an outcome of its own. What an outcome means
-//! for the customer, and who is asked next, is [`upstream`](super::upstream)'s.
+//! for the customer, and who is asked next, is [`cluster`](crate::cluster)'s.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 
-use super::upstream::{Answer, Ask, Meaning, Upstream};
+use crate::cluster::{Ask, Replica, Upstream, no_answer};
 use crate::http::client::{CallError, Reply};
 use crate::purchase::{self, PURCHASES, Purchase, PurchaseOutcome};
 use crate::replica::WriteError;
@@ -37,21 +37,10 @@ struct Waiting {
     outcome: oneshot::Sender<Outcome>,
 }
 
-impl Answer for PurchaseOutcome {
-    fn meaning(&self) -> Meaning {
-        match self {
-            Ok(_) => Meaning::Decided,
-            Err(WriteError::Unknown(_)) => Meaning::Unknown,
-            Err(WriteError::Unavailable(_) | WriteError::NotLeader) => Meaning::Unavailable,
-            Err(WriteError::Overloaded(_)) => Meaning::Overloaded,
-        }
-    }
-}
-
 impl Courier {
     /// Starts one courier for each server of the group.
     pub fn start_all(orders: &Upstream) -> Vec<Courier> {
-        let start = |(server, replica): (usize, &super::balancer::Replica)| {
+        let start = |(server, replica): (usize, &Replica)| {
             let (queue, waiting) = mpsc::channel(QUEUED_PURCHASES);
             tokio::spawn(Carrier { orders: orders.clone(), server }.run(waiting));
             Courier { queue, address: replica.member.address.clone() }
@@ -117,7 +106,7 @@ impl Carrier {
         }
         let purchases: Vec<&Purchase> = gathered.iter().map(|waiting| &waiting.purchase).collect();
         let ask = Ask::post(PURCHASES.to_owned(), purchase::encode(&purchases));
-        match self.orders.attempt(&ask, self.server, self.orders.attempt_timeout).await {
+        match self.orders.attempt(&ask, self.server, self.orders.timing.attempt_timeout).await {
             Ok(reply) => {
                 for (outcome, waiting) in outcomes(reply, gathered.len()).into_iter().zip(gathered) {
                     let _ = waiting.outcome.send(Ok(outcome));
@@ -139,13 +128,7 @@ fn outcomes(reply: Reply, count: usize) -> Vec<PurchaseOutcome> {
     if reply.status.is_success() {
         return purchase::decode_answer(&reply.body, count);
     }
-    let what = format!("{}: {}", reply.status, String::from_utf8_lossy(&reply.body));
-    let error = match reply.meaning() {
-        Meaning::Unavailable => WriteError::Unavailable(what),
-        Meaning::Overloaded => WriteError::Overloaded(what),
-        Meaning::Decided | Meaning::Unknown => WriteError::Unknown(what),
-    };
-    vec![Err(error); count]
+    vec![Err(no_answer(&reply)); count]
 }
 
 /// Tells those who wait for a server that has just failed that they were not sent to it: others may answer sooner.

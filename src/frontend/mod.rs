@@ -8,13 +8,10 @@
 //! | [`lease`] | whether it may answer from its cache |
 //! | [`renewal`] | asking for the lease |
 //! | [`flight`] | identical questions share one answer |
-//! | [`balancer`] | which replica is asked next |
-//! | [`upstream`] | asking replicas until one answers |
 //! | [`courier`] | purchases that have gathered share a request |
 //! | [`overview`] | the cluster as all its nodes see it |
 
 mod answer;
-mod balancer;
 mod cache;
 mod courier;
 mod flight;
@@ -22,7 +19,6 @@ mod lease;
 mod overview;
 mod renewal;
 mod routes;
-mod upstream;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,14 +28,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use self::balancer::Balancer;
 use self::cache::{Cache, CacheKey, Noted};
 pub use self::cache::{CacheLimits, CacheStats};
 use self::courier::Courier;
 use self::flight::Flights;
 use self::renewal::Renewal;
 use self::routes::Fetched;
-use self::upstream::Upstream;
+use crate::cluster::{Probes, Timing, Upstream};
 use crate::coherence::ProcessId;
 use crate::error::ApiError;
 use crate::http::client::Client;
@@ -61,16 +56,10 @@ pub struct Settings {
     pub cache: CacheLimits,
     /// How long leases are expected to last.
     pub lease: Duration,
-    /// How often each replica that is in use is probed.
-    pub probe_interval: Duration,
-    /// How long a probe may take.
-    pub probe_timeout: Duration,
-    /// How long one replica may take to answer.
-    pub attempt_timeout: Duration,
-    /// How long a read may take in all.
-    pub read_deadline: Duration,
-    /// How long a write may take in all.
-    pub write_deadline: Duration,
+    /// How replicas are probed.
+    pub probes: Probes,
+    /// How long either group is waited for.
+    pub timing: Timing,
     /// The longest body of a request, in bytes.
     pub max_body_bytes: usize,
     /// How long it may take to arrive.
@@ -103,19 +92,7 @@ impl Frontend {
         settings: Settings,
         stopping: CancellationToken,
     ) -> (Frontend, JoinHandle<()>) {
-        let upstream = |name, members: Vec<Member>| {
-            let balancer = Balancer::new(members);
-            let probes = balancer.clone().probe(client.clone(), settings.probe_interval, settings.probe_timeout);
-            tokio::spawn(probes);
-            Upstream {
-                name,
-                balancer,
-                client: client.clone(),
-                attempt_timeout: settings.attempt_timeout,
-                read_deadline: settings.read_deadline,
-                write_deadline: settings.write_deadline,
-            }
-        };
+        let upstream = |name, members| Upstream::start(name, members, client.clone(), settings.timing, settings.probes);
         let cache = Arc::new(Cache::new(settings.cache));
         let catalog = upstream("catalog", settings.catalogs.clone());
         let process = ProcessId::fresh();
@@ -136,18 +113,26 @@ impl Frontend {
             catalog,
             couriers: Courier::start_all(&orders),
             orders,
-            probe_timeout: settings.probe_timeout,
+            probe_timeout: settings.probes.timeout,
             max_body_bytes: settings.max_body_bytes,
             body_timeout: settings.body_timeout,
         };
         (frontend, left)
     }
 
-    /// Whether reads and purchases can be served: some server of each group is ready.
-    pub async fn is_ready(&self) -> bool {
-        let (catalog, orders) = tokio::join!(self.has_ready(&self.catalog), self.has_ready(&self.orders));
-        // Caching begins with readiness.
-        catalog && orders && *self.has_begun.borrow()
+    /// Whether reads and purchases can be served: some server of each group is ready, and caching has begun.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub async fn ready(&self) -> Result<(), String> {
+        let (catalog, orders) = tokio::join!(self.catalog.ready(), self.orders.ready());
+        match (catalog, orders) {
+            (Err(catalog), Err(orders)) => Err(format!("{catalog}; {orders}")),
+            (Ok(()), Ok(())) if !*self.has_begun.borrow() => {
+                Err("the catalog's leader has not granted a lease for the cache yet".to_owned())
+            }
+            (catalog, orders) => catalog.and(orders),
+        }
     }
 
     /// The cached answer to a plain GET, if there is one that holds.

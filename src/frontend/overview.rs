@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Frontend;
-use super::upstream::Upstream;
+use crate::cluster::{Condition, Upstream};
 use crate::http::client::Request;
 
 /// All nodes that this frontend knows.
@@ -20,8 +20,11 @@ pub(super) struct Overview {
 struct NodeView {
     id: String,
     address: String,
-    /// Whether it answers this frontend.
+    /// Whether it answers this frontend, and is who it should be.
     up: bool,
+    /// Why it is not asked like the others, if it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<String>,
     /// What it says of itself; nothing if it does not answer.
     status: Option<Value>,
 }
@@ -32,28 +35,17 @@ impl Frontend {
         Overview { catalog, order }
     }
 
-    pub(super) async fn has_ready(&self, upstream: &Upstream) -> bool {
-        let probes = upstream.balancer.replicas().iter().map(|replica| async {
-            let answer =
-                upstream.client.send(&replica.member.address, Request::get("/ready"), self.probe_timeout).await;
-            let is_ready = answer.is_ok_and(|answer| answer.status.is_success());
-            if is_ready {
-                // Whoever hears that this frontend is ready may come before the next probe.
-                replica.set_up(true);
-            }
-            is_ready
-        });
-        join_all(probes).await.into_iter().any(|is_ready| is_ready)
-    }
-
     async fn view(&self, upstream: &Upstream) -> Vec<NodeView> {
-        let views = upstream.balancer.replicas().iter().map(|replica| async {
+        let views = upstream.balancer.replicas().iter().enumerate().map(async |(position, replica)| {
             let member = &replica.member;
-            let answer = upstream.client.send(&member.address, Request::get("/cluster"), self.probe_timeout).await;
+            let ask = upstream.client.send(&member.address, Request::get("/cluster"), self.probe_timeout);
+            let look = upstream.look_at(position);
+            let (answer, ()) = tokio::join!(ask, look);
             NodeView {
                 id: member.id.clone(),
                 address: member.address.clone(),
-                up: replica.is_up(),
+                up: replica.condition() <= Condition::Behind,
+                trouble: replica.trouble(),
                 status: answer.ok().and_then(|answer| serde_json::from_slice(&answer.body).ok()),
             }
         });

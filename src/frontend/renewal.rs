@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::cache::Cache;
-use super::upstream::{Ask, Upstream};
+use crate::cluster::{Ask, Upstream};
 use crate::coherence::{END_LEASE, LEASE, LeaseEnd, LeaseReply, LeaseRequest, ProcessId};
 
 /// A lease is renewed when this part of it is over, in percent.

@@ -23,8 +23,8 @@ use serde_json::json;
 use super::Frontend;
 use super::answer::CachedAnswer;
 use super::cache::CacheKey;
-use super::upstream::{Answered, Ask};
 use crate::catalog::routes::CACHEABLE;
+use crate::cluster::{Answered, Ask};
 use crate::coherence::{ANNOUNCE, INVALIDATE, Invalidation, MAX_INVALIDATION_BYTES, Tag, normalized};
 use crate::error::ApiError;
 use crate::http::body;
@@ -33,7 +33,7 @@ use crate::http::reply::{self, Response};
 use crate::http::server::X_REQUEST_ID;
 use crate::model::BookId;
 use crate::purchase::{self, Purchase};
-use crate::request::{CONSISTENCY, LEADER, Page, SERVED_BY, WriteIdentity, internal_answer, search_path};
+use crate::request::{CONSISTENCY, Page, SERVED_BY, WriteIdentity, internal_answer, search_path};
 
 /// Headers of a replica's answer that the customer gets too.
 const PASSED_ON: [HeaderName; 5] = [CONTENT_TYPE, LOCATION, CONSISTENCY, RETRY_AFTER, ALLOW];
@@ -89,7 +89,7 @@ impl Frontend {
             (&Method::GET | &Method::HEAD, ["cluster"]) => Ok(reply::json(StatusCode::OK, &self.cluster().await)),
             (&Method::POST, ["internal", "cache", _]) if self.process.is_meant_by(headers) => match head.uri.path() {
                 INVALIDATE => self.invalidate(body).await,
-                ANNOUNCE => Ok(self.forget_for_leader(headers)),
+                ANNOUNCE => Ok(self.forget_for_leader()),
                 _ => Err(ApiError::UnknownPath),
             },
             (_, segments) => Err(unanswered(segments)),
@@ -189,7 +189,7 @@ impl Frontend {
             Some((name, value))
         });
         let headers = identity.headers().into_iter().chain(passed).collect();
-        self.catalog.write(&Ask { method, path, headers, body }).await.map(pass_on)
+        Ok(pass_on(self.catalog.write(&Ask { method, path, headers, body }).await?))
     }
 
     /// Drops what the cache holds about one book.
@@ -219,11 +219,10 @@ impl Frontend {
     }
 
     /// Forgets everything, for a leader that does not know what is held.
-    fn forget_for_leader(&self, headers: &HeaderMap) -> Response {
+    fn forget_for_leader(&self) -> Response {
         self.cache.end_session();
-        if let Some(leader) = headers.get(LEADER) {
-            self.catalog.balancer.note_leader(leader.as_bytes());
-        }
+        // Which one leads now is soon asked for a lease.
+        self.catalog.balancer.look_around();
         internal_answer(Bytes::new())
     }
 }

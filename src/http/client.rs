@@ -5,6 +5,7 @@
 //! have left. (It takes another connection where a kept one turns out to be closed before a byte was sent.)
 
 use std::error::Error;
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -118,6 +119,23 @@ impl Client {
     /// # Errors
     /// See [`CallError`]. A reply with an error's status is no error here.
     pub async fn send(&self, address: &str, request: Request, timeout: Duration) -> Result<Reply, CallError> {
+        let given_up = async {
+            tokio::time::sleep(timeout).await;
+            format!("nothing within {} ms", timeout.as_millis())
+        };
+        self.send_unless(address, request, given_up).await
+    }
+
+    /// As [`send`](Self::send), for as long as `given_up` brings no reason not to wait any longer.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn send_unless(
+        &self,
+        address: &str,
+        request: Request,
+        given_up: impl Future<Output = String>,
+    ) -> Result<Reply, CallError> {
         let not_sent = |reason: String| CallError::NotSent { address: address.to_owned(), reason };
         let path = request.path;
         let uri = Uri::try_from(path.as_str()).map_err(|error| not_sent(format!("{path:?} is no path: {error}")))?;
@@ -129,10 +147,13 @@ impl Client {
         let mut may_have_left = false;
         // Large, and moved with whatever asks.
         let exchange = Box::pin(self.exchange(address, message, &mut may_have_left));
-        let reason = match tokio::time::timeout(timeout, exchange).await {
-            Ok(Ok(reply)) => return Ok(reply),
-            Ok(Err(reason)) => reason,
-            Err(_) => format!("nothing within {} ms", timeout.as_millis()),
+        let reason = tokio::select! {
+            biased;
+            outcome = exchange => match outcome {
+                Ok(reply) => return Ok(reply),
+                Err(reason) => reason,
+            },
+            reason = given_up => reason,
         };
         match may_have_left {
             false => Err(not_sent(reason)),

@@ -35,7 +35,12 @@ pub async fn answer<H: Handler>(handler: &H, mut request: Request<Incoming>, req
     let answer = Box::pin(handler.handle(request));
     let mut response = timeout(request_timeout, answer).await.unwrap_or_else(|_| {
         let detail = format!("there is no answer yet after {} ms", request_timeout.as_millis());
-        reply::problem(&ApiError::OutcomeUnknown(detail), uri.path())
+        let error = match method.is_safe() {
+            // Nothing was to be done: there is no outcome to ask for.
+            true => ApiError::Unavailable(detail),
+            false => ApiError::OutcomeUnknown(detail),
+        };
+        reply::problem(&error, uri.path())
     });
 
     let total = start.elapsed();

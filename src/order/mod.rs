@@ -25,10 +25,12 @@ use self::catalog_link::CatalogLink;
 use self::machine::OrderMachine;
 use self::purchase::OrderLeader;
 use self::recorder::Recorder;
+use crate::cluster::{Probes, Timing};
 use crate::error::ApiError;
 use crate::http::client::Client;
 use crate::http::reply::Response;
 use crate::platform::Platform;
+use crate::reads::Reads;
 use crate::replica::{self, Member, Replica, StartError};
 
 /// How an order server is to be run.
@@ -38,10 +40,10 @@ pub struct Settings {
     pub replica: replica::Settings,
     /// The catalog servers.
     pub catalogs: Vec<Member>,
-    /// How long one attempt to reach the catalog may take.
-    pub attempt_timeout: Duration,
-    /// How long all attempts together may take.
-    pub decide_deadline: Duration,
+    /// How long the catalog is waited for.
+    pub catalog_timing: Timing,
+    /// How its servers are probed.
+    pub catalog_probes: Probes,
     /// Whether reads are answered, and marked, when the group has no majority.
     pub may_answer_stale: bool,
     /// How long a purchase waits for the group to have a leader.
@@ -51,9 +53,8 @@ pub struct Settings {
 /// An order server.
 pub struct OrderServer {
     replica: Replica,
-    machine: Arc<OrderMachine>,
+    reads: Reads<OrderMachine>,
     platform: Platform,
-    may_answer_stale: bool,
     patience: Duration,
 }
 
@@ -65,15 +66,15 @@ impl OrderServer {
     pub async fn open(platform: &Platform, client: &Client, settings: Settings) -> Result<OrderServer, StartError> {
         let machine = Arc::new(OrderMachine::default());
         let opened = replica::open(platform, client, settings.replica, machine.clone()).await?;
-        let Settings { catalogs, attempt_timeout, decide_deadline, .. } = settings;
-        let catalog = Arc::new(CatalogLink::new(client.clone(), catalogs, attempt_timeout, decide_deadline));
+        let Settings { catalogs, catalog_timing, catalog_probes, .. } = settings;
+        let catalog = Arc::new(CatalogLink::start(client.clone(), catalogs, catalog_timing, catalog_probes));
         let recorder = Recorder::start(opened.consensus(), machine.clone(), catalog.clone());
         let leader = OrderLeader::start(machine.clone(), recorder, catalog);
+        let replica = opened.start(Arc::new(leader));
         Ok(OrderServer {
-            replica: opened.start(Arc::new(leader)),
-            machine,
+            reads: Reads::new(replica.clone(), machine, settings.may_answer_stale),
+            replica,
             platform: platform.clone(),
-            may_answer_stale: settings.may_answer_stale,
             patience: settings.patience,
         })
     }

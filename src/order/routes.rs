@@ -16,13 +16,13 @@ use hyper::{HeaderMap, Method, Request, StatusCode};
 use serde::Serialize;
 
 use super::OrderServer;
+use super::machine::OrderMachine;
 use crate::error::ApiError;
 use crate::http::path::{Path, number};
 use crate::http::reply::{self, Response};
 use crate::model::{BookId, OrderId};
 use crate::purchase::{self, OrderView, Purchase};
-use crate::replica::Freshness;
-use crate::request::{Page, WriteIdentity, internal_answer, internal_body, stale};
+use crate::request::{Page, WriteIdentity, internal_answer, internal_body};
 
 /// One page of orders.
 #[derive(Serialize)]
@@ -41,8 +41,12 @@ impl OrderServer {
             (&Method::POST | &Method::PUT, ["purchase", id]) | (&Method::POST, ["buy", id]) => {
                 self.purchase(&head.headers, number(id)?).await
             }
-            (&Method::GET | &Method::HEAD, ["orders"]) => self.orders(Page::of(head.uri.query())?).await,
-            (&Method::GET | &Method::HEAD, ["orders", order_id]) => self.order(number(order_id)?).await,
+            (&Method::GET | &Method::HEAD, ["orders"]) => {
+                self.orders(head.uri.path(), Page::of(head.uri.query())?).await
+            }
+            (&Method::GET | &Method::HEAD, ["orders", order_id]) => {
+                self.order(head.uri.path(), number(order_id)?).await
+            }
             (&Method::POST, ["internal", "order", "purchases"]) => self.purchases(body).await,
             (_, ["purchase", _]) => Err(ApiError::MethodNotAllowed { allow: "POST, PUT" }),
             (_, ["buy", _]) => Err(ApiError::MethodNotAllowed { allow: "POST" }),
@@ -65,34 +69,22 @@ impl OrderServer {
         Ok(internal_answer(purchase::encode_answer(&answer)))
     }
 
-    async fn orders(&self, page: Page) -> Result<Response, ApiError> {
-        let is_stale = self.look().await?;
-        let mut orders = self.machine.with(|state| state.page(page.after, page.limit + 1));
-        let next = page.cut(&mut orders, "/orders", |order| order.order_id);
-        let page = OrderPage { orders: orders.into_iter().map(OrderView::from).collect(), next };
-        Ok(mark(reply::json(StatusCode::OK, &page), is_stale))
+    async fn orders(&self, path: &str, page: Page) -> Result<Response, ApiError> {
+        let respond = |machine: &OrderMachine, _: &Bytes| {
+            let mut orders = machine.with(|state| state.page(page.after, page.limit + 1));
+            let next = page.cut(&mut orders, "/orders", |order| order.order_id);
+            let page = OrderPage { orders: orders.into_iter().map(OrderView::from).collect(), next };
+            Ok(reply::json(StatusCode::OK, &page))
+        };
+        self.reads.answer(path, Bytes::new(), respond).await
     }
 
-    async fn order(&self, order_id: OrderId) -> Result<Response, ApiError> {
-        let is_stale = self.look().await?;
-        match self.machine.with(|state| state.order(order_id).cloned()) {
-            Some(order) => Ok(mark(reply::json(StatusCode::OK, &OrderView::from(order)), is_stale)),
-            None => Err(ApiError::NotFound(format!("there is no order {order_id}"))),
-        }
+    async fn order(&self, path: &str, order_id: OrderId) -> Result<Response, ApiError> {
+        let respond = |machine: &OrderMachine, _: &Bytes| {
+            let order = machine.with(|state| state.order(order_id).cloned());
+            let order = order.ok_or_else(|| ApiError::NotFound(format!("there is no order {order_id}")))?;
+            Ok(reply::json(StatusCode::OK, &OrderView::from(order)))
+        };
+        self.reads.answer(path, Bytes::new(), respond).await
     }
-
-    /// Brings this replica's state up to date for a read, or tells that the state may be behind.
-    async fn look(&self) -> Result<bool, ApiError> {
-        match self.replica.wait_until_current(Bytes::new()).await? {
-            Freshness::Current(_) => Ok(false),
-            Freshness::Stale if self.may_answer_stale => Ok(true),
-            Freshness::Stale => Err(ApiError::Unavailable(
-                "the order group has no majority, and this shop is set to refuse answers that may be stale".to_owned(),
-            )),
-        }
-    }
-}
-
-fn mark(response: Response, is_stale: bool) -> Response {
-    if is_stale { stale(response) } else { response }
 }

@@ -36,6 +36,11 @@ impl LastHeard {
         self.moment.send_replace(Instant::now() + self.precedence);
     }
 
+    /// Whether it was heard within this time.
+    pub fn is_within(&self, time: Duration) -> bool {
+        self.moment.borrow().elapsed() <= time
+    }
+
     /// Takes note that it was heard.
     pub fn note(&self) {
         self.moment.send_replace(Instant::now());

@@ -31,20 +31,34 @@ pub struct LeaderCall {
 impl LeaderCall {
     /// Has the leader answer `request`, wherever it is. Waits for one until there has been none for `patience`.
     ///
+    /// A leader that the group replaces meanwhile is not waited for: its successor gets the same request.
+    ///
     /// # Errors
     /// See [`WriteError`]; `Unknown` if the request may have been carried out without an answer.
     pub async fn call(&self, request: Bytes, patience: Duration) -> Result<Bytes, WriteError> {
-        let deadline = Instant::now() + patience;
+        let mut deadline = Instant::now() + patience;
+        let mut may_have_happened = None;
         let mut office = self.office.clone();
         loop {
             let current = *office.borrow_and_update();
             let outcome = match current {
                 Office::Own(_) => self.call_here(request.clone()).await,
-                Office::Other(leader) => self.call_there(leader, &request).await,
+                Office::Other(leader) => tokio::select! {
+                    outcome = self.call_there(leader, &request) => outcome,
+                    Ok(_) = office.wait_for(|office| is_replaced(leader, *office)) => {
+                        let former = self.peers.group.label(leader);
+                        may_have_happened = Some(WriteError::Unknown(format!("{former} was replaced before it answered")));
+                        deadline = Instant::now() + patience;
+                        continue;
+                    }
+                },
                 Office::Vacant(_) | Office::Preparing(_) => Err(WriteError::NotLeader),
             };
-            if outcome != Err(WriteError::NotLeader) {
-                return outcome;
+            match outcome {
+                Err(WriteError::NotLeader) => {}
+                // Whoever refuses now says nothing of what a former leader may have done.
+                Err(error) => return Err(may_have_happened.unwrap_or(error)),
+                Ok(answer) => return Ok(answer),
             }
             let vacant_since = current.vacant_since();
             let try_again_at = match vacant_since {
@@ -53,7 +67,7 @@ impl LeaderCall {
             };
             let changed = tokio::time::timeout_at(try_again_at, office.changed()).await;
             if changed.is_err() && (vacant_since.is_some() || Instant::now() >= deadline) {
-                return Err(self.no_leader());
+                return Err(may_have_happened.unwrap_or_else(|| self.no_leader()));
             }
         }
     }
@@ -92,5 +106,15 @@ impl LeaderCall {
             group.name,
             members.join(", ")
         ))
+    }
+}
+
+/// Whether somebody else acts for the group than `leader`.
+fn is_replaced(leader: u64, office: Office) -> bool {
+    match office {
+        Office::Own(_) => true,
+        Office::Other(other) => other != leader,
+        // It may still answer.
+        Office::Vacant(_) | Office::Preparing(_) => false,
     }
 }

@@ -63,7 +63,8 @@ pub trait LeaderService: Send + Sync + 'static {
     /// What a read that begins now must know, besides the state that it will see.
     fn observe(&self, question: &Bytes) -> Bytes;
 
-    /// Answers one request.
+    /// Answers one request. It may have come before, to this leader or a former one: whoever asks repeats a request
+    /// whose answer is missing, so it must carry what tells it from a new one.
     fn call(&self, request: Bytes) -> BoxFuture<'_, Result<Bytes, WriteError>>;
 }
 

@@ -20,6 +20,7 @@
 //! | [`office`] | when a leader may act |
 //! | [`read_index`] | current reads anywhere |
 //! | [`leader_call`] | try here, else at the leader |
+//! | [`standing`] | how a replica stands, for those who balance over its group |
 //! | [`formation`] | how a group begins and how an empty replica comes back |
 //! | [`network`], [`service`], [`wire`] | the conversation between replicas: asking, answering, encoding |
 //! | [`tables`] | the CSV files that people read |
@@ -40,6 +41,7 @@ mod raft;
 mod read_index;
 mod service;
 mod snapshot;
+mod standing;
 mod start;
 mod state_machine;
 mod status;
@@ -67,6 +69,7 @@ use raft::Raft;
 pub use read_index::Freshness;
 use read_index::ReadIndex;
 use service::Service;
+pub use standing::{Leading, STANDING, Standing, TRIED};
 pub use start::{Opened, Settings, StartError, open};
 pub use status::{PeerStatus, Status};
 use tokio::sync::watch;
@@ -156,8 +159,15 @@ impl Replica {
 
     /// Whether the group serves, as seen from here: its leader is in office and answers. That one leads is not
     /// enough, for it may not get into office, as that of a new shop whose first books cannot be read.
-    pub async fn is_serving(&self) -> bool {
-        matches!(self.wait_until_current(Bytes::new()).await, Ok(Freshness::Current(_)))
+    ///
+    /// # Errors
+    /// What is missing.
+    pub async fn ready(&self) -> Result<(), String> {
+        match self.wait_until_current(Bytes::new()).await {
+            Ok(Freshness::Current(_)) => Ok(()),
+            Ok(Freshness::Stale) => Err(format!("it waits for the other servers of the {} group", self.group_name())),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     /// Has the leader's [`LeaderService`] answer `request`, wherever the leader is, and waits up to
@@ -177,19 +187,24 @@ impl Replica {
         self.inner.service.handle(request).await
     }
 
+    /// What the group is called in messages.
+    pub fn group_name(&self) -> &'static str {
+        self.inner.settings.group.name
+    }
+
     /// Who acts for the group, as far as this replica knows.
     pub fn office(&self) -> Office {
         *self.inner.office.borrow()
     }
 
-    /// The name of the replica that leads, as far as this one knows.
-    pub fn leader(&self) -> Option<String> {
-        let group = &self.inner.settings.group;
-        match self.office() {
-            Office::Own(_) => Some(group.label(group.own)),
-            Office::Other(leader) => Some(group.label(leader)),
-            Office::Vacant(_) | Office::Preparing(_) => None,
-        }
+    /// The replica that leads, as far as this one knows.
+    pub fn leader(&self) -> Option<Leading> {
+        self.inner.leading()
+    }
+
+    /// How this replica stands to its group; if `is_tried`, it serves only if a read that is made now is current soon.
+    pub async fn standing(&self, is_tried: bool) -> Standing {
+        self.inner.standing(is_tried).await
     }
 
     /// Waits until the replica cannot go on, and tells why.

@@ -104,9 +104,11 @@ impl Peer {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(RemoteError::new(self.number, error).into()),
             // A peer that is not there is not asked again at once; a lost answer is.
-            Err(error @ (PeerError::Call(CallError::NotSent { .. }) | PeerError::Refused { .. })) => {
-                Err(Unreachable::new(&error).into())
-            }
+            Err(
+                error @ (PeerError::Call(CallError::NotSent { .. })
+                | PeerError::Refused { .. }
+                | PeerError::Unreadable { .. }),
+            ) => Err(Unreachable::new(&error).into()),
             Err(error) => Err(NetworkError::new(&error).into()),
         }
     }

@@ -3,14 +3,17 @@
 //! Before it answers from its own state, a replica learns how far the group had committed when the read
 //! arrived, and waits until it has applied as much. Only the leader can tell, and only after a majority
 //! has confirmed that it still leads. Reads that arrive while such a round is under way share the next.
+//!
+//! A replica that is of no use for current reads finds that out once, not with each read: see [`Touch`].
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use super::elector::LastHeard;
 use super::machine::{LeaderService, WriteError};
 use super::network::Peers;
 use super::office::Office;
@@ -22,6 +25,10 @@ const QUEUED_READS: usize = 8192;
 
 /// How soon a failed round is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
+
+/// How long a replica may apply nothing while a read waits for it to: it is then taken to be unable to, as when its disk
+/// hangs.
+const APPLY_STALL: Duration = Duration::from_millis(500);
 
 /// What a read saw.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +54,70 @@ pub struct ReadIndex {
     queue: mpsc::Sender<Waiter>,
     office: watch::Receiver<Office>,
     applied: watch::Receiver<u64>,
+    last_heard: Arc<LastHeard>,
+    touch: Arc<Touch>,
     majority_wait: Duration,
+    /// After this long without a word of the leader, a follower does not count on it.
+    silence_limit: Duration,
+}
+
+/// What is known of a replica that cannot make reads current.
+#[derive(Default)]
+struct Touch {
+    /// What reads have waited for since something was applied.
+    behind: Mutex<Option<Behind>>,
+    /// The first and the last of the rounds that have failed since one succeeded.
+    failures: Mutex<Option<(Instant, Instant)>>,
+}
+
+/// A replica that has not applied what reads wait for.
+#[derive(Clone, Copy)]
+struct Behind {
+    /// How far it has come.
+    applied: u64,
+    /// How far it should be.
+    wanted: u64,
+    /// When that was first found.
+    since: Instant,
+}
+
+impl Touch {
+    /// Takes note that a read waits for `wanted`, and tells since when nothing was applied although some read did.
+    fn note_behind(&self, applied: u64, wanted: u64) -> Instant {
+        let mut behind = lock(&self.behind);
+        let since = behind.filter(|behind| behind.applied == applied).map_or_else(Instant::now, |behind| behind.since);
+        let wanted = behind.map_or(wanted, |behind| behind.wanted.max(wanted));
+        *behind = Some(Behind { applied, wanted, since });
+        since
+    }
+
+    /// Whether nothing was applied for long although reads waited for it.
+    fn is_stalled(&self, applied: u64) -> bool {
+        let is_stalled = |behind: &Behind| {
+            behind.applied == applied && behind.wanted > applied && behind.since.elapsed() >= APPLY_STALL
+        };
+        lock(&self.behind).as_ref().is_some_and(is_stalled)
+    }
+
+    fn note_round(&self, has_succeeded: bool) {
+        let now = Instant::now();
+        let mut failures = lock(&self.failures);
+        *failures = match *failures {
+            _ if has_succeeded => None,
+            Some((first, _)) => Some((first, now)),
+            None => Some((now, now)),
+        };
+    }
+
+    /// Since when rounds fail, if one did within `memory`: of an older one it is not known what became.
+    fn failing_since(&self, memory: Duration) -> Option<Instant> {
+        lock(&self.failures).filter(|(_, last)| last.elapsed() < memory).map(|(first, _)| first)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Changed by plain operations that leave it whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Finds out how far the group has committed.
@@ -64,25 +134,49 @@ impl ReadIndex {
     /// Starts the task that makes the rounds.
     pub fn start(rounds: ReadRounds, applied: watch::Receiver<u64>, majority_wait: Duration) -> ReadIndex {
         let (queue, waiting) = mpsc::channel(QUEUED_READS);
-        let office = rounds.office.clone();
-        tokio::spawn(rounds.run(waiting));
-        ReadIndex { queue, office, applied, majority_wait }
+        let (office, last_heard) = (rounds.office.clone(), rounds.peers.last_heard.clone());
+        let silence_limit = rounds.round_timeout * 2;
+        let touch = Arc::new(Touch::default());
+        tokio::spawn(rounds.run(waiting, touch.clone()));
+        ReadIndex { queue, office, applied, last_heard, touch, majority_wait, silence_limit }
+    }
+
+    /// Whether a read would probably be current, as far as is known without asking anybody.
+    pub fn may_serve(&self) -> bool {
+        let has_leader = match *self.office.borrow() {
+            Office::Own(_) => true,
+            Office::Other(_) => self.last_heard.is_within(self.silence_limit),
+            Office::Vacant(_) | Office::Preparing(_) => false,
+        };
+        has_leader && !self.is_stalled() && self.touch.failing_since(self.silence_limit).is_none()
     }
 
     /// Waits until this replica's state shows every write acknowledged before the call, and brings what
     /// the leader observed of `question` when the read began.
     ///
-    /// Gives up, as [`Freshness::Stale`], when nobody has acted for the group for `majority_wait`.
+    /// Gives up, as [`Freshness::Stale`], when nobody has acted for the group for `majority_wait`, or this replica applies
+    /// nothing.
     pub async fn wait(&self, question: Bytes) -> Result<Freshness, WriteError> {
-        let deadline = Instant::now() + self.majority_wait;
+        if self.is_stalled() {
+            return Ok(Freshness::Stale);
+        }
         let mut office = self.office.clone();
+        let failing_since = self.touch.failing_since(self.majority_wait);
+        let deadline = failing_since.unwrap_or_else(Instant::now) + self.majority_wait;
+        if Instant::now() >= deadline && office.borrow().vacant_since().is_none() {
+            // Nobody waits for this round. It finds out whether the next read need not be behind.
+            self.queue(vec![question])?;
+            return Ok(Freshness::Stale);
+        }
         loop {
             let vacant_since = office.borrow_and_update().vacant_since();
             if vacant_since.is_none()
                 && let Ok((index, mut observed)) = self.position(vec![question.clone()]).await?
-                && self.wait_applied(index, deadline).await
             {
-                return Ok(Freshness::Current(observed.pop().unwrap_or_default()));
+                return Ok(match self.wait_applied(index, deadline).await {
+                    true => Freshness::Current(observed.pop().unwrap_or_default()),
+                    false => Freshness::Stale,
+                });
             }
             let try_again_at = match vacant_since {
                 Some(since) => deadline.min(since + self.majority_wait),
@@ -97,11 +191,17 @@ impl ReadIndex {
 
     /// How far the group had committed at some moment after this call. The outer error is definite.
     async fn position(&self, questions: Vec<Bytes>) -> Result<Answer<Position>, WriteError> {
+        let position = self.queue(questions)?;
+        Ok(position.await.unwrap_or_else(|_| Err(WriteError::Unavailable("this replica is stopping".to_owned()))))
+    }
+
+    /// Has the next round answer `questions`.
+    fn queue(&self, questions: Vec<Bytes>) -> Result<oneshot::Receiver<Answer<Position>>, WriteError> {
         let (answer, position) = oneshot::channel();
         self.queue
             .try_send(Waiter { questions, answer })
             .map_err(|_| WriteError::Overloaded(format!("{QUEUED_READS} reads are waiting already")))?;
-        Ok(position.await.unwrap_or_else(|_| Err(WriteError::Unavailable("this replica is stopping".to_owned()))))
+        Ok(position)
     }
 
     /// The position for a follower that asks. Only a leader in office gives one.
@@ -113,20 +213,36 @@ impl ReadIndex {
         self.position(questions).await?
     }
 
+    /// Whether `index` is applied in time. If nothing at all is applied for long, nobody waits for it again.
     async fn wait_applied(&self, index: u64, deadline: Instant) -> bool {
         let mut applied = self.applied.clone();
-        let reached = applied.wait_for(|applied| *applied >= index);
-        matches!(tokio::time::timeout_at(deadline, reached).await, Ok(Ok(_)))
+        loop {
+            let so_far = *applied.borrow_and_update();
+            if so_far >= index {
+                return true;
+            }
+            let stalled_at = self.touch.note_behind(so_far, index) + APPLY_STALL;
+            match tokio::time::timeout_at(deadline.min(stalled_at), applied.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return *applied.borrow() >= index,
+            }
+        }
+    }
+
+    /// Whether reads have waited in vain for what is not applied yet.
+    fn is_stalled(&self) -> bool {
+        self.touch.is_stalled(*self.applied.borrow())
     }
 }
 
 impl ReadRounds {
-    async fn run(self, mut waiting: mpsc::Receiver<Waiter>) {
+    async fn run(mut self, mut waiting: mpsc::Receiver<Waiter>, touch: Arc<Touch>) {
         let mut waiters = Vec::new();
         // A round must begin after every read that it serves, hence one at a time.
         while waiting.recv_many(&mut waiters, QUEUED_READS).await > 0 {
             let questions = waiters.iter().flat_map(|waiter| waiter.questions.iter().cloned()).collect();
             let position = self.round(questions).await;
+            touch.note_round(position.is_ok());
             let index = position.as_ref().map(|(index, _)| *index).map_err(WriteError::clone);
             let mut observed = position.map(|(_, observed)| observed).unwrap_or_default().into_iter();
             for Waiter { questions, answer } in waiters.drain(..) {
@@ -136,8 +252,8 @@ impl ReadRounds {
         }
     }
 
-    async fn round(&self, questions: Vec<Bytes>) -> Answer<Position> {
-        let office = *self.office.borrow();
+    async fn round(&mut self, questions: Vec<Bytes>) -> Answer<Position> {
+        let office = *self.office.borrow_and_update();
         match office {
             Office::Own(_) => {
                 // Before the round: a write that is over by then is below the index that the round brings.
@@ -153,9 +269,13 @@ impl ReadRounds {
                 let Some(member) = self.peers.group.members.get(&leader) else { return Err(WriteError::NotLeader) };
                 let cluster = self.peers.marker.cluster();
                 let timeout = self.round_timeout;
-                wire::post(&self.peers.client, &member.address, wire::READ_INDEX, cluster, &questions, timeout)
-                    .await
-                    .unwrap_or_else(|error| Err(WriteError::Unavailable(error.to_string())))
+                let asked =
+                    wire::post(&self.peers.client, &member.address, wire::READ_INDEX, cluster, &questions, timeout);
+                tokio::select! {
+                    answer = asked => answer.unwrap_or_else(|error| Err(WriteError::Unavailable(error.to_string()))),
+                    // A leader that was replaced is not waited for.
+                    Ok(()) = self.office.changed() => Err(WriteError::NotLeader),
+                }
             }
             Office::Vacant(_) | Office::Preparing(_) => Err(WriteError::NotLeader),
         }

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::machine::WriteError;
 use super::marker::ClusterId;
+use crate::error::Certainty;
 use crate::http::client::{CallError, Client, Request};
 
 /// Names the group that a request is meant for, so that no replica takes part in another one's.
@@ -59,9 +60,17 @@ pub enum PeerError {
     /// It may have been done.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// It answered something that is no answer.
+    /// It refused the request, and did nothing.
     #[error("{address} answered {what}")]
     Refused {
+        /// The replica.
+        address: String,
+        /// What it answered.
+        what: String,
+    },
+    /// It answered something that does not tell whether it did anything.
+    #[error("{address} answered {what}")]
+    Unreadable {
         /// The replica.
         address: String,
         /// What it answered.
@@ -72,7 +81,7 @@ pub enum PeerError {
 impl PeerError {
     /// Whether the request was certainly not carried out.
     pub fn is_definite(&self) -> bool {
-        !matches!(self, PeerError::Call(CallError::Unknown { .. }))
+        matches!(self, PeerError::Refused { .. } | PeerError::Call(CallError::NotSent { .. }))
     }
 }
 
@@ -96,9 +105,15 @@ pub async fn post<Q: Serialize, A: DeserializeOwned>(
 ) -> Result<A, PeerError> {
     let request = meant_for(cluster, Request::post(path, encode(message)));
     let reply = client.send(address, request, timeout).await?;
-    let refused = |what| PeerError::Refused { address: address.to_owned(), what };
+    let address = address.to_owned();
     if !reply.status.is_success() {
-        return Err(refused(format!("{}: {}", reply.status, String::from_utf8_lossy(&reply.body))));
+        let what = format!("{}: {}", reply.status, String::from_utf8_lossy(&reply.body));
+        return Err(match Certainty::of(reply.status) {
+            Certainty::Unknown => PeerError::Unreadable { address, what },
+            // Replicas answer in the body: another status says that the request was not even looked at.
+            Certainty::Decided | Certainty::NotDone => PeerError::Refused { address, what },
+        });
     }
-    decode(&reply.body).map_err(|error| refused(format!("an unreadable message: {error}")))
+    decode(&reply.body)
+        .map_err(|error| PeerError::Unreadable { address, what: format!("an unreadable message: {error}") })
 }

@@ -11,6 +11,8 @@
 //! | [`frontends`] | two frontends that know each other only through the catalog |
 //! | [`purchases`] | purchases whose answers do not arrive |
 //! | [`topics`] | search pages, while books come and go |
+//! | [`outages`] | servers that hang, are cut off or are gone |
+//! | [`reads`] | replicas that are cut off from their group |
 //! | [`durability`] | disks that are slow to confirm |
 
 // Clippy takes a helper of a test for no test.
@@ -26,7 +28,9 @@ mod fills;
 mod frontends;
 mod held_disk;
 mod leaders;
+mod outages;
 mod purchases;
+mod reads;
 mod scripted;
 mod sessions;
 mod shop;

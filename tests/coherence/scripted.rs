@@ -8,6 +8,7 @@ use bazar::http::body;
 use bazar::http::reply::{self, Response};
 use bazar::http::server::{Handler, Limits, serve};
 use bazar::platform::{Network, TcpNetwork};
+use bazar::replica::{Leading, STANDING, Standing};
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue};
@@ -107,7 +108,11 @@ impl Handler for CatalogPart {
     async fn handle(&self, request: Request<Incoming>) -> Response {
         let path = request.uri().path().to_owned();
         match path.as_str() {
-            "/health" => reply::json(StatusCode::OK, &"alive"),
+            STANDING => {
+                let leader = Some(Leading { id: "catalog-1".to_owned(), term: 1 });
+                let cluster = Some("a shop".to_owned());
+                reply::json(StatusCode::OK, &Standing { id: "catalog-1".to_owned(), cluster, leader, serves: true })
+            }
             LEASE => {
                 let body = body::read(request.into_body(), usize::MAX, PATIENCE).await.unwrap();
                 let request: LeaseRequest = postcard::from_bytes(&body).unwrap();

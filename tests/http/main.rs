@@ -309,6 +309,12 @@ async fn a_handler_that_takes_too_long_leaves_the_outcome_unknown() {
     let reply = server.call(Call::post("/wait", Bytes::new())).await;
     assert_eq!(reply.status, StatusCode::GATEWAY_TIMEOUT);
     assert_eq!(document(&reply)["type"], "/problems/outcome-unknown");
+    // A question has no outcome: it is asked again without any key.
+    let reply = server.call(Call::get("/wait")).await;
+    assert_eq!(
+        (reply.status, &document(&reply)["type"]),
+        (StatusCode::SERVICE_UNAVAILABLE, &"/problems/unavailable".into())
+    );
 }
 
 #[tokio::test]

@@ -8,8 +8,8 @@ use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::cluster::{Probes, Timing};
 use crate::error::ApiError;
-use crate::frontend::balancer::Balancer;
 use crate::http::body;
 use crate::http::client::Client;
 use crate::http::reply::{self, Response};
@@ -17,7 +17,7 @@ use crate::http::server::{self, Handler, Limits};
 use crate::model::Key;
 use crate::platform::Platform;
 use crate::purchase::PurchaseReply;
-use crate::replica::Member;
+use crate::replica::{Member, STANDING};
 use crate::request::internal_answer;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -45,6 +45,9 @@ struct OrderServer {
 
 impl Handler for OrderServer {
     async fn handle(&self, request: Request<Incoming>) -> Response {
+        if request.uri().path() == STANDING {
+            return reply::problem(&ApiError::Overloaded("it hears nothing but purchases".to_owned()), "");
+        }
         let request = body::read(request.into_body(), usize::MAX, SECOND).await.unwrap();
         let purchases: Vec<Purchase> = postcard::from_bytes(&request).unwrap();
         let is_first = {
@@ -92,14 +95,10 @@ impl Group {
             };
             tokio::spawn(server::serve(listener, server, limits, CancellationToken::new()));
         }
-        let upstream = Upstream {
-            name: "order",
-            balancer: Balancer::new(members),
-            client: Client::new(&platform),
-            attempt_timeout: SECOND / 2,
-            read_deadline: SECOND * 5,
-            write_deadline: SECOND * 5,
-        };
+        let timing = Timing { attempt_timeout: SECOND / 2, read_deadline: SECOND * 5, write_deadline: SECOND * 5 };
+        // Nobody is probed before the test is over.
+        let probes = Probes { interval: SECOND * 100, timeout: SECOND * 100, when_idle: false };
+        let upstream = Upstream::start("order", members, Client::new(&platform), timing, probes);
         Group { couriers: Courier::start_all(&upstream), upstream, servers }
     }
 
@@ -149,7 +148,7 @@ async fn purchases_whose_answer_was_lost_are_sent_to_another_server_with_the_sam
 #[tokio::test]
 async fn purchases_that_one_server_refuses_are_taken_to_the_others_each_for_itself() {
     let group = Group::of(&[Manner::RefusesAllButBookOne, Manner::Answers]).await;
-    group.upstream.balancer.note_leader(b"order-1");
+    group.upstream.balancer.note_leader("order-1", 1);
     let purchases: Vec<Purchase> = (1..=2).map(purchase).collect();
     let bought = futures_util::future::join_all(purchases.iter().map(|purchase| group.buy(purchase))).await;
     let accepted = Ok(PurchaseReply::UnknownBook);
@@ -159,7 +158,7 @@ async fn purchases_that_one_server_refuses_are_taken_to_the_others_each_for_itse
 #[tokio::test]
 async fn a_server_that_is_asked_too_much_is_believed() {
     let group = Group::of(&[Manner::IsFull, Manner::Answers]).await;
-    group.upstream.balancer.note_leader(b"order-1");
+    group.upstream.balancer.note_leader("order-1", 1);
     assert!(matches!(group.buy(&purchase(1)).await, (_, Err(WriteError::Overloaded(_)))));
     assert!(group.heard(1).is_empty());
 }

@@ -11,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::catalog::PurchasesAfter;
+use crate::cluster::{Probes, Timing};
+use crate::error::ApiError;
 use crate::http::body;
 use crate::http::client::Client;
 use crate::http::reply::{self, Response};
@@ -18,7 +20,7 @@ use crate::http::server::{self, Handler, Limits};
 use crate::model::Cents;
 use crate::platform::{BoxFuture, Platform};
 use crate::replica::log::LogLimits;
-use crate::replica::{self, ElectionTimeout, Group, LeaderService, Member, ProposerLimits, Replica};
+use crate::replica::{self, ElectionTimeout, Group, LeaderService, Member, ProposerLimits, Replica, STANDING};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -31,6 +33,9 @@ struct ScriptedCatalog {
 
 impl Handler for ScriptedCatalog {
     async fn handle(&self, request: Request<Incoming>) -> Response {
+        if request.uri().path() == STANDING {
+            return reply::problem(&ApiError::Overloaded("it counts nothing but questions".to_owned()), "");
+        }
         let question = body::read(request.into_body(), 1024, SECOND).await.unwrap();
         let PurchasesAfter { after, limit } = postcard::from_bytes(&question).unwrap();
         self.questions.fetch_add(1, AtomicOrdering::SeqCst);
@@ -87,7 +92,9 @@ impl Bench {
 
         let machine = Arc::new(OrderMachine::default());
         let opened = replica::open(&platform, &client, settings(folder.path()), machine.clone()).await.unwrap();
-        let link = Arc::new(CatalogLink::new(client, vec![member], SECOND, SECOND));
+        let timing = Timing { attempt_timeout: SECOND, read_deadline: SECOND, write_deadline: SECOND };
+        let probes = Probes { interval: SECOND / 10, timeout: SECOND, when_idle: false };
+        let link = Arc::new(CatalogLink::start(client, vec![member], timing, probes));
         let recorder = Recorder::start(opened.consensus(), machine.clone(), link);
         let replica = opened.start(Arc::new(Leader(recorder.clone())));
         replica.take_part(false).await.unwrap();

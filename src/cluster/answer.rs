@@ -1,0 +1,123 @@
+//! What a group is asked, and what an answer says: about a write, and how good it is for a read.
+
+use bytes::Bytes;
+use hyper::Method;
+use hyper::header::{HeaderName, HeaderValue};
+
+use crate::error::{ApiError, Certainty};
+use crate::http::client::{Reply, Request};
+use crate::http::reply;
+use crate::replica::WriteError;
+use crate::request::CONSISTENCY;
+
+/// A request that can be sent more than once.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// The method.
+    pub method: Method,
+    /// The path and query.
+    pub path: String,
+    /// Headers that go along.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Ask {
+    /// A GET.
+    pub fn get(path: String) -> Ask {
+        Ask { method: Method::GET, path, headers: Vec::new(), body: Bytes::new() }
+    }
+
+    /// A POST that may be repeated without harm.
+    pub fn post(path: String, body: Bytes) -> Ask {
+        Ask { method: Method::POST, path, headers: Vec::new(), body }
+    }
+
+    pub(super) fn request(&self) -> Request {
+        let request = Request::new(self.method.clone(), self.path.clone(), self.body.clone());
+        self.headers.iter().fold(request, |request, (name, value)| request.header(name.clone(), value.clone()))
+    }
+}
+
+/// An answer and who gave it.
+pub struct Answered<A = Reply> {
+    /// The replica's name.
+    pub by: String,
+    /// What it answered.
+    pub reply: A,
+}
+
+/// What an answer says about the write that it is an answer to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// It was decided; the answer says how.
+    Decided,
+    /// Whoever answered does not know whether it was carried out.
+    Unknown,
+    /// It was not carried out, because whoever answered cannot now; another may.
+    Unavailable,
+    /// It was not carried out, because there is too much to do, which asking others would make worse.
+    Overloaded,
+}
+
+/// An answer to a write.
+pub trait Answer {
+    /// What it says about the write.
+    fn meaning(&self) -> Meaning;
+}
+
+impl Answer for Reply {
+    fn meaning(&self) -> Meaning {
+        let is_overload =
+            || reply::problem_slug(&self.body).is_none_or(|slug| slug == ApiError::Overloaded(String::new()).slug());
+        match Certainty::of(self.status) {
+            Certainty::Decided => Meaning::Decided,
+            Certainty::Unknown => Meaning::Unknown,
+            Certainty::NotDone if is_overload() => Meaning::Overloaded,
+            Certainty::NotDone => Meaning::Unavailable,
+        }
+    }
+}
+
+impl<T> Answer for Result<T, WriteError> {
+    fn meaning(&self) -> Meaning {
+        match self {
+            Ok(_) => Meaning::Decided,
+            Err(WriteError::Unknown(_)) => Meaning::Unknown,
+            Err(WriteError::Unavailable(_) | WriteError::NotLeader) => Meaning::Unavailable,
+            Err(WriteError::Overloaded(_)) => Meaning::Overloaded,
+        }
+    }
+}
+
+/// Why a reply holds no answer to a write.
+pub fn no_answer(reply: &Reply) -> WriteError {
+    let what = format!("{}: {}", reply.status, String::from_utf8_lossy(&reply.body));
+    match reply.meaning() {
+        Meaning::Unavailable => WriteError::Unavailable(what),
+        Meaning::Overloaded => WriteError::Overloaded(what),
+        Meaning::Decided | Meaning::Unknown => WriteError::Unknown(what),
+    }
+}
+
+/// How good an answer to a read is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    /// It says only why there is none.
+    Excuse,
+    /// It may be behind.
+    Stale,
+    /// It is current.
+    Current,
+}
+
+impl Answered {
+    pub(super) fn rank(&self) -> Rank {
+        match self.reply.headers.contains_key(CONSISTENCY) {
+            _ if self.reply.status.is_server_error() => Rank::Excuse,
+            true => Rank::Stale,
+            false => Rank::Current,
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! A replica's state, as requests may see it: only together with how fresh it is.
+//!
+//! The handlers of a role have no other way to the state, so whatever they answer from it, found or not found, carries
+//! the mark of an answer that may be behind. What only the leader may do is no read, and does not come here.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::error::ApiError;
+use crate::http::reply::{self, Response};
+use crate::replica::{Freshness, Replica};
+use crate::request::stale;
+
+/// The state of a replica, for reading.
+pub struct Reads<M> {
+    replica: Replica,
+    machine: Arc<M>,
+    may_answer_stale: bool,
+}
+
+impl<M> Reads<M> {
+    /// The state that `replica` keeps in `machine`. `may_answer_stale`: whether reads are answered, and marked, while
+    /// the group has no majority.
+    pub fn new(replica: Replica, machine: Arc<M>, may_answer_stale: bool) -> Reads<M> {
+        Reads { replica, machine, may_answer_stale }
+    }
+
+    /// Answers the request for `path` from the state, once that shows every write acknowledged before the call.
+    ///
+    /// `respond` is given the state and what the leader [observed](crate::replica::LeaderService::observe) of
+    /// `question`: nothing if the state may be behind, in which case its answer is marked, an error's too.
+    ///
+    /// # Errors
+    /// If nothing may be answered from the state now.
+    pub async fn answer(
+        &self,
+        path: &str,
+        question: Bytes,
+        respond: impl FnOnce(&M, &Bytes) -> Result<Response, ApiError>,
+    ) -> Result<Response, ApiError> {
+        let observed = match self.replica.wait_until_current(question).await? {
+            Freshness::Current(observed) => Some(observed),
+            Freshness::Stale if self.may_answer_stale => None,
+            Freshness::Stale => {
+                return Err(self.no_majority("and this shop is set to refuse answers that may be stale"));
+            }
+        };
+        let is_stale = observed.is_none();
+        let response = respond(&self.machine, &observed.unwrap_or_default());
+        let response = response.unwrap_or_else(|error| reply::problem(&error, path));
+        Ok(if is_stale { stale(response) } else { response })
+    }
+
+    /// Reads what is of use only if the state shows every write acknowledged before the call.
+    ///
+    /// # Errors
+    /// If it may not.
+    pub async fn current<T>(&self, read: impl FnOnce(&M) -> T) -> Result<T, ApiError> {
+        match self.replica.wait_until_current(Bytes::new()).await? {
+            Freshness::Current(_) => Ok(read(&self.machine)),
+            Freshness::Stale => Err(self.no_majority("so its newest decisions cannot be told")),
+        }
+    }
+
+    fn no_majority(&self, consequence: &str) -> ApiError {
+        ApiError::Unavailable(format!("the {} group has no majority, {consequence}", self.replica.group_name()))
+    }
+}
