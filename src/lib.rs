@@ -27,6 +27,9 @@
 //!
 //! `ARCHITECTURE.md` tells the same at length, with the reasons.
 
+// They panic where the output is full or closed, and a panic ends the process.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod catalog;
 pub mod coherence;
 pub mod config;

@@ -2,10 +2,14 @@
 //!
 //! What a node does is not known here, nor how nodes are supervised.
 
+// They panic where the output is full or closed, and a panic ends the process.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod cli;
 mod stop;
 mod summary;
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -48,28 +52,57 @@ const RUNTIME_GRACE: Duration = Duration::from_secs(1);
 struct WrongUse(String);
 
 fn main() -> ExitCode {
-    let cli = Cli::read();
+    let cli = match Cli::read() {
+        Ok(cli) => cli,
+        Err(answer) => return tell(&answer),
+    };
     let config = match Config::load(&cli.config, &cli.overrides()) {
         Ok(config) => config,
         Err(errors) => {
-            eprintln!("{errors}");
+            complain(&errors);
             return ExitCode::from(EXIT_WRONG_USE);
         }
     };
     match run(&cli, config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("bazar: {error:#}");
+            complain(&format_args!("bazar: {error:#}"));
             if error.is::<WrongUse>() { ExitCode::from(EXIT_WRONG_USE) } else { ExitCode::FAILURE }
         }
     }
 }
 
+/// Gives what clap answers: help or a version, or what is wrong with the flags.
+fn tell(answer: &clap::Error) -> ExitCode {
+    let told = answer.print();
+    match answered(told) {
+        _ if answer.use_stderr() => ExitCode::from(EXIT_WRONG_USE),
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format_args!("bazar: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether what was asked for could be given on standard output.
+fn answered(written: io::Result<()>) -> anyhow::Result<()> {
+    match written {
+        // A reader that has seen enough is no failure.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        outcome => outcome.context("standard output cannot be written to"),
+    }
+}
+
+/// Writes a line to standard error. Where it cannot, the exit code alone tells.
+fn complain(text: &impl Display) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
 fn run(cli: &Cli, config: Config) -> anyhow::Result<()> {
     let Some(role) = cli.role.filter(|_| !cli.check) else {
-        // A reader that has seen enough is no failure.
-        let _ = io::stdout().write_all(summary::of(&config, &cli.config).as_bytes());
-        return Ok(());
+        let summary = summary::of(&config, &cli.config);
+        return answered(io::stdout().write_all(summary.as_bytes()).and_then(|()| io::stdout().flush()));
     };
     match role.one() {
         None => supervise(cli, &config),

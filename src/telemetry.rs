@@ -25,7 +25,8 @@ pub fn start_log(level: &str) -> Result<(), FilterError> {
         _ => directives(level),
     };
     let filter = EnvFilter::builder().parse(&text).map_err(|source| FilterError { text, source })?;
-    let log = tracing_subscriber::fmt().compact().with_env_filter(filter);
+    // A line that cannot be written is told nowhere else: standard error is where it would be told.
+    let log = tracing_subscriber::fmt().compact().with_env_filter(filter).log_internal_errors(false);
     log.with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).init();
     Ok(())
 }
