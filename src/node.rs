@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
+use crate::http::body::Incoming;
 use hyper::header::HeaderValue;
 use hyper::{Method, Request, StatusCode};
 use serde_json::json;
@@ -185,12 +185,21 @@ impl Handler for NodeHandler {
         }
     }
 
+    fn body_limit(&self, path: &str, usual: usize) -> Option<usize> {
+        (!is_between_nodes(path)).then_some(usual)
+    }
+
     fn request_timeout(&self, request: &Request<Incoming>, usual: Duration) -> Duration {
         match replica::request_timeout(request.uri().path()) {
             Some(longer) => longer.max(usual),
             None => usual,
         }
     }
+}
+
+/// Whether the other nodes of the cluster say something at `path`, each with bounds of its own.
+fn is_between_nodes(path: &str) -> bool {
+    path.starts_with("/internal/")
 }
 
 impl NodeHandler {
@@ -242,6 +251,7 @@ fn members(nodes: &[Node]) -> Vec<Member> {
 fn http_limits(config: &Config) -> Limits {
     Limits {
         max_connections: config.http.max_connections,
+        max_body_bytes: config.http.max_body_bytes,
         header_timeout: millis(config.http.header_timeout_ms),
         request_timeout: millis(config.http.request_timeout_ms),
         idle_timeout: millis(config.http.idle_timeout_ms),

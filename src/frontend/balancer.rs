@@ -144,8 +144,8 @@ impl Replica {
 
 #[cfg(test)]
 mod tests {
+    use crate::http::body::Incoming;
     use hyper::StatusCode;
-    use hyper::body::Incoming;
     use tokio::time::Instant;
     use tokio_util::sync::CancellationToken;
 
@@ -158,6 +158,7 @@ mod tests {
 
     const LIMITS: Limits = Limits {
         max_connections: 8,
+        max_body_bytes: 1 << 20,
         header_timeout: SECOND,
         request_timeout: SECOND,
         idle_timeout: Duration::from_secs(10),

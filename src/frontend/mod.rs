@@ -27,7 +27,7 @@ mod upstream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
+use crate::http::body::Incoming;
 
 use self::balancer::Balancer;
 use self::cache::{Cache, CacheKey, Noted};

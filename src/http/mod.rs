@@ -5,6 +5,7 @@
 //! | [`server`] | accepts connections, bounds them, and drains them at shutdown |
 //! | `pace` | cuts connections whose peer is too slow |
 //! | `express` | answers plain GETs whose answer is at hand, below hyper |
+//! | `rules` | checks what HTTP asks of every request |
 //! | [`prepared`] | responses that are written down once, to be sent many times |
 //! | `envelope` | gives each request its id, deadline, timing and log line |
 //! | [`path`] | takes apart the path and the query |
@@ -25,4 +26,5 @@ mod pace;
 pub mod path;
 pub mod prepared;
 pub mod reply;
+mod rules;
 pub mod server;

@@ -13,15 +13,15 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use hyper::Request;
-use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::sync::Semaphore;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::body::Incoming;
 use super::envelope;
 use super::express;
 use super::pace::{Pace, Paced};
@@ -51,7 +51,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub trait Handler: Send + Sync + 'static {
     /// Answers one request.
     ///
-    /// The future is dropped at any of its waits if the client leaves or the request's time runs out:
+    /// The future is dropped at any of its waits if the connection breaks or the request's time runs out:
     /// work that must come to its end belongs in a task of its own. A response to HEAD is made as the
     /// one to GET; its body is not sent.
     fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Response> + Send;
@@ -63,7 +63,13 @@ pub trait Handler: Send + Sync + 'static {
         None
     }
 
-    /// How long this request may take, where the server's limit is `usual`.
+    /// The longest body that a request to `path` may have, where it is read before the request is handled; the server's
+    /// limit is `usual`. Nothing if [`handle`](Self::handle) reads the body as it comes, with bounds of its own.
+    fn body_limit(&self, _path: &str, usual: usize) -> Option<usize> {
+        Some(usual)
+    }
+
+    /// How long this request may take once its body is there, where the server's limit is `usual`.
     fn request_timeout(&self, _request: &Request<Incoming>, usual: Duration) -> Duration {
         usual
     }
@@ -74,7 +80,9 @@ pub trait Handler: Send + Sync + 'static {
 pub struct Limits {
     /// Connections at the same time. Those beyond it are answered 503 and closed.
     pub max_connections: usize,
-    /// From a request's first byte, or the connection's start, to the end of its header.
+    /// The longest body that is read before a request is handled, in bytes.
+    pub max_body_bytes: usize,
+    /// From a request's first byte, or the connection's start, to the end of its header; the same for its body.
     pub header_timeout: Duration,
     /// From a request's header to its response; then 504 is answered and the handler dropped.
     pub request_timeout: Duration,
@@ -97,9 +105,7 @@ pub async fn serve<H: Handler>(
     let mut connections = JoinSet::new();
 
     while let Some(stream) = next_connection(&mut *listener, &shutdown).await {
-        while let Some(ended) = connections.try_join_next() {
-            report(ended);
-        }
+        while connections.try_join_next().is_some() {}
         // A token of its own: connections that share one would contend for its lock.
         let stop = shutdown.child_token();
         if let Ok(place) = places.clone().try_acquire_owned() {
@@ -118,11 +124,8 @@ pub async fn serve<H: Handler>(
     }
 
     drop(listener);
-    let drained = tokio::time::timeout(limits.drain_timeout, async {
-        while let Some(ended) = connections.join_next().await {
-            report(ended);
-        }
-    });
+    let drained =
+        tokio::time::timeout(limits.drain_timeout, async { while connections.join_next().await.is_some() {} });
     if drained.await.is_err() {
         tracing::warn!(connections = connections.len(), "requests that did not finish in time are dropped");
         connections.shutdown().await;
@@ -168,7 +171,7 @@ async fn converse<H: Handler>(
         let (handler, pace) = (handler.clone(), pace.clone());
         async move {
             pace.working();
-            let response = envelope::answer(&*handler, request, limits.request_timeout).await;
+            let response = envelope::answer(&*handler, request, &limits).await;
             pace.answered(true, Instant::now());
             Ok::<_, Infallible>(response)
         }
@@ -176,6 +179,8 @@ async fn converse<H: Handler>(
     let mut connection = pin!(
         http1::Builder::new()
             .keep_alive(keep_alive)
+            // A client that has said all it has to say still waits for its answers.
+            .half_close(true)
             // Hyper's own timer knows one time for both an idle connection and a slow header.
             .header_read_timeout(None)
             .max_header_size(MAX_HEADER_BYTES)
@@ -233,15 +238,6 @@ async fn watch(pace: &Pace, stop: Option<&CancellationToken>) -> Verdict {
     tokio::select! {
         () = pace.too_slow() => Verdict::TooSlow,
         () = stopped => Verdict::Stop,
-    }
-}
-
-/// A panic ends its connection alone, and must not go unnoticed.
-fn report(ended: Result<(), JoinError>) {
-    if let Err(failure) = ended
-        && failure.is_panic()
-    {
-        tracing::error!(%failure, "a handler panicked");
     }
 }
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use bazar::coherence::{LEASE, LeaseReply, Session, Tag};
 use bazar::http::body;
+use bazar::http::body::Incoming;
 use bazar::http::reply::{self, Response};
 use bazar::http::server::{Handler, Limits, serve};
 use bazar::platform::{Network, TcpNetwork};
 use bytes::Bytes;
-use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Request, StatusCode};
 use tokio::sync::{mpsc, oneshot};
@@ -20,6 +20,7 @@ use crate::shop::PATIENCE;
 
 const LIMITS: Limits = Limits {
     max_connections: 64,
+    max_body_bytes: 1 << 20,
     header_timeout: PATIENCE,
     request_timeout: PATIENCE,
     idle_timeout: PATIENCE,

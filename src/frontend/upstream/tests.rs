@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::http::body::Incoming;
 use hyper::Request as HttpRequest;
-use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -43,6 +43,7 @@ async fn upstream(scripts: &[Scripted]) -> Upstream {
         members.push(Member { id: format!("catalog-{number}"), address });
         let limits = Limits {
             max_connections: 8,
+            max_body_bytes: 1 << 20,
             header_timeout: SECOND,
             request_timeout: SECOND,
             idle_timeout: SECOND * 10,
