@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use bazar::config::{Config, Node, Role};
-use bazar::platform::Platform;
+use bazar::platform::{Platform, raise_descriptor_limit};
 use bazar::{node, supervisor, telemetry};
 use tokio::runtime::{self, Runtime};
 use tokio_util::sync::CancellationToken;
@@ -148,7 +148,7 @@ fn run_node(cli: &Cli, config: Config, node: &Node) -> anyhow::Result<()> {
         stop::on_end_of_input(shutdown.clone()).context("standard input cannot be watched")?;
     }
     let patience = Duration::from_millis(config.http.drain_timeout_ms) + STOP_GRACE;
-    let options = node::Options { join: cli.join };
+    let options = node::Options { join: cli.join, max_open_files: raise_descriptor_limit() };
     let work = node::run(Platform::system(), Arc::new(config), node, options, shutdown.clone());
     let outcome = runtime.block_on(async {
         tokio::select! {

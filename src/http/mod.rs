@@ -3,6 +3,7 @@
 //! | module | does |
 //! | --- | --- |
 //! | [`server`] | accepts connections, bounds them, and drains them at shutdown |
+//! | `places` | says how many connections there are, and which makes room for another |
 //! | `pace` | cuts connections whose peer is too slow |
 //! | `express` | answers plain GETs whose answer is at hand, below hyper |
 //! | `rules` | checks what HTTP asks of every request |
@@ -24,6 +25,7 @@ mod envelope;
 mod express;
 mod pace;
 pub mod path;
+mod places;
 pub mod prepared;
 pub mod reply;
 mod rules;

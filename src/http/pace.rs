@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::platform::Stream;
@@ -29,6 +30,7 @@ pub struct Pace {
     header_timeout: Duration,
     idle_timeout: Duration,
     state: Mutex<State>,
+    asked_to_leave: Notify,
 }
 
 struct State {
@@ -41,6 +43,8 @@ struct State {
 /// Whose turn it is.
 #[derive(Clone, Copy, PartialEq)]
 enum Turn {
+    /// The peer's, to begin its first request.
+    Fresh,
     /// The peer's, to take the last response and to begin another request.
     Idle,
     /// The peer's, to complete the header of a request.
@@ -50,10 +54,10 @@ enum Turn {
 }
 
 impl Pace {
-    /// Begins to measure; the first header is due as if its first byte were here.
+    /// Begins to measure; the first header is due as if its first byte were here already.
     pub fn new(header_timeout: Duration, idle_timeout: Duration) -> Self {
-        let state = State { turn: Turn::Header, since: Instant::now(), is_sent: true };
-        Pace { header_timeout, idle_timeout, state: Mutex::new(state) }
+        let state = State { turn: Turn::Fresh, since: Instant::now(), is_sent: true };
+        Pace { header_timeout, idle_timeout, state: Mutex::new(state), asked_to_leave: Notify::new() }
     }
 
     /// The header is here and the server works.
@@ -91,9 +95,31 @@ impl Pace {
     /// Bytes arrived. Only the first after an answer begin anything.
     pub fn received(&self, now: Instant) {
         let mut current = self.lock();
-        if current.turn == Turn::Idle {
+        if let Turn::Idle | Turn::Fresh = current.turn {
             (current.turn, current.since) = (Turn::Header, now);
         }
+    }
+
+    /// Since when nothing has been under way; nothing if something is.
+    pub fn idle_since(&self) -> Option<Instant> {
+        let State { turn, since, is_sent } = *self.lock();
+        (is_sent && matches!(turn, Turn::Idle | Turn::Fresh)).then_some(since)
+    }
+
+    /// Since when the server has had no work; nothing if it has.
+    pub fn waiting_since(&self) -> Option<Instant> {
+        let State { turn, since, .. } = *self.lock();
+        (turn != Turn::Working).then_some(since)
+    }
+
+    /// Asks the connection to make room for another.
+    pub fn ask_to_leave(&self) {
+        self.asked_to_leave.notify_one();
+    }
+
+    /// Returns once the connection is asked to make room.
+    pub async fn asked_to_leave(&self) {
+        self.asked_to_leave.notified().await;
     }
 
     fn sent(&self) {
@@ -116,7 +142,7 @@ impl Pace {
         let State { turn, since, .. } = *self.lock();
         match turn {
             Turn::Idle => Some(since + self.idle_timeout),
-            Turn::Header => Some(since + self.header_timeout),
+            Turn::Header | Turn::Fresh => Some(since + self.header_timeout),
             Turn::Working => None,
         }
     }

@@ -3,6 +3,7 @@
 // Clippy takes a helper of a test for no test.
 #![allow(clippy::unwrap_used)]
 
+mod connections;
 mod express;
 mod requests;
 
@@ -57,6 +58,10 @@ impl Handler for Routes {
         self.route(request, &path).await.unwrap_or_else(|error| reply::problem(&error, &path))
     }
 
+    fn is_vital(&self, path: &str) -> bool {
+        path == "/vital"
+    }
+
     fn at_once(&self, target: &str) -> Option<Prepared> {
         let path = target.split('?').next().filter(|path| !self.is_lane_closed && Path::parse(path).is_ok())?;
         let text = match path.strip_prefix('/').unwrap_or(path).strip_prefix("ready/")?.strip_prefix("long/") {
@@ -84,6 +89,7 @@ impl Routes {
                 response.headers_mut().insert("server-timing", HeaderValue::from_static("cache;dur=1"));
                 Ok(response)
             }
+            ["vital"] => Ok(reply::json(StatusCode::OK, &"alive")),
             ["length"] => {
                 let bytes = body::read(request.into_body(), BODY_LIMIT_BYTES, Duration::from_millis(200)).await?;
                 Ok(reply::json(StatusCode::OK, &bytes.len()))
@@ -320,29 +326,6 @@ async fn a_handler_that_takes_too_long_leaves_the_outcome_unknown() {
     let reply = server.call(Call::post("/wait", Bytes::new())).await;
     assert_eq!(reply.status, StatusCode::GATEWAY_TIMEOUT);
     assert_eq!(document(&reply)["type"], "/problems/outcome-unknown");
-}
-
-#[tokio::test]
-async fn a_connection_beyond_the_limit_is_told_so_and_finds_a_place_later() {
-    let server = Server::start(Limits { max_connections: 1, ..LIMITS }).await;
-    let mut first = server.connect().await;
-    first.write("GET /hello/you HTTP/1.1\r\nhost: x\r\n\r\n").await;
-    first.read().await;
-
-    let mut second = server.connect().await;
-    second.write("POST /length HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\nbody").await;
-    let (head, body) = second.read().await;
-    assert!(head.starts_with("http/1.1 503"), "{head}");
-    assert!(head.contains("retry-after: 1\r\n") && head.contains("connection: close\r\n"), "{head}");
-    assert!(body.contains("/problems/overloaded"), "{body}");
-    second.assert_closed().await;
-
-    drop(first);
-    let deadline = Instant::now() + PATIENCE;
-    while server.call(Call::get("/hello/you")).await.status != StatusCode::OK {
-        assert!(Instant::now() < deadline, "the place of a closed connection is never free again");
-        tokio::task::yield_now().await;
-    }
 }
 
 #[tokio::test]
