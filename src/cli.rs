@@ -96,13 +96,16 @@ impl RoleFlag {
 }
 
 impl Cli {
-    /// The command line of this process. Ends the process if it asks for help or is wrong.
-    pub fn read() -> Cli {
-        let cli = Cli::parse();
-        if let Some(reason) = cli.contradiction() {
-            Cli::command().error(ErrorKind::ArgumentConflict, reason).exit();
+    /// The command line of this process.
+    ///
+    /// # Errors
+    /// What to tell whoever asks for help, or whose flags are wrong.
+    pub fn read() -> Result<Cli, clap::Error> {
+        let cli = Cli::try_parse()?;
+        match cli.contradiction() {
+            Some(reason) => Err(Cli::command().error(ErrorKind::ArgumentConflict, reason)),
+            None => Ok(cli),
         }
-        cli
     }
 
     /// Why these flags do not go together.

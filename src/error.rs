@@ -62,6 +62,15 @@ pub enum ApiError {
         /// The longest body that is read.
         limit_bytes: usize,
     },
+    /// The request line and the headers are longer than the server reads.
+    #[error("the request line and the headers are longer than this server reads")]
+    HeaderTooLarge,
+    /// The request asks for something before its body that the server does not do.
+    #[error("{0}")]
+    ExpectationFailed(String),
+    /// The request is sent in a way that the server does not know.
+    #[error("{0}")]
+    NotImplemented(String),
     /// The body is of a kind that is not understood here.
     #[error("{0}")]
     UnsupportedMediaType(String),
@@ -124,6 +133,15 @@ impl ApiError {
             SoldOut(_) => (StatusCode::CONFLICT, "sold-out", "Sold out"),
             Conflict(_) => (StatusCode::CONFLICT, "conflict", "Conflict with what is there"),
             BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large"),
+            HeaderTooLarge => {
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "header-too-large", "The header is too large")
+            }
+            ExpectationFailed(_) => {
+                (StatusCode::EXPECTATION_FAILED, "expectation-failed", "The expectation cannot be met")
+            }
+            NotImplemented(_) => {
+                (StatusCode::NOT_IMPLEMENTED, "not-implemented", "The request's form is not known here")
+            }
             UnsupportedMediaType(_) => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body's media type is not supported")
             }
@@ -181,6 +199,9 @@ mod tests {
             (Unavailable(text()), NotDone),
             (OutcomeUnknown(text()), Unknown),
             (Internal(text()), Unknown),
+            (HeaderTooLarge, Decided),
+            (ExpectationFailed(text()), Decided),
+            (NotImplemented(text()), Unknown),
         ];
         // A new kind must be entered above.
         for (kind, _) in &kinds {
@@ -188,6 +209,7 @@ mod tests {
                 Malformed(_) | UnknownPath | NotFound(_) | MethodNotAllowed { .. } | SoldOut(_) | Conflict(_) => {}
                 BodyTooLarge { .. } | UnsupportedMediaType(_) | Invalid(_) | KeyReused(_) | KeyExpired(_) => {}
                 RequestTimeout | Overloaded(_) | Unavailable(_) | OutcomeUnknown(_) | Internal(_) => {}
+                HeaderTooLarge | ExpectationFailed(_) | NotImplemented(_) => {}
             }
         }
         kinds

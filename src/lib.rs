@@ -29,6 +29,9 @@
 //!
 //! `ARCHITECTURE.md` tells the same at length, with the reasons.
 
+// They panic where the output is full or closed, and a panic ends the process.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod catalog;
 pub mod cluster;
 pub mod coherence;

@@ -2,10 +2,14 @@
 //!
 //! What a node does is not known here, nor how nodes are supervised.
 
+// They panic where the output is full or closed, and a panic ends the process.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod cli;
 mod stop;
 mod summary;
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,7 +18,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use bazar::config::{Config, Node, Role};
-use bazar::platform::Platform;
+use bazar::platform::{Platform, raise_descriptor_limit};
 use bazar::{node, supervisor, telemetry};
 use tokio::runtime::{self, Runtime};
 use tokio_util::sync::CancellationToken;
@@ -48,28 +52,57 @@ const RUNTIME_GRACE: Duration = Duration::from_secs(1);
 struct WrongUse(String);
 
 fn main() -> ExitCode {
-    let cli = Cli::read();
+    let cli = match Cli::read() {
+        Ok(cli) => cli,
+        Err(answer) => return tell(&answer),
+    };
     let config = match Config::load(&cli.config, &cli.overrides()) {
         Ok(config) => config,
         Err(errors) => {
-            eprintln!("{errors}");
+            complain(&errors);
             return ExitCode::from(EXIT_WRONG_USE);
         }
     };
     match run(&cli, config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("bazar: {error:#}");
+            complain(&format_args!("bazar: {error:#}"));
             if error.is::<WrongUse>() { ExitCode::from(EXIT_WRONG_USE) } else { ExitCode::FAILURE }
         }
     }
 }
 
+/// Gives what clap answers: help or a version, or what is wrong with the flags.
+fn tell(answer: &clap::Error) -> ExitCode {
+    let told = answer.print();
+    match answered(told) {
+        _ if answer.use_stderr() => ExitCode::from(EXIT_WRONG_USE),
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format_args!("bazar: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether what was asked for could be given on standard output.
+fn answered(written: io::Result<()>) -> anyhow::Result<()> {
+    match written {
+        // A reader that has seen enough is no failure.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        outcome => outcome.context("standard output cannot be written to"),
+    }
+}
+
+/// Writes a line to standard error. Where it cannot, the exit code alone tells.
+fn complain(text: &impl Display) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
 fn run(cli: &Cli, config: Config) -> anyhow::Result<()> {
     let Some(role) = cli.role.filter(|_| !cli.check) else {
-        // A reader that has seen enough is no failure.
-        let _ = io::stdout().write_all(summary::of(&config, &cli.config).as_bytes());
-        return Ok(());
+        let summary = summary::of(&config, &cli.config);
+        return answered(io::stdout().write_all(summary.as_bytes()).and_then(|()| io::stdout().flush()));
     };
     match role.one() {
         None => supervise(cli, &config),
@@ -115,7 +148,7 @@ fn run_node(cli: &Cli, config: Config, node: &Node) -> anyhow::Result<()> {
         stop::on_end_of_input(shutdown.clone()).context("standard input cannot be watched")?;
     }
     let patience = Duration::from_millis(config.http.drain_timeout_ms) + STOP_GRACE;
-    let options = node::Options { join: cli.join };
+    let options = node::Options { join: cli.join, max_open_files: raise_descriptor_limit() };
     let work = node::run(Platform::system(), Arc::new(config), node, options, shutdown.clone());
     let outcome = runtime.block_on(async {
         tokio::select! {

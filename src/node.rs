@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
+use crate::http::body::Incoming;
 use hyper::header::HeaderValue;
 use hyper::{Method, Request, StatusCode};
 use serde_json::json;
@@ -34,9 +34,14 @@ use crate::platform::Platform;
 use crate::replica::{self, ElectionTimeout, FormationError, Group, Member, ProposerLimits, Replica, StartError};
 use crate::request::{LEADER, SERVED_BY};
 
+/// Files that a node may need besides its connections, and those beyond their limit.
+const OWN_FILES: u64 = 256;
+
 /// How a node is started, besides its configuration.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
+    /// How many files this process may have open; nothing if there is no limit.
+    pub max_open_files: Option<u64>,
     /// A replica with an empty disk joins the group that exists already.
     pub join: bool,
 }
@@ -122,7 +127,17 @@ pub async fn run(
     let handler = Arc::new(NodeHandler { service, served_by });
     tracing::info!(node = %id, address = %node.listen, "listening");
 
-    let serving = server::serve(listener, handler, http_limits(&config), stopping.clone());
+    let limits = http_limits(&config, options.max_open_files);
+    if limits.max_connections < config.http.max_connections {
+        tracing::warn!(
+            node = %id,
+            max_open_files = options.max_open_files,
+            wanted = config.http.max_connections,
+            granted = limits.max_connections,
+            "http.max_connections does not fit the limit on open files (ulimit -n)"
+        );
+    }
+    let serving = server::serve(listener, handler, limits, stopping.clone());
     let part = async {
         let Some(replica) = &replica else { return std::future::pending().await };
         if let Err(source) = replica.take_part(options.join).await {
@@ -196,12 +211,25 @@ impl Handler for NodeHandler {
         }
     }
 
+    fn is_vital(&self, path: &str) -> bool {
+        is_between_nodes(path) || path == "/health"
+    }
+
+    fn body_limit(&self, path: &str, usual: usize) -> Option<usize> {
+        (!is_between_nodes(path)).then_some(usual)
+    }
+
     fn request_timeout(&self, request: &Request<Incoming>, usual: Duration) -> Duration {
         match replica::request_timeout(request.uri().path()) {
             Some(longer) => longer.max(usual),
             None => usual,
         }
     }
+}
+
+/// Whether the other nodes of the cluster say something at `path`, each with bounds of its own.
+fn is_between_nodes(path: &str) -> bool {
+    path.starts_with("/internal/")
 }
 
 impl NodeHandler {
@@ -252,9 +280,18 @@ fn members(nodes: &[Node]) -> Vec<Member> {
     nodes.iter().map(|node| Member { id: node.id.clone(), address: node.address.clone() }).collect()
 }
 
-fn http_limits(config: &Config) -> Limits {
+/// How many connections a node takes that may have so many files open.
+///
+/// Of what is left beside its own files, half is for the connections that their requests need to other nodes.
+fn connections_within(max_open_files: u64) -> usize {
+    let own = OWN_FILES.min(max_open_files / 2);
+    usize::try_from((max_open_files - own) / 2).unwrap_or(usize::MAX).max(1)
+}
+
+fn http_limits(config: &Config, max_open_files: Option<u64>) -> Limits {
     Limits {
-        max_connections: config.http.max_connections,
+        max_connections: config.http.max_connections.min(max_open_files.map_or(usize::MAX, connections_within)),
+        max_body_bytes: config.http.max_body_bytes,
         header_timeout: millis(config.http.header_timeout_ms),
         request_timeout: millis(config.http.request_timeout_ms),
         idle_timeout: millis(config.http.idle_timeout_ms),
@@ -359,5 +396,18 @@ fn frontend_settings(config: &Config, node: &Node) -> frontend::Settings {
         },
         max_body_bytes: config.http.max_body_bytes,
         body_timeout: millis(config.http.header_timeout_ms),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_files_for_everything_else() {
+        assert_eq!(connections_within(1024), 384);
+        assert_eq!(connections_within(64), 16);
+        assert_eq!(connections_within(0), 1);
+        assert!(connections_within(u64::MAX) > 1_000_000);
     }
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use crate::http::body::Incoming;
 use bytes::Bytes;
-use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{HeaderMap, StatusCode};
 

@@ -1,9 +1,11 @@
 //! What a node tells those who run it: its log, on standard error.
 //!
-//! Knows no event, only which ones are shown and how.
+//! Knows no event, only which ones are shown, how, and how often.
 
 use std::io::{self, IsTerminal};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
@@ -25,7 +27,8 @@ pub fn start_log(level: &str) -> Result<(), FilterError> {
         _ => directives(level),
     };
     let filter = EnvFilter::builder().parse(&text).map_err(|source| FilterError { text, source })?;
-    let log = tracing_subscriber::fmt().compact().with_env_filter(filter);
+    // A line that cannot be written is told nowhere else: standard error is where it would be told.
+    let log = tracing_subscriber::fmt().compact().with_env_filter(filter).log_internal_errors(false);
     log.with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).init();
     Ok(())
 }
@@ -38,9 +41,70 @@ fn directives(level: &str) -> String {
     if level.contains("openraft") { level.to_owned() } else { format!("{level},openraft=off") }
 }
 
+/// A trouble that lasts. It is told when it begins, ever more seldom while it lasts, and when it is over.
+#[derive(Debug, Default)]
+pub struct Trouble {
+    times: u64,
+    met_at: Option<Instant>,
+    /// When it is told again, and how long after the last time that is.
+    next: Option<(Instant, Duration)>,
+}
+
+impl Trouble {
+    /// After the first time that it is told, so long until the second; twice as long until the third, and so on.
+    const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+    /// It is told at least so often.
+    const LONGEST_PAUSE: Duration = Duration::from_secs(10 * 60);
+
+    /// What comes back within this time was not over.
+    const CALM: Duration = Duration::from_secs(10);
+
+    /// It is met, perhaps once more. Whether to tell of it, and how often it was met since it began.
+    pub fn met(&mut self) -> Option<u64> {
+        let now = Instant::now();
+        self.times += 1;
+        self.met_at = Some(now);
+        let pause = match self.next {
+            Some((at, _)) if now < at => return None,
+            Some((_, pause)) => (pause * 2).min(Self::LONGEST_PAUSE),
+            None => Self::FIRST_PAUSE,
+        };
+        self.next = Some((now + pause, pause));
+        Some(self.times)
+    }
+
+    /// It is not met now. Whether to tell that it is over, and how often it was met.
+    pub fn gone(&mut self) -> Option<u64> {
+        if self.met_at?.elapsed() < Self::CALM {
+            return None;
+        }
+        Some(std::mem::take(self).times)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trouble_is_told_when_it_begins_ever_more_seldom_and_when_it_is_over() {
+        let mut trouble = Trouble::default();
+        assert_eq!(trouble.gone(), None);
+        let mut told = Vec::new();
+        for tenth in 0..1000 {
+            if trouble.met().is_some() {
+                told.push(tenth);
+            }
+            tokio::time::advance(Duration::from_millis(100)).await;
+        }
+        assert_eq!(told, [0, 10, 30, 70, 150, 310, 630]);
+        assert_eq!(trouble.gone(), None, "it may come back at once");
+        tokio::time::advance(Trouble::CALM).await;
+        assert_eq!(trouble.gone(), Some(1000));
+        assert_eq!(trouble.gone(), None);
+        assert_eq!(trouble.met(), Some(1), "the next is another");
+    }
 
     #[test]
     fn openraft_is_silent_unless_it_is_named() {

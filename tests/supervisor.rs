@@ -10,7 +10,7 @@ mod common {
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -57,6 +57,13 @@ impl Shop {
         fs::write(folder.path().join("shop.toml"), toml + &more).unwrap();
         fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/catalog.csv"), folder.path().join("catalog.csv")).unwrap();
         Shop { folder, ports }
+    }
+
+    /// Where a node listens.
+    fn address(&self, id: &str) -> String {
+        let toml = fs::read_to_string(self.folder.path().join("shop.toml")).unwrap();
+        let (_, node) = toml.split_once(&format!("id = \"{id}\"\naddress = \"")).unwrap();
+        node.split('"').next().unwrap().to_owned()
     }
 
     fn command(&self, flags: &[&str]) -> Command {
@@ -207,6 +214,47 @@ fn a_check_lists_all_mistakes() {
     let told = text(&output.stderr);
     for expected in ["3 mistakes", "cache.capacity", "log.levle", "http.x"] {
         assert!(told.contains(expected), "{expected} is missing:\n{told}");
+    }
+}
+
+/// The exit code of a run whose outputs take no byte.
+fn code_on_a_full_device(shop: &Shop, flags: &[&str]) -> Option<i32> {
+    let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut running = Running(shop.command(flags).stdout(full()).stderr(full()).spawn().unwrap());
+    wait(&mut running.0).code()
+}
+
+#[test]
+fn exit_codes_are_as_documented_where_nothing_can_be_written() {
+    let shop = Shop::new("");
+    assert_eq!(code_on_a_full_device(&shop, &["--check", "--set", "a=1"]), Some(2));
+    assert_eq!(code_on_a_full_device(&shop, &["--role", "waiter"]), Some(2));
+    assert_eq!(code_on_a_full_device(&shop, &["--role", "catalog", "--id", "catalog-9"]), Some(2));
+    // What was asked for is not given.
+    for flags in ["--check", "--help", "--version"] {
+        assert_eq!(code_on_a_full_device(&shop, &[flags]), Some(1), "{flags}");
+    }
+    // A reader that leaves has what it wanted.
+    let mut running = Running(shop.command(&["--check"]).stdout(Stdio::piped()).spawn().unwrap());
+    drop(running.0.stdout.take());
+    assert_eq!(wait(&mut running.0).code(), Some(0));
+}
+
+#[test]
+fn a_node_lives_on_and_ends_well_where_its_log_cannot_be_written() {
+    let shop = Shop::new("");
+    for output in ["/dev/full", "a closed pipe"] {
+        let mut command = shop.command(&["--role", "frontend"]);
+        match output {
+            "/dev/full" => command.stderr(fs::File::options().write(true).open(output).unwrap()),
+            _ => command.stderr(Stdio::piped()),
+        };
+        let mut node = Running(command.spawn().unwrap());
+        drop(node.0.stderr.take());
+        let address = shop.address("frontend-1");
+        until("the node listens", || node.0.try_wait().unwrap().is_some() || TcpStream::connect(&address).is_ok());
+        assert!(signal("TERM", node.0.id()));
+        assert_eq!(wait(&mut node.0).code(), Some(0), "{output}");
     }
 }
 

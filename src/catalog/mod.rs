@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
+use crate::http::body::Incoming;
 use serde::{Deserialize, Serialize};
 
 use self::leader::CatalogLeader;

@@ -23,7 +23,6 @@ mod routes;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +36,7 @@ use self::routes::Fetched;
 use crate::cluster::{Probes, Timing, Upstream};
 use crate::coherence::ProcessId;
 use crate::error::ApiError;
+use crate::http::body::Incoming;
 use crate::http::client::Client;
 use crate::http::prepared::Prepared;
 use crate::http::reply::Response;

@@ -14,8 +14,8 @@
 
 use std::future::Future;
 
+use crate::http::body::Incoming;
 use bytes::Bytes;
-use hyper::body::Incoming;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use serde_json::json;
@@ -37,6 +37,9 @@ use crate::request::{CONSISTENCY, Page, SERVED_BY, WriteIdentity, internal_answe
 
 /// Headers of a replica's answer that the customer gets too.
 const PASSED_ON: [HeaderName; 5] = [CONTENT_TYPE, LOCATION, CONSISTENCY, RETRY_AFTER, ALLOW];
+
+/// The longest media type that is passed on, in bytes.
+const MAX_MEDIA_TYPE_BYTES: usize = 256;
 
 /// An answer on its way to a customer.
 pub(super) type Fetched = Result<(CachedAnswer, Fetch), ApiError>;
@@ -182,6 +185,10 @@ impl Frontend {
         body: Incoming,
     ) -> Result<Response, ApiError> {
         let body = body::read(body, self.max_body_bytes, self.body_timeout).await?;
+        // What a customer says must fit into a request to a replica, whose header is no longer than the customer's own.
+        if headers.get(CONTENT_TYPE).is_some_and(|media_type| media_type.len() > MAX_MEDIA_TYPE_BYTES) {
+            return Err(ApiError::UnsupportedMediaType("the header Content-Type is too long".to_owned()));
+        }
         // Made once, here, so that every retry is the same request.
         let identity = WriteIdentity::of(headers, &self.platform)?;
         let passed = [CONTENT_TYPE, X_REQUEST_ID].into_iter().filter_map(|name| {

@@ -5,14 +5,28 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
 use hyper::HeaderMap;
-use hyper::body::{Body, Incoming};
+use hyper::body::{self, Body};
 use hyper::header::CONTENT_TYPE;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
 use crate::error::ApiError;
+
+/// A request's body as its handler gets it: whole, or as it comes.
+pub type Incoming = Either<Full<Bytes>, body::Incoming>;
+
+/// Reads a body whose request is handled only once it is there.
+///
+/// # Errors
+/// As [`read`].
+pub async fn gather(body: body::Incoming, limit_bytes: usize, deadline: Duration) -> Result<Incoming, ApiError> {
+    match body.is_end_stream() {
+        true => Ok(Either::Left(Full::default())),
+        false => read(Either::Right(body), limit_bytes, deadline).await.map(|whole| Either::Left(Full::new(whole))),
+    }
+}
 
 /// Reads a whole body.
 ///

@@ -20,7 +20,7 @@ use hyper::{HeaderMap, Method, StatusCode, Uri};
 
 pub use super::connections::IDLE_TIMEOUT;
 use super::connections::{Connection, Connections, Failure};
-use crate::platform::{Network, Platform};
+use crate::platform::{Network, Platform, is_descriptor_shortage};
 
 /// The longest body of a reply that is read, in bytes.
 pub const MAX_REPLY_BYTES: usize = 64 * 1024 * 1024;
@@ -198,7 +198,16 @@ impl Client {
 
     async fn connect(&self, address: &str) -> Result<Connection, String> {
         let host = HeaderValue::try_from(address).map_err(|error| format!("it is no address: {error}"))?;
-        let stream = match tokio::time::timeout(CONNECT_TIMEOUT, self.network.connect(address)).await {
+        let connect = async {
+            match self.network.connect(address).await {
+                Err(error) if is_descriptor_shortage(&error) => {
+                    self.connections.let_go();
+                    self.network.connect(address).await
+                }
+                outcome => outcome,
+            }
+        };
+        let stream = match tokio::time::timeout(CONNECT_TIMEOUT, connect).await {
             Ok(connected) => connected.map_err(|error| chain(&error))?,
             Err(_) => return Err(format!("no connection within {} ms", CONNECT_TIMEOUT.as_millis())),
         };

@@ -2,12 +2,13 @@
 //!
 //! Whoever asks drives the connection while it asks, and nobody does in between: no task and no timer stands by for
 //! it, as would with a general client's pool. So what a kept connection has come to, closed by the other side
-//! perhaps, shows only when it is taken again; it is looked at before anything is sent on it.
+//! perhaps, shows only when it is taken again; it is looked at before anything is sent on it. Those that nobody takes
+//! again are looked at from time to time, by one task for all.
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -33,8 +34,14 @@ type Message = hyper::Request<RequestBody>;
 /// Connections that nobody uses now, by address. Clones are the same.
 #[derive(Clone, Default)]
 pub struct Connections {
+    kept: Arc<Mutex<Kept>>,
+}
+
+#[derive(Default)]
+struct Kept {
     /// Of each address the one used last is the last.
-    idle: Arc<Mutex<HashMap<String, Vec<Idle>>>>,
+    by_address: HashMap<String, Vec<Idle>>,
+    is_watched: bool,
 }
 
 struct Idle {
@@ -46,10 +53,10 @@ impl Connections {
     /// A connection that can be used, if one was kept.
     pub fn take(&self, address: &str) -> Option<Connection> {
         loop {
-            let Idle { mut connection, since } = self.lock().get_mut(address)?.pop()?;
+            let Idle { mut connection, since } = self.lock().by_address.get_mut(address)?.pop()?;
             if since.elapsed() >= IDLE_TIMEOUT {
                 // Those below it are older.
-                self.lock().get_mut(address)?.clear();
+                self.lock().by_address.get_mut(address)?.clear();
                 return None;
             }
             if connection.is_usable() {
@@ -63,10 +70,13 @@ impl Connections {
         if !connection.is_usable() {
             return;
         }
-        let mut idle = self.lock();
-        let kept = match idle.get_mut(address) {
+        let mut all = self.lock();
+        if !std::mem::replace(&mut all.is_watched, true) {
+            tokio::spawn(watch(Arc::downgrade(&self.kept)));
+        }
+        let kept = match all.by_address.get_mut(address) {
             Some(kept) => kept,
-            None => idle.entry(address.to_owned()).or_default(),
+            None => all.by_address.entry(address.to_owned()).or_default(),
         };
         if kept.len() == MAX_IDLE_CONNECTIONS || kept.first().is_some_and(|idle| idle.since.elapsed() >= IDLE_TIMEOUT) {
             kept.remove(0);
@@ -74,9 +84,35 @@ impl Connections {
         kept.push(Idle { connection, since: Instant::now() });
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Vec<Idle>>> {
-        // Changed by plain operations that leave it whole.
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Lets go of all that are kept, where something else needs their descriptors.
+    pub fn let_go(&self) {
+        self.lock().by_address.clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        lock(&self.kept)
+    }
+}
+
+fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
+    // Changed by plain operations that leave it whole.
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Lets go of connections that are of no use, as long as any are kept.
+async fn watch(kept: Weak<Mutex<Kept>>) {
+    loop {
+        tokio::time::sleep(IDLE_TIMEOUT).await;
+        let Some(kept) = kept.upgrade() else { return };
+        let mut all = lock(&kept);
+        all.by_address.retain(|_, idle| {
+            idle.retain_mut(|idle| idle.since.elapsed() < IDLE_TIMEOUT && idle.connection.is_usable());
+            !idle.is_empty()
+        });
+        all.is_watched = !all.by_address.is_empty();
+        if !all.is_watched {
+            return;
+        }
     }
 }
 

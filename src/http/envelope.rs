@@ -1,19 +1,22 @@
-//! What every request gets, whatever answers it: an id, a deadline, its timing and a log line.
+//! What every request gets, whatever answers it: a check, an id, its body, a deadline, its timing and a log line.
 //!
 //! The id is the client's `X-Request-Id` where that is usable, else a new one. The handler finds it in
 //! the request's headers and may pass it on to other nodes. Knows neither paths nor connections.
 
 use std::time::Duration;
 
-use hyper::Request;
-use hyper::body::Incoming;
-use hyper::header::{HeaderName, HeaderValue};
+use http_body_util::Either;
+use hyper::body::Body;
+use hyper::header::{CACHE_CONTROL, CONNECTION, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, Request, body};
 use tokio::time::{Instant, timeout};
 
-use super::date;
+use super::body::{Incoming, gather};
 use super::prepared::Prepared;
 use super::reply::{self, Response};
-use super::server::Handler;
+use super::server::{Handler, Limits};
+use super::{date, rules};
 use crate::error::ApiError;
 
 /// The header with the request's id, on requests and on responses.
@@ -24,24 +27,41 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 /// The longest request id that a client may choose, in bytes.
 const MAX_REQUEST_ID_BYTES: usize = 64;
 
-/// Has the handler answer within `request_timeout`, and completes its response.
-pub async fn answer<H: Handler>(handler: &H, mut request: Request<Incoming>, request_timeout: Duration) -> Response {
-    let start = Instant::now();
-    let id = request_id(&mut request);
-    let request_timeout = handler.request_timeout(&request, request_timeout);
-    let (method, uri) = (request.method().clone(), request.uri().clone());
+/// What is known is asked for anew: only a frontend knows whether it still holds.
+const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
-    // What answers is large, and would be moved several times.
-    let answer = Box::pin(handler.handle(request));
-    let mut response = timeout(request_timeout, answer).await.unwrap_or_else(|_| {
-        let detail = format!("there is no answer yet after {} ms", request_timeout.as_millis());
-        let error = match method.is_safe() {
-            // Nothing was to be done: there is no outcome to ask for.
-            true => ApiError::Unavailable(detail),
-            false => ApiError::OutcomeUnknown(detail),
-        };
-        reply::problem(&error, uri.path())
-    });
+/// Has the handler answer in time, and completes its response.
+pub async fn answer<H: Handler>(handler: &H, request: Request<body::Incoming>, limits: &Limits) -> Response {
+    let start = Instant::now();
+    let (mut head, body) = request.into_parts();
+    let id = request_id(&mut head.headers);
+    let (method, uri) = (head.method.clone(), head.uri.clone());
+    let mut is_body_left = !body.is_end_stream();
+
+    let mut response = match accept(handler, head, body, limits).await {
+        Ok(request) => {
+            let streams = matches!(request.body(), Either::Right(_));
+            let request_timeout = handler.request_timeout(&request, limits.request_timeout);
+            // What answers is large, and would be moved several times.
+            let answer = Box::pin(handler.handle(request));
+            let response = timeout(request_timeout, answer).await.unwrap_or_else(|_| {
+                let detail = format!("there is no answer yet after {} ms", request_timeout.as_millis());
+                let error = match method.is_safe() {
+                    // Nothing was to be done: there is no outcome to ask for.
+                    true => ApiError::Unavailable(detail),
+                    false => ApiError::OutcomeUnknown(detail),
+                };
+                reply::problem(&error, uri.path())
+            });
+            is_body_left &= streams && !response.status().is_success();
+            response
+        }
+        Err(error) => reply::problem(&error, uri.path()),
+    };
+    if is_body_left {
+        // It would be taken for the next request, so there is none.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
 
     let total = start.elapsed();
     let mut timing = Vec::new();
@@ -50,16 +70,32 @@ pub async fn answer<H: Handler>(handler: &H, mut request: Request<Incoming>, req
         HeaderValue::from_maybe_shared(bytes::Bytes::from(timing)).expect("a number in ASCII is a header value");
     // A second line extends a list that the handler may have begun.
     response.headers_mut().append(SERVER_TIMING, timing);
+    response.headers_mut().entry(CACHE_CONTROL).or_insert(NO_CACHE);
     tracing::debug!(%method, path = uri.path(), status = response.status().as_u16(), total_us = total.as_micros() as u64, ?id, "answered");
     response.headers_mut().insert(X_REQUEST_ID, id);
     response
 }
 
-/// Appends a prepared response to `out`, completed like any other.
-pub fn write_prepared(out: &mut Vec<u8>, prepared: &Prepared, target: &str, request_id: Option<&[u8]>, start: Instant) {
+/// The request as its handler gets it.
+async fn accept<H: Handler>(
+    handler: &H,
+    head: Parts,
+    body: body::Incoming,
+    limits: &Limits,
+) -> Result<Request<Incoming>, ApiError> {
+    rules::check(&head)?;
+    let body = match handler.body_limit(head.uri.path(), limits.max_body_bytes) {
+        Some(limit_bytes) => gather(body, limit_bytes, limits.header_timeout).await?,
+        None => Either::Right(body),
+    };
+    Ok(Request::from_parts(head, body))
+}
+
+/// Appends the head of a prepared response to `out`, completed like any other.
+pub fn write_head(out: &mut Vec<u8>, prepared: &Prepared, target: &str, request_id: Option<&[u8]>, start: Instant) {
     out.extend_from_slice(prepared.head());
     let total = start.elapsed();
-    out.extend_from_slice(b"server-timing: ");
+    out.extend_from_slice(b"cache-control: no-cache\r\nserver-timing: ");
     write_timing(out, total);
     out.extend_from_slice(b"\r\nx-request-id: ");
     let id_from = out.len();
@@ -73,7 +109,6 @@ pub fn write_prepared(out: &mut Vec<u8>, prepared: &Prepared, target: &str, requ
     out.extend_from_slice(b"\r\ndate: ");
     date::write(out, start);
     out.extend_from_slice(b"\r\n\r\n");
-    out.extend_from_slice(prepared.body_bytes());
 }
 
 /// How long it took, as a part of `Server-Timing`: milliseconds, with three digits after the point.
@@ -92,12 +127,12 @@ fn fresh_id() -> [u8; 16] {
 }
 
 /// The id that the request carries; it is given one if it has none that is usable.
-fn request_id(request: &mut Request<Incoming>) -> HeaderValue {
-    match request.headers().get(&X_REQUEST_ID) {
+fn request_id(headers: &mut HeaderMap) -> HeaderValue {
+    match headers.get(&X_REQUEST_ID) {
         Some(id) if is_request_id(id.as_bytes()) => id.clone(),
         _ => {
             let id = HeaderValue::from_bytes(&fresh_id()).expect("hexadecimal digits are a header value");
-            request.headers_mut().insert(X_REQUEST_ID, id.clone());
+            headers.insert(X_REQUEST_ID, id.clone());
             id
         }
     }

@@ -15,14 +15,18 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
+use hyper::header::{CONNECTION, HeaderValue};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
-use super::envelope;
 use super::pace::{Pace, Paced};
+use super::prepared::Prepared;
 use super::server::Handler;
+use super::{envelope, reply, rules};
+use crate::error::ApiError;
+use crate::platform::Stream;
 
 /// The free space before each read, in bytes: room for a few requests of common size.
 const READ_BYTES: usize = 2 * 1024;
@@ -36,6 +40,9 @@ const MAX_HEADERS: usize = 32;
 /// Answers that are gathered before they are sent, in bytes.
 const MAX_ANSWERS_BYTES: usize = 64 * 1024;
 
+/// The longest body that is copied to be sent with others, in bytes. Clients that do not read hold such copies.
+const MAX_COPIED_BYTES: usize = 8 * 1024;
+
 /// A stream of which hyper sees only what it must answer.
 struct Express<H> {
     stream: Paced,
@@ -48,11 +55,60 @@ struct Express<H> {
     arrived_at: Instant,
     /// The client will send nothing more.
     is_at_end: bool,
-    /// Answers, of which the first `sent_bytes` are sent.
-    answers: Vec<u8>,
-    sent_bytes: usize,
+    answers: Answers,
+    /// Hyper has refused what it was given, which is the last that it says.
+    has_refused: bool,
     /// What hyper has yet to be told.
     failure: Option<io::Error>,
+}
+
+/// Answers that wait to be sent. Small ones are gathered; of a large one the body is not copied, and nothing is gathered
+/// behind it.
+#[derive(Default)]
+struct Answers {
+    gathered: Vec<u8>,
+    last_body: Bytes,
+    /// Of the gathered.
+    sent_bytes: usize,
+}
+
+impl Answers {
+    /// Adds an answer, completed like any other.
+    fn add(&mut self, prepared: &Prepared, target: &str, request_id: Option<&[u8]>, start: Instant) {
+        envelope::write_head(&mut self.gathered, prepared, target, request_id, start);
+        match prepared.body_bytes() {
+            small if small.len() <= MAX_COPIED_BYTES => self.gathered.extend_from_slice(small),
+            _ => self.last_body = prepared.body(),
+        }
+    }
+
+    /// Whether they are to be sent before there are more.
+    fn are_many(&self) -> bool {
+        !self.last_body.is_empty() || self.gathered.len() >= MAX_ANSWERS_BYTES
+    }
+
+    fn is_empty(&self) -> bool {
+        self.gathered.is_empty() && self.last_body.is_empty()
+    }
+
+    /// Sends some of them, and says how many bytes.
+    fn poll_write(&mut self, stream: Pin<&mut dyn Stream>, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let rest = &self.gathered[self.sent_bytes..];
+        let sent = match self.last_body.is_empty() {
+            true => ready!(stream.poll_write(context, rest))?,
+            false => {
+                let parts = [IoSlice::new(rest), IoSlice::new(&self.last_body)];
+                ready!(stream.poll_write_vectored(context, &parts))?
+            }
+        };
+        self.sent_bytes += sent;
+        if let Some(of_body) = self.sent_bytes.checked_sub(self.gathered.len()) {
+            self.last_body.advance(of_body);
+            self.gathered.clear();
+            self.sent_bytes = 0;
+        }
+        Poll::Ready(Ok(sent))
+    }
 }
 
 /// Who has the word.
@@ -97,8 +153,8 @@ impl<H: Handler> Express<H> {
             waiting: BytesMut::new(),
             arrived_at: Instant::now(),
             is_at_end: false,
-            answers: Vec::new(),
-            sent_bytes: 0,
+            answers: Answers::default(),
+            has_refused: false,
             failure: None,
         }
     }
@@ -129,17 +185,19 @@ impl<H: Handler> Express<H> {
 
     /// Writes the answers to the requests at the front.
     fn answer_waiting(&mut self) -> Next {
+        self.skip_empty_lines();
         while !self.waiting.is_empty() {
             match front(&self.waiting) {
                 Front::Plain { target, request_id, header_bytes } => {
                     let Some(prepared) = self.handler.at_once(target) else {
                         return Next::Give(Lane::Hyper { missing_bytes: header_bytes });
                     };
-                    envelope::write_prepared(&mut self.answers, &prepared, target, request_id, self.arrived_at);
+                    self.answers.add(&prepared, target, request_id, self.arrived_at);
                     self.waiting.advance(header_bytes);
-                    if self.answers.len() >= MAX_ANSWERS_BYTES {
+                    if self.answers.are_many() {
                         return Next::Answer;
                     }
+                    self.skip_empty_lines();
                 }
                 Front::Bodiless { header_bytes } => return Next::Give(Lane::Hyper { missing_bytes: header_bytes }),
                 Front::Partial if self.waiting.len() < MAX_WAITING_BYTES => return Next::Read,
@@ -153,19 +211,17 @@ impl<H: Handler> Express<H> {
         if self.answers.is_empty() {
             return Poll::Ready(Ok(()));
         }
-        while self.sent_bytes < self.answers.len() {
-            let sent = ready!(self.stream.unwatched().poll_write(context, &self.answers[self.sent_bytes..]))?;
+        while !self.answers.is_empty() {
+            let sent = ready!(self.answers.poll_write(self.stream.unwatched(), context))?;
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.sent_bytes += sent;
-            if self.sent_bytes < self.answers.len() {
+            if !self.answers.is_empty() {
                 self.pace.answered(true, Instant::now());
             }
         }
-        self.answers.clear();
-        self.sent_bytes = 0;
         self.pace.answered(self.waiting.is_empty(), self.arrived_at);
+        self.pace.flushed();
         Poll::Ready(Ok(()))
     }
 
@@ -174,9 +230,35 @@ impl<H: Handler> Express<H> {
         self.waiting.reserve(READ_BYTES);
         let read_bytes = ready!(poll_read_buf(self.stream.unwatched(), context, &mut self.waiting))?;
         self.arrived_at = Instant::now();
-        self.pace.received(self.arrived_at);
         self.is_at_end = read_bytes == 0;
+        self.skip_empty_lines();
+        if !self.waiting.is_empty() {
+            self.pace.received(self.arrived_at);
+        }
         Poll::Ready(Ok(()))
+    }
+
+    /// Old clients send an empty line after a request; nothing begins with it.
+    fn skip_empty_lines(&mut self) {
+        while let [b'\n', ..] | [b'\r', b'\n', ..] = self.waiting[..] {
+            self.waiting.advance(if self.waiting[0] == b'\n' { 1 } else { 2 });
+        }
+    }
+
+    /// Whether `text`, which hyper says, is its own refusal of what it was given. That is answered here instead, for
+    /// hyper's has no body.
+    fn takes_for_refusal(&mut self, text: &[u8]) -> bool {
+        if !self.has_refused && self.pace.owes_nothing() && text.starts_with(b"HTTP/1.") {
+            self.has_refused = true;
+            let error = match text.get(9..12) {
+                Some(b"431" | b"414") => ApiError::HeaderTooLarge,
+                _ => ApiError::Malformed("this is no request of HTTP/1.1".to_owned()),
+            };
+            let mut refusal = reply::problem(&error, "");
+            refusal.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            self.answers.add(&Prepared::new(refusal), "", None, Instant::now());
+        }
+        self.has_refused
     }
 
     /// Whether the client has left while hyper works; what it asks next waits meanwhile.
@@ -209,23 +291,28 @@ fn front(bytes: &[u8]) -> Front<'_> {
     let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
         return Front::Other;
     };
-    let mut is_plain = method == "GET" && version == 1;
+    let mut is_plain = method == "GET" && version == 1 && rules::is_plain_target(target);
     let mut request_id = None;
+    let mut hosts = 0;
     for header in request.headers.iter() {
         let is = |name: &str| header.name.eq_ignore_ascii_case(name);
         // By length first: most headers are none of these.
         match header.name.len() {
+            4 if is("host") => {
+                hosts += 1;
+                is_plain &= rules::is_host(header.value);
+            }
             6 if is("expect") => return Front::Other,
             7 if is("upgrade") => return Front::Other,
             10 if is("connection") => is_plain &= header.value.eq_ignore_ascii_case(b"keep-alive"),
-            12 if is("x-request-id") => request_id = Some(header.value),
+            12 if is("x-request-id") => request_id = request_id.or(Some(header.value)),
             13 if is("cache-control") => is_plain = false,
             14 if is("content-length") && header.value != b"0" => return Front::Other,
             17 if is("transfer-encoding") => return Front::Other,
             _ => {}
         }
     }
-    match is_plain {
+    match is_plain && hosts == 1 {
         true => Front::Plain { target, request_id, header_bytes },
         false => Front::Bodiless { header_bytes },
     }
@@ -291,7 +378,11 @@ impl<H: Handler> AsyncRead for HyperSide<H> {
 
 impl<H: Handler> AsyncWrite for HyperSide<H> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut lock(&self.0).stream).poll_write(context, bytes)
+        let express = &mut *lock(&self.0);
+        if express.takes_for_refusal(bytes) {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        Pin::new(&mut express.stream).poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -299,7 +390,11 @@ impl<H: Handler> AsyncWrite for HyperSide<H> {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut lock(&self.0).stream).poll_write_vectored(context, slices)
+        let express = &mut *lock(&self.0);
+        if express.takes_for_refusal(slices.first().map_or(&[], |slice| slice)) {
+            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
+        }
+        Pin::new(&mut express.stream).poll_write_vectored(context, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -308,7 +403,11 @@ impl<H: Handler> AsyncWrite for HyperSide<H> {
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let express = &mut *lock(&self.0);
+        if express.has_refused {
+            return express.poll_send(context);
+        }
         ready!(Pin::new(&mut express.stream).poll_flush(context))?;
+        express.pace.flushed();
         // Hyper flushes once it has written all it has, and a response is whole when the handler has answered.
         if let Lane::Hyper { missing_bytes: 0 } = express.lane
             && express.pace.is_answered()

@@ -3,8 +3,10 @@
 //! | module | does |
 //! | --- | --- |
 //! | [`server`] | accepts connections, bounds them, and drains them at shutdown |
+//! | `places` | says how many connections there are, and which makes room for another |
 //! | `pace` | cuts connections whose peer is too slow |
 //! | `express` | answers plain GETs whose answer is at hand, below hyper |
+//! | `rules` | checks what HTTP asks of every request |
 //! | [`prepared`] | responses that are written down once, to be sent many times |
 //! | `envelope` | gives each request its id, deadline, timing and log line |
 //! | [`path`] | takes apart the path and the query |
@@ -23,6 +25,8 @@ mod envelope;
 mod express;
 mod pace;
 pub mod path;
+mod places;
 pub mod prepared;
 pub mod reply;
+mod rules;
 pub mod server;

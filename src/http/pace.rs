@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::platform::Stream;
@@ -28,12 +29,22 @@ const DISCARD_BYTES: usize = 8 * 1024;
 pub struct Pace {
     header_timeout: Duration,
     idle_timeout: Duration,
-    turn: Mutex<(Turn, Instant)>,
+    state: Mutex<State>,
+    asked_to_leave: Notify,
+}
+
+struct State {
+    turn: Turn,
+    since: Instant,
+    /// Every byte of the answers so far was handed to the system.
+    is_sent: bool,
 }
 
 /// Whose turn it is.
 #[derive(Clone, Copy, PartialEq)]
 enum Turn {
+    /// The peer's, to begin its first request.
+    Fresh,
     /// The peer's, to take the last response and to begin another request.
     Idle,
     /// The peer's, to complete the header of a request.
@@ -43,9 +54,10 @@ enum Turn {
 }
 
 impl Pace {
-    /// Begins to measure; the first header is due as if its first byte were here.
+    /// Begins to measure; the first header is due as if its first byte were here already.
     pub fn new(header_timeout: Duration, idle_timeout: Duration) -> Self {
-        Pace { header_timeout, idle_timeout, turn: Mutex::new((Turn::Header, Instant::now())) }
+        let state = State { turn: Turn::Fresh, since: Instant::now(), is_sent: true };
+        Pace { header_timeout, idle_timeout, state: Mutex::new(state), asked_to_leave: Notify::new() }
     }
 
     /// The header is here and the server works.
@@ -55,7 +67,19 @@ impl Pace {
 
     /// The server has answered all that arrived; or all but the beginning of another header.
     pub fn answered(&self, is_all: bool, now: Instant) {
-        *self.lock() = (if is_all { Turn::Idle } else { Turn::Header }, now);
+        let turn = if is_all { Turn::Idle } else { Turn::Header };
+        *self.lock() = State { turn, since: now, is_sent: false };
+    }
+
+    /// All that the server has said is handed to the system.
+    pub fn flushed(&self) {
+        self.lock().is_sent = true;
+    }
+
+    /// Whether whatever is said now answers no request that reached the handler.
+    pub fn owes_nothing(&self) -> bool {
+        let state = self.lock();
+        state.turn != Turn::Working && state.is_sent
     }
 
     /// The header is here, and is about to reach the server.
@@ -65,15 +89,37 @@ impl Pace {
 
     /// Whether the server owes no answer.
     pub fn is_answered(&self) -> bool {
-        self.lock().0 == Turn::Idle
+        self.lock().turn == Turn::Idle
     }
 
     /// Bytes arrived. Only the first after an answer begin anything.
     pub fn received(&self, now: Instant) {
         let mut current = self.lock();
-        if current.0 == Turn::Idle {
-            *current = (Turn::Header, now);
+        if let Turn::Idle | Turn::Fresh = current.turn {
+            (current.turn, current.since) = (Turn::Header, now);
         }
+    }
+
+    /// Since when nothing has been under way; nothing if something is.
+    pub fn idle_since(&self) -> Option<Instant> {
+        let State { turn, since, is_sent } = *self.lock();
+        (is_sent && matches!(turn, Turn::Idle | Turn::Fresh)).then_some(since)
+    }
+
+    /// Since when the server has had no work; nothing if it has.
+    pub fn waiting_since(&self) -> Option<Instant> {
+        let State { turn, since, .. } = *self.lock();
+        (turn != Turn::Working).then_some(since)
+    }
+
+    /// Asks the connection to make room for another.
+    pub fn ask_to_leave(&self) {
+        self.asked_to_leave.notify_one();
+    }
+
+    /// Returns once the connection is asked to make room.
+    pub async fn asked_to_leave(&self) {
+        self.asked_to_leave.notified().await;
     }
 
     fn sent(&self) {
@@ -83,20 +129,20 @@ impl Pace {
     /// Restarts the time if `next` gives the turn to someone.
     fn update(&self, next: impl FnOnce(Turn) -> Option<Turn>) {
         let mut current = self.lock();
-        if let Some(turn) = next(current.0) {
-            *current = (turn, Instant::now());
+        if let Some(turn) = next(current.turn) {
+            (current.turn, current.since) = (turn, Instant::now());
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, (Turn, Instant)> {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let (turn, since) = *self.lock();
+        let State { turn, since, .. } = *self.lock();
         match turn {
             Turn::Idle => Some(since + self.idle_timeout),
-            Turn::Header => Some(since + self.header_timeout),
+            Turn::Header | Turn::Fresh => Some(since + self.header_timeout),
             Turn::Working => None,
         }
     }
@@ -150,7 +196,8 @@ impl AsyncRead for Paced {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        if buffer.filled().len() > before {
+        // Old clients send an empty line after a body, which begins nothing.
+        if buffer.filled()[before..].iter().any(|byte| !b"\r\n".contains(byte)) {
             self.pace.received(Instant::now());
         }
         Poll::Ready(Ok(()))

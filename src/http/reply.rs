@@ -31,8 +31,8 @@ pub fn content(status: StatusCode, media_type: &'static str, body: Bytes) -> Res
 
 /// A response with a value as JSON; a problem if the value has no form in JSON.
 pub fn json(status: StatusCode, value: &impl Serialize) -> Response {
-    match serde_json::to_vec(value) {
-        Ok(text) => json_bytes(status, text.into()),
+    match to_line(value) {
+        Ok(text) => json_bytes(status, text),
         Err(error) => problem(&ApiError::Internal(format!("the answer could not be written as JSON: {error}")), ""),
     }
 }
@@ -56,7 +56,7 @@ pub fn problem(error: &ApiError, instance: &str) -> Response {
     }
 
     let status = error.status();
-    let document = serde_json::to_vec(&Problem {
+    let document = to_line(&Problem {
         kind: format!("{PROBLEMS}{}", error.slug()),
         title: error.title(),
         status: status.as_u16(),
@@ -65,7 +65,7 @@ pub fn problem(error: &ApiError, instance: &str) -> Response {
     })
     .expect("a struct of strings and a number has a form in JSON");
 
-    let mut response = content(status, "application/problem+json", document.into());
+    let mut response = content(status, "application/problem+json", document);
     if let ApiError::MethodNotAllowed { allow } = error {
         response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
     }
@@ -77,6 +77,13 @@ pub fn problem(error: &ApiError, instance: &str) -> Response {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
+}
+
+/// A value as a line of JSON. Without the line's end, a terminal's prompt would stick to it.
+fn to_line(value: &impl Serialize) -> serde_json::Result<Bytes> {
+    let mut text = serde_json::to_vec(value)?;
+    text.push(b'\n');
+    Ok(text.into())
 }
 
 /// The slug of the error that a problem document tells of; nothing if `document` is none.

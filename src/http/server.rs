@@ -13,22 +13,23 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use hyper::Request;
-use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::sync::Semaphore;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::body::Incoming;
 use super::envelope;
 use super::express;
 use super::pace::{Pace, Paced};
+use super::places::{Place, Places};
 use super::prepared::Prepared;
 use super::reply::{self, Response};
 use crate::error::ApiError;
 use crate::platform::{Listener, Stream};
+use crate::telemetry::Trouble;
 
 pub use super::envelope::X_REQUEST_ID;
 
@@ -38,11 +39,15 @@ const MAX_HEADER_BYTES: usize = 16 * 1024;
 /// The largest piece of a body that is read or written at a time, in bytes.
 const MAX_BUFFER_BYTES: usize = 64 * 1024;
 
-/// Connections beyond the limit that are told so at the same time; more are dropped without a word.
-const MAX_REFUSALS: usize = 64;
+/// Connections beyond the limit, at most: what is vital is answered on them, and all else refused. More are dropped
+/// without a word.
+const MAX_RESERVE: usize = 128;
 
-/// How long a connection beyond the limit may take to send the request that is refused.
-const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// Of so many connections within the limit, one may be beyond it.
+const PLACES_FOR_ONE_RESERVED: usize = 8;
+
+/// How long a connection beyond the limit may take to send its request, or to take the answer.
+const RESERVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long accepting rests when it fails time after time, as when file descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -51,7 +56,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub trait Handler: Send + Sync + 'static {
     /// Answers one request.
     ///
-    /// The future is dropped at any of its waits if the client leaves or the request's time runs out:
+    /// The future is dropped at any of its waits if the connection breaks or the request's time runs out:
     /// work that must come to its end belongs in a task of its own. A response to HEAD is made as the
     /// one to GET; its body is not sent.
     fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Response> + Send;
@@ -63,7 +68,18 @@ pub trait Handler: Send + Sync + 'static {
         None
     }
 
-    /// How long this request may take, where the server's limit is `usual`.
+    /// Whether requests to `path` are answered even when there are too many connections.
+    fn is_vital(&self, _path: &str) -> bool {
+        false
+    }
+
+    /// The longest body that a request to `path` may have, where it is read before the request is handled; the server's
+    /// limit is `usual`. Nothing if [`handle`](Self::handle) reads the body as it comes, with bounds of its own.
+    fn body_limit(&self, _path: &str, usual: usize) -> Option<usize> {
+        Some(usual)
+    }
+
+    /// How long this request may take once its body is there, where the server's limit is `usual`.
     fn request_timeout(&self, _request: &Request<Incoming>, usual: Duration) -> Duration {
         usual
     }
@@ -72,9 +88,12 @@ pub trait Handler: Send + Sync + 'static {
 /// The bounds of a server.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at the same time. Those beyond it are answered 503 and closed.
+    /// Connections at the same time. When all are taken, idle ones make room; where none is idle, further ones are
+    /// answered 503 and closed, unless they ask for what is vital.
     pub max_connections: usize,
-    /// From a request's first byte, or the connection's start, to the end of its header.
+    /// The longest body that is read before a request is handled, in bytes.
+    pub max_body_bytes: usize,
+    /// From a request's first byte, or the connection's start, to the end of its header; the same for its body.
     pub header_timeout: Duration,
     /// From a request's header to its response; then 504 is answered and the handler dropped.
     pub request_timeout: Duration,
@@ -87,88 +106,101 @@ pub struct Limits {
 /// Serves until `shutdown`, then closes the listener, lets the requests under way finish within the
 /// drain timeout, and returns. Dropping the future cuts all connections at once.
 pub async fn serve<H: Handler>(
-    mut listener: Box<dyn Listener>,
+    listener: Box<dyn Listener>,
     handler: Arc<H>,
     limits: Limits,
     shutdown: CancellationToken,
 ) {
-    let places = Arc::new(Semaphore::new(limits.max_connections));
-    let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
+    let places = Places::new(limits.max_connections, Pace::idle_since);
+    let reserved = (limits.max_connections / PLACES_FOR_ONE_RESERVED).clamp(1, MAX_RESERVE);
+    let reserve = Places::new(reserved, Pace::waiting_since);
+    let reserve_handler = Arc::new(Reserve(handler.clone()));
+    let reserve_limits = Limits { header_timeout: RESERVE_TIMEOUT, idle_timeout: RESERVE_TIMEOUT, ..limits };
+    let mut entrance = Entrance { listener, trouble: Trouble::default() };
     let mut connections = JoinSet::new();
 
-    while let Some(stream) = next_connection(&mut *listener, &shutdown).await {
-        while let Some(ended) = connections.try_join_next() {
-            report(ended);
-        }
+    while let Some(stream) = entrance.next(&shutdown).await {
+        while connections.try_join_next().is_some() {}
         // A token of its own: connections that share one would contend for its lock.
         let stop = shutdown.child_token();
-        if let Ok(place) = places.clone().try_acquire_owned() {
+        let pace = Arc::new(Pace::new(limits.header_timeout, limits.idle_timeout));
+        if let Some(place) = places.take(&pace) {
             let handler = handler.clone();
-            connections.spawn(async move {
-                converse(stream, handler, true, limits, stop).await;
-                drop(place);
-            });
-        } else if let Ok(place) = refusals.clone().try_acquire_owned() {
-            let limits = Limits { header_timeout: REFUSAL_TIMEOUT, idle_timeout: REFUSAL_TIMEOUT, ..limits };
-            connections.spawn(async move {
-                converse(stream, Arc::new(Full), false, limits, stop).await;
-                drop(place);
-            });
+            connections.spawn(converse(stream, pace, place, handler, true, limits, stop));
+            continue;
+        }
+        let pace = Arc::new(Pace::new(RESERVE_TIMEOUT, RESERVE_TIMEOUT));
+        if let Some(place) = reserve.take(&pace) {
+            let handler = reserve_handler.clone();
+            connections.spawn(converse(stream, pace, place, handler, false, reserve_limits, stop));
         }
     }
 
-    drop(listener);
-    let drained = tokio::time::timeout(limits.drain_timeout, async {
-        while let Some(ended) = connections.join_next().await {
-            report(ended);
-        }
-    });
+    drop(entrance);
+    let drained =
+        tokio::time::timeout(limits.drain_timeout, async { while connections.join_next().await.is_some() {} });
     if drained.await.is_err() {
         tracing::warn!(connections = connections.len(), "requests that did not finish in time are dropped");
         connections.shutdown().await;
     }
 }
 
-/// The next connection; nothing once `shutdown` is asked for.
-async fn next_connection(listener: &mut dyn Listener, shutdown: &CancellationToken) -> Option<Box<dyn Stream>> {
-    let accept = async {
-        let mut failures = 0_u64;
+/// Where connections come in.
+struct Entrance {
+    listener: Box<dyn Listener>,
+    trouble: Trouble,
+}
+
+impl Entrance {
+    /// The next connection; nothing once `shutdown` is asked for.
+    async fn next(&mut self, shutdown: &CancellationToken) -> Option<Box<dyn Stream>> {
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => None,
+            stream = self.accept() => Some(stream),
+        }
+    }
+
+    async fn accept(&mut self) -> Box<dyn Stream> {
+        let mut has_failed = false;
         loop {
-            match listener.accept().await {
-                Ok((stream, _from)) => return stream,
+            match self.listener.accept().await {
+                Ok((stream, _from)) => {
+                    if let Some(failures) = self.trouble.gone() {
+                        tracing::info!(failures, "connections are accepted again");
+                    }
+                    return stream;
+                }
                 Err(error) => {
-                    failures += 1;
-                    tracing::warn!(%error, failures, "could not accept a connection");
+                    if let Some(failures) = self.trouble.met() {
+                        tracing::warn!(%error, failures, "connections cannot be accepted");
+                    }
                     // A single failure is a client's that left; repeated ones are the machine's.
-                    if failures > 1 {
+                    if std::mem::replace(&mut has_failed, true) {
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 }
             }
         }
-    };
-    tokio::select! {
-        biased;
-        () = shutdown.cancelled() => None,
-        stream = accept => Some(stream),
     }
 }
 
 /// Answers the requests of one connection until it ends.
 async fn converse<H: Handler>(
     stream: Box<dyn Stream>,
+    pace: Arc<Pace>,
+    place: Place,
     handler: Arc<H>,
     keep_alive: bool,
     limits: Limits,
     stop: CancellationToken,
 ) {
-    let pace = Arc::new(Pace::new(limits.header_timeout, limits.idle_timeout));
     let (express, stream) = express::split(Paced::new(stream, pace.clone()), pace.clone(), handler.clone());
     let service = service_fn(|request| {
         let (handler, pace) = (handler.clone(), pace.clone());
         async move {
             pace.working();
-            let response = envelope::answer(&*handler, request, limits.request_timeout).await;
+            let response = envelope::answer(&*handler, request, &limits).await;
             pace.answered(true, Instant::now());
             Ok::<_, Infallible>(response)
         }
@@ -176,6 +208,8 @@ async fn converse<H: Handler>(
     let mut connection = pin!(
         http1::Builder::new()
             .keep_alive(keep_alive)
+            // A client that has said all it has to say still waits for its answers.
+            .half_close(true)
             // Hyper's own timer knows one time for both an idle connection and a slow header.
             .header_read_timeout(None)
             .max_header_size(MAX_HEADER_BYTES)
@@ -206,7 +240,8 @@ async fn converse<H: Handler>(
                     tracing::debug!("cut a connection whose peer was too slow");
                     return;
                 }
-                Verdict::Stop => {
+                Verdict::Leave if place.may_leave(&pace) => return,
+                Verdict::Stop | Verdict::Leave => {
                     is_stopping = true;
                     connection.as_mut().graceful_shutdown();
                     watch.push(self::watch(&pace, None));
@@ -219,6 +254,7 @@ async fn converse<H: Handler>(
 /// What may end a connection from outside.
 enum Verdict {
     TooSlow,
+    Leave,
     Stop,
 }
 
@@ -232,24 +268,30 @@ async fn watch(pace: &Pace, stop: Option<&CancellationToken>) -> Verdict {
     };
     tokio::select! {
         () = pace.too_slow() => Verdict::TooSlow,
+        () = pace.asked_to_leave() => Verdict::Leave,
         () = stopped => Verdict::Stop,
     }
 }
 
-/// A panic ends its connection alone, and must not go unnoticed.
-fn report(ended: Result<(), JoinError>) {
-    if let Err(failure) = ended
-        && failure.is_panic()
-    {
-        tracing::error!(%failure, "a handler panicked");
-    }
-}
+/// Answers where there is no place left: only what is vital.
+struct Reserve<H>(Arc<H>);
 
-/// Answers where there is no place left.
-struct Full;
-
-impl Handler for Full {
+impl<H: Handler> Handler for Reserve<H> {
     async fn handle(&self, request: Request<Incoming>) -> Response {
-        reply::problem(&ApiError::Overloaded("there are too many connections".into()), request.uri().path())
+        match self.0.is_vital(request.uri().path()) {
+            true => self.0.handle(request).await,
+            false => {
+                let error = ApiError::Overloaded("there are too many connections".into());
+                reply::problem(&error, request.uri().path())
+            }
+        }
+    }
+
+    fn body_limit(&self, path: &str, usual: usize) -> Option<usize> {
+        if self.0.is_vital(path) { self.0.body_limit(path, usual) } else { Some(usual) }
+    }
+
+    fn request_timeout(&self, request: &Request<Incoming>, usual: Duration) -> Duration {
+        self.0.request_timeout(request, usual)
     }
 }

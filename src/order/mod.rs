@@ -19,7 +19,7 @@ mod state;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
+use crate::http::body::Incoming;
 
 use self::catalog_link::CatalogLink;
 use self::machine::OrderMachine;

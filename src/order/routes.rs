@@ -10,8 +10,8 @@
 //! A client's request means the same at every replica. A purchase carries its key in `Idempotency-Key` and
 //! the time at which it was first sent in `Bazar-Sent-At`; a replica makes up what is missing.
 
+use crate::http::body::Incoming;
 use bytes::Bytes;
-use hyper::body::Incoming;
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use serde::Serialize;
 

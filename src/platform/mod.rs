@@ -5,12 +5,14 @@
 //! are tokio's, which a simulator drives by pausing tokio's own clock.
 
 mod clock;
+mod descriptors;
 mod disk;
 mod net;
 
 use std::sync::Arc;
 
 pub use clock::{Clock, SystemClock};
+pub use descriptors::{is_descriptor_shortage, raise_descriptor_limit};
 pub use disk::{Disk, DiskFile, FolderLock, LocalDisk, with_suffix};
 pub use net::{BoxFuture, Listener, Network, Stream, TcpNetwork};
 

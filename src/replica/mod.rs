@@ -55,11 +55,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::http::body::Incoming;
 use bytes::Bytes;
 pub use elector::ElectionTimeout;
 pub use formation::FormationError;
 pub use group::{Group, Member};
-use hyper::body::Incoming;
 use leader_call::LeaderCall;
 pub use machine::{Cut, LeaderService, Machine, MachineError, Saved, WriteError};
 pub use office::Office;

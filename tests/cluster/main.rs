@@ -8,5 +8,6 @@
 mod api;
 #[path = "../common/mod.rs"]
 mod common;
+mod crowds;
 mod failover;
 mod replication;

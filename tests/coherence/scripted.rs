@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use bazar::coherence::{Invalidation, LEASE, LeaseReply, LeaseRequest, ProcessId, Session};
 use bazar::http::body;
+use bazar::http::body::Incoming;
 use bazar::http::reply::{self, Response};
 use bazar::http::server::{Handler, Limits, serve};
 use bazar::platform::{Network, TcpNetwork};
 use bazar::replica::{Leading, STANDING, Standing};
 use bytes::Bytes;
-use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Request, StatusCode};
 use tokio::sync::{mpsc, oneshot};
@@ -21,6 +21,7 @@ use crate::shop::PATIENCE;
 
 const LIMITS: Limits = Limits {
     max_connections: 64,
+    max_body_bytes: 1 << 20,
     header_timeout: PATIENCE,
     request_timeout: PATIENCE,
     idle_timeout: PATIENCE,

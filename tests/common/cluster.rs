@@ -58,6 +58,7 @@ struct Node {
 pub struct Cluster {
     nodes: BTreeMap<String, Node>,
     settings: Vec<String>,
+    max_open_files: Option<u32>,
     folder: TempDir,
     ports: Ports,
     _place: Place,
@@ -79,12 +80,18 @@ impl Cluster {
         }
         fs::write(folder.path().join("shop.toml"), toml).unwrap();
         fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/catalog.csv"), folder.path().join("catalog.csv")).unwrap();
-        Cluster { nodes, settings: Vec::new(), folder, ports, _place: place }
+        Cluster { nodes, settings: Vec::new(), max_open_files: None, folder, ports, _place: place }
     }
 
     /// Sets a key of the configuration for all nodes.
     pub fn set(mut self, key: &str, value: impl ToString) -> Cluster {
         self.settings.extend(["--set".to_owned(), format!("{key}={}", value.to_string())]);
+        self
+    }
+
+    /// Lets each node have so many files open, at most.
+    pub fn with_open_files(mut self, max_open_files: u32) -> Cluster {
+        self.max_open_files = Some(max_open_files);
         self
     }
 
@@ -147,7 +154,15 @@ impl Cluster {
     /// How to start a node, and what its output goes to.
     pub fn command(&self, id: &str, flags: &[&str]) -> Command {
         let log = OpenOptions::new().create(true).append(true).open(self.path(&format!("{id}.log"))).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bazar"));
+        let executable = env!("CARGO_BIN_EXE_bazar");
+        let mut command = match self.max_open_files {
+            None => Command::new(executable),
+            Some(limit) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\""), executable]);
+                shell
+            }
+        };
         // The settings of whoever runs the tests are not theirs.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("BAZAR_") || name == "RUST_LOG" {

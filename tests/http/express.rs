@@ -7,15 +7,15 @@ use super::*;
 /// A request and the body that answers it.
 fn any_request(random: &mut fastrand::Rng) -> (String, String) {
     let number = random.u32(..1000);
-    let ready = format!("\"/ready/{number}\"");
-    let hello = format!(r#"{{"hello":"{number}"}}"#);
+    let ready = format!("\"/ready/{number}\"\n");
+    let hello = format!("{{\"hello\":\"{number}\"}}\n");
     match random.u8(..7) {
         0 | 1 => (format!("GET /ready/{number} HTTP/1.1\r\nhost: x\r\n\r\n"), ready),
         2 => (format!("GET /ready/{number} HTTP/1.1\r\nHost: x\r\nCache-Control: no-cache\r\n\r\n"), ready),
         3 => (format!("GET /ready/long/{number} HTTP/1.1\r\nhost: x\r\n\r\n"), long_text(&number.to_string())),
         4 => (format!("GET /hello/{number} HTTP/1.1\r\nhost: x\r\naccept: */*\r\n\r\n"), hello),
         5 => (format!("PUT /hello/{number} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n"), hello),
-        _ => ("POST /length HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nGET /".to_owned(), "5".to_owned()),
+        _ => ("POST /length HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nGET /".to_owned(), "5\n".to_owned()),
     }
 }
 
@@ -90,7 +90,8 @@ async fn what_asks_for_more_than_the_usual_is_not_answered_at_once() {
     let server = Server::start(LIMITS).await;
     for header in ["cache-control: no-cache", "Connection: close", "Expect: 100-continue", "content-length: 1"] {
         let mut wire = server.connect().await;
-        wire.write(&format!("GET /ready/1 HTTP/1.1\r\nhost: x\r\n{header}\r\n\r\n")).await;
+        let body = if header == "content-length: 1" { "x" } else { "" };
+        wire.write(&format!("GET /ready/1 HTTP/1.1\r\nhost: x\r\n{header}\r\n\r\n{body}")).await;
         assert!(!wire.read().await.0.contains("at-once"), "{header}");
     }
     for line in ["HEAD /ready/1 HTTP/1.1", "GET /ready/1 HTTP/1.0"] {
@@ -129,8 +130,8 @@ async fn a_request_that_waits_behind_another_keeps_its_turn() {
     server.routes.waiting.notified().await;
     wire.write("GET /ready/2 HTTP/1.1\r\nhost: x\r\n\r\n").await;
     server.routes.go_on.notify_one();
-    assert_eq!(wire.read().await.1, "\"waited\"");
-    assert_eq!(wire.read().await.1, "\"/ready/2\"");
+    assert_eq!(wire.read().await.1, "\"waited\"\n");
+    assert_eq!(wire.read().await.1, "\"/ready/2\"\n");
 }
 
 #[tokio::test]

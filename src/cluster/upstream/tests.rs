@@ -4,11 +4,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use hyper::body::Incoming;
 use hyper::{Request as HttpRequest, StatusCode};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::http::body::Incoming;
 use crate::http::reply::{self, Response};
 use crate::http::server::{self, Handler, Limits};
 use crate::platform::Platform;
@@ -85,6 +85,7 @@ impl Group {
             servers.push(server.clone());
             let limits = Limits {
                 max_connections: 64,
+                max_body_bytes: 1 << 20,
                 header_timeout: SECOND * 30,
                 request_timeout: SECOND * 30,
                 idle_timeout: SECOND * 30,

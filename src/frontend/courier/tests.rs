@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
+use crate::http::body::Incoming;
 use hyper::Request;
 use hyper::StatusCode;
-use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -88,6 +88,7 @@ impl Group {
             servers.push(server.clone());
             let limits = Limits {
                 max_connections: 64,
+                max_body_bytes: 1 << 20,
                 header_timeout: SECOND,
                 request_timeout: SECOND * 10,
                 idle_timeout: SECOND * 10,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering as AtomicOrdering};
 
+use crate::http::body::Incoming;
 use bytes::Bytes;
-use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
 use tokio_util::sync::CancellationToken;
 
@@ -83,6 +83,7 @@ impl Bench {
         let member = Member { id: "catalog-1".into(), address: listener.local_address().unwrap().to_string() };
         let limits = Limits {
             max_connections: 8,
+            max_body_bytes: 1 << 20,
             header_timeout: SECOND,
             request_timeout: SECOND,
             idle_timeout: SECOND * 10,

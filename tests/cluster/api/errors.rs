@@ -150,3 +150,12 @@ fn a_value_that_cannot_be_is_422_and_changes_nothing() {
         json!({ "topic": "unchanged", "items": [{ "id": id, "title": "New", "price": 12.5, "quantity": 3 }] });
     assert_eq!(customer.get("/search/unchanged").expect(200).json(), unchanged);
 }
+
+#[test]
+fn no_header_of_a_customer_is_too_long_for_a_replica_alone() {
+    let shop = shop();
+    let mut customer = shop.customer();
+    let long = format!("application/json; x={}", "x".repeat(15_900));
+    let ask = customer.ask("PUT /update/1/price").header("content-type", &long).body("{\"price\":1}");
+    ask.send().problem(415, "unsupported-media-type");
+}

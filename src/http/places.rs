@@ -1,0 +1,121 @@
+//! How many connections a server has at a time, and which one makes room for another.
+//!
+//! A connection on which nothing is under way serves nobody: when all places are taken, those that were so for the
+//! longest leave. Knows nothing of what is said on a connection.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
+
+use super::pace::Pace;
+
+/// Of so many places one is made free when none is, at least one. Each look for the longest idle goes over all.
+const PLACES_FOR_ONE_FREED: usize = 64;
+
+/// Since when a connection could leave, if it can.
+pub type MayLeave = fn(&Pace) -> Option<Instant>;
+
+/// The places of a server.
+pub struct Places {
+    limit: usize,
+    may_leave: MayLeave,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Default)]
+struct Taken {
+    next_number: u64,
+    by_number: HashMap<u64, Arc<Pace>>,
+}
+
+/// A place, until it is dropped.
+pub struct Place {
+    places: Arc<Places>,
+    number: u64,
+}
+
+impl Places {
+    /// So many places, from which those that `may_leave` can be asked away.
+    pub fn new(limit: usize, may_leave: MayLeave) -> Arc<Places> {
+        Arc::new(Places { limit, may_leave, taken: Mutex::default() })
+    }
+
+    /// A place for a connection, unless all are taken by those that cannot leave.
+    pub fn take(self: &Arc<Self>, pace: &Arc<Pace>) -> Option<Place> {
+        let mut taken = self.lock();
+        if taken.by_number.len() >= self.limit {
+            self.make_room(&mut taken);
+        }
+        if taken.by_number.len() >= self.limit {
+            return None;
+        }
+        let number = taken.next_number;
+        taken.next_number += 1;
+        taken.by_number.insert(number, pace.clone());
+        Some(Place { places: self.clone(), number })
+    }
+
+    /// Asks those away that could have left for the longest. Their places are free at once.
+    fn make_room(&self, taken: &mut Taken) {
+        let since = taken.by_number.iter().filter_map(|(number, pace)| Some(((self.may_leave)(pace)?, *number)));
+        let mut candidates: Vec<(Instant, u64)> = since.collect();
+        candidates.sort_unstable();
+        for (_, number) in candidates.into_iter().take((self.limit / PLACES_FOR_ONE_FREED).max(1)) {
+            if let Some(pace) = taken.by_number.remove(&number) {
+                pace.ask_to_leave();
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// Whether a connection that was asked to leave may be cut off.
+    pub fn may_leave(&self, pace: &Pace) -> bool {
+        (self.places.may_leave)(pace).is_some()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.lock().by_number.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn connection() -> Arc<Pace> {
+        Arc::new(Pace::new(Duration::from_secs(1), Duration::from_secs(1)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_longest_idle_makes_room_and_those_at_work_stay() {
+        let places = Places::new(3, Pace::idle_since);
+        let connections = [connection(), connection(), connection()];
+        let _taken = connections.each_ref().map(|pace| places.take(pace).unwrap());
+        connections[0].working();
+        for pace in &connections[1..] {
+            tokio::time::advance(Duration::from_millis(10)).await;
+            pace.answered(true, Instant::now());
+            pace.flushed();
+        }
+        let fourth = connection();
+        fourth.working();
+        let place = places.take(&fourth).unwrap();
+        tokio::time::timeout(Duration::ZERO, connections[1].asked_to_leave()).await.unwrap();
+        assert!(tokio::time::timeout(Duration::ZERO, connections[2].asked_to_leave()).await.is_err());
+
+        connections[2].working();
+        assert!(places.take(&connection()).is_none(), "all are at work");
+        drop(place);
+        assert!(places.take(&connection()).is_some());
+    }
+}
