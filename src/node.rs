@@ -104,7 +104,7 @@ pub async fn run(
         listener.map_err(|source| NodeError::Listen { id: id.clone(), address: node.listen.clone(), source })?;
     let client = Client::new(&platform);
     let failed_start = |source| NodeError::Start { id: id.clone(), source: Box::new(source) };
-    let stopping = shutdown.child_token();
+    let stopping = CancellationToken::new();
     let mut left = None;
     let service = match node.role {
         Role::Frontend => {
@@ -138,6 +138,15 @@ pub async fn run(
         );
     }
     let serving = server::serve(listener, handler, limits, stopping.clone());
+    // Served meanwhile: a group goes on without this replica before its requests are drained.
+    let retiring = async {
+        shutdown.cancelled().await;
+        if let Some(replica) = &replica {
+            replica.retire().await;
+        }
+        stopping.cancel();
+        std::future::pending().await
+    };
     let part = async {
         let Some(replica) = &replica else { return std::future::pending().await };
         if let Err(source) = replica.take_part(options.join).await {
@@ -148,6 +157,7 @@ pub async fn run(
     let outcome = tokio::select! {
         () = serving => Ok(()),
         error = part => Err(error),
+        () = retiring => Ok(()),
     };
     if let Some(replica) = &replica {
         replica.stop().await;

@@ -1,51 +1,28 @@
 //! When a follower stands for election.
 //!
-//! A follower that has heard nothing from a leader, and has given its vote to nobody, for a random time
-//! between two bounds stands for election. The time is drawn anew each time, so that two followers that
-//! once stood at the same moment, and split the votes, do not do so again. (openraft draws it once per
-//! process and looks at it in long ticks; its own timer is off.) A replica does not vote against a leader
-//! that it heard from within the lower bound: that is openraft's leader lease.
+//! A follower that has [lost](super::contact) its leader waits for a random time more, so that not all stand at
+//! once. It [asks](super::pre_vote) whether a majority would vote for it, and stands only then; until then it
+//! asks again, ever more rarely. A leader that stops [hands over](super::hand_over): the follower that it names stands
+//! at once, without asking. (openraft draws its election timeout once per process, looks at it in long ticks and
+//! asks nobody before; its own timer is off.)
 //!
-//! A candidate that learns that another replica has a longer log lets that one go first. It must: openraft
-//! refuses such a candidate without taking over its term, so the other, which stands one term later than
-//! it voted last, would for ever ask for a vote in the term in which the first has voted for itself.
+//! A candidate may have to stand twice. openraft refuses one whose term is not above that of a vote given
+//! earlier, in an election that came to nothing; it says so, and the next term is above.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use openraft::ServerState;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::raft::Raft;
+use super::contact::Silence;
+use super::network::Peers;
+use super::pre_vote::Ballot;
+use super::raft::{Raft, ServerMetrics};
 
-/// When a leader, or a candidate that got this replica's vote, was last heard.
-pub struct LastHeard {
-    moment: watch::Sender<Instant>,
-    /// How long a candidate with a longer log is given.
-    precedence: Duration,
-}
-
-impl LastHeard {
-    /// Heard just now.
-    pub fn now(bounds: ElectionTimeout) -> LastHeard {
-        LastHeard { moment: watch::Sender::new(Instant::now()), precedence: bounds.max }
-    }
-
-    /// Takes note that another replica has a longer log: it will be heard as a candidate.
-    pub fn expect_another(&self) {
-        self.moment.send_replace(Instant::now() + self.precedence);
-    }
-
-    /// Whether it was heard within this time.
-    pub fn is_within(&self, time: Duration) -> bool {
-        self.moment.borrow().elapsed() <= time
-    }
-
-    /// Takes note that it was heard.
-    pub fn note(&self) {
-        self.moment.send_replace(Instant::now());
-    }
-}
+/// The pause before a majority is asked again is at first this part of the time over which followers spread.
+const FIRST_PAUSE_PART: u32 = 8;
 
 /// The bounds of the time after which a follower stands.
 #[derive(Clone, Copy, Debug)]
@@ -57,45 +34,132 @@ pub struct ElectionTimeout {
 }
 
 impl ElectionTimeout {
-    fn draw(self) -> Duration {
-        self.min + (self.max - self.min).mul_f64(fastrand::f64())
+    /// How long one vote may take to be asked for, and given.
+    pub fn vote(self) -> Duration {
+        self.min / 2
+    }
+
+    /// Over how long the moments are spread at which followers stand.
+    fn spread(self) -> Duration {
+        self.max.saturating_sub(self.min)
     }
 }
 
-/// Stands for election whenever it is time to, until openraft stops.
-pub async fn run(raft: Raft, last_heard: std::sync::Arc<LastHeard>, bounds: ElectionTimeout) {
-    let mut server = raft.server_metrics();
-    let mut heard = last_heard.moment.subscribe();
-    let mut timeout = bounds.draw();
-    loop {
-        let (may_stand, is_alone) = {
-            let server = server.borrow_and_update();
-            let membership = server.membership_config.membership();
-            let is_voter = membership.voter_ids().any(|voter| voter == server.id);
-            let stands_or_follows = matches!(server.state, ServerState::Follower | ServerState::Candidate);
-            (is_voter && stands_or_follows, membership.voter_ids().count() == 1)
-        };
-        if !may_stand {
-            if server.changed().await.is_err() {
-                return;
-            }
-            last_heard.note();
-            continue;
-        }
-        let due = *heard.borrow_and_update() + timeout;
-        if Instant::now() < due && !is_alone {
-            // To be put off at each word of the leader costs less than to run out in vain: that wakes the process.
-            let _ = tokio::time::timeout_at(due, heard.changed()).await;
-            continue;
-        }
-        tracing::info!("no leader is heard: standing for election");
-        last_heard.note();
-        timeout = bounds.draw();
-        if raft.trigger().elect().await.is_err() {
-            return;
-        }
-        if is_alone {
-            tokio::time::sleep(bounds.min).await;
+/// Has this replica stand for election whenever it is time to.
+pub struct Elector {
+    pub raft: Raft,
+    pub peers: Peers,
+    pub ballot: Ballot,
+    pub bounds: ElectionTimeout,
+    /// How often a leader makes itself heard.
+    pub heartbeat: Duration,
+    /// The term whose leader handed over to this replica last.
+    pub handed_over: watch::Receiver<u64>,
+}
+
+/// openraft has stopped.
+struct Stopped;
+
+impl Elector {
+    /// Runs until openraft stops, or until this replica is about to stop.
+    pub async fn run(self, mut retiring: watch::Receiver<bool>) {
+        tokio::select! {
+            _ = retiring.wait_for(|retiring| *retiring) => {}
+            Stopped = self.follow_and_stand() => {}
         }
     }
+
+    async fn follow_and_stand(&self) -> Stopped {
+        let contact = &self.ballot.contact;
+        let silence = Silence { limit: self.bounds.min, heartbeat: self.heartbeat };
+        let mut server = self.raft.server_metrics();
+        let mut handed_over = self.handed_over.clone();
+        loop {
+            self.ballot.is_standing.store(false, Ordering::Relaxed);
+            if server.wait_for(|server| server.state != ServerState::Leader).await.is_err() {
+                return Stopped;
+            }
+            contact.note();
+            let follow = async {
+                loop {
+                    contact.lost(silence).await;
+                    tokio::select! {
+                        () = contact.found() => {}
+                        stopped = self.try_to_stand() => return stopped,
+                    }
+                }
+            };
+            tokio::select! {
+                leads = leads(&self.raft) => if let Err(stopped) = leads { return stopped },
+                stopped = follow => return stopped,
+                Ok(()) = handed_over.changed() => {
+                    let term = *handed_over.borrow_and_update();
+                    self.succeed(term).await;
+                }
+            }
+        }
+    }
+
+    /// Stands again and again as long as a majority would vote for this replica.
+    async fn try_to_stand(&self) -> Stopped {
+        let spread = self.bounds.spread();
+        tokio::time::sleep(spread.mul_f64(fastrand::f64())).await;
+        let mut pause = spread / FIRST_PAUSE_PART;
+        loop {
+            let membership = self.raft.server_metrics().borrow().membership_config.clone();
+            let voters = || membership.membership().voter_ids();
+            let own = self.peers.group.own;
+            let is_alone = voters().count() == 1;
+            let may_stand = voters().any(|voter| voter == own)
+                && (is_alone || self.ballot.has_majority(&self.peers, self.bounds.vote()).await);
+            if may_stand {
+                tracing::info!("no leader is heard, and a majority would vote for this replica: standing for election");
+                if let Err(stopped) = self.stand(self.bounds.vote()).await {
+                    return stopped;
+                }
+                pause = spread / FIRST_PAUSE_PART;
+            }
+            tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
+            pause = (pause * 2).min(self.bounds.max);
+        }
+    }
+
+    /// The leader of this term has handed over to this replica: it stands, a few times at most, and does not ask before.
+    async fn succeed(&self, term: u64) {
+        let is_over = |server: &ServerMetrics| server.state == ServerState::Leader || follows_after(server, term);
+        let deadline = Instant::now() + self.bounds.min;
+        tracing::info!(term, "the leader hands over to this replica: standing for election");
+        self.peers.is_successor.store(true, Ordering::Relaxed);
+        while Instant::now() < deadline && !is_over(&self.raft.server_metrics().borrow()) {
+            // A voter may refuse because it heard the leader a moment ago: see `pre_vote`.
+            if self.stand(self.bounds.vote() / 2).await.is_err() {
+                break;
+            }
+        }
+        self.peers.is_successor.store(false, Ordering::Relaxed);
+    }
+
+    /// Stands once, and returns when it is decided, or after `patience`.
+    async fn stand(&self, patience: Duration) -> Result<(), Stopped> {
+        let mut server = self.raft.server_metrics();
+        let term = server.borrow().vote.leader_id().term;
+        self.ballot.is_standing.store(true, Ordering::Relaxed);
+        self.raft.trigger().elect().await.map_err(|_| Stopped)?;
+        let is_decided =
+            |server: &ServerMetrics| server.vote.leader_id().term > term && server.state != ServerState::Candidate;
+        let _ = tokio::time::timeout(patience, server.wait_for(is_decided)).await;
+        self.ballot.is_standing.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Returns once this replica leads.
+async fn leads(raft: &Raft) -> Result<(), Stopped> {
+    let mut server = raft.server_metrics();
+    server.wait_for(|server| server.state == ServerState::Leader).await.map(drop).map_err(|_| Stopped)
+}
+
+/// Whether this replica follows a leader of a later term.
+fn follows_after(server: &ServerMetrics, term: u64) -> bool {
+    server.current_leader.is_some() && server.vote.leader_id().term > term
 }

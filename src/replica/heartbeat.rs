@@ -6,13 +6,18 @@
 use std::time::Duration;
 
 use openraft::ServerState;
+use tokio::sync::watch;
 
 use super::raft::Raft;
 
-/// Has followers hear this replica every `interval` while it leads, until openraft stops.
-pub async fn run(raft: Raft, interval: Duration) {
+/// Has followers hear this replica every `interval` while it leads, until openraft stops, or until this replica begins
+/// to: whoever hears its leader votes for no other.
+pub async fn run(raft: Raft, interval: Duration, retiring: watch::Receiver<bool>) {
     let mut server = raft.server_metrics();
     while server.wait_for(|server| server.state == ServerState::Leader).await.is_ok() {
+        if *retiring.borrow() {
+            return;
+        }
         if raft.trigger().heartbeat().await.is_err() {
             return;
         }

@@ -14,7 +14,10 @@
 //! | [`snapshot`] | the tables with the log position that they stand for |
 //! | [`state_machine`] | apply, snapshot, restore |
 //! | [`proposer`] | group commit |
+//! | [`contact`] | whether a leader is heard |
+//! | [`pre_vote`] | ask before standing |
 //! | [`elector`] | when a follower stands for election |
+//! | [`hand_over`] | how a replica stops, and a leader first of all |
 //! | [`heartbeat`] | how a leader makes itself heard |
 //! | [`commit_notice`] | how followers learn what is committed |
 //! | [`office`] | when a leader may act |
@@ -26,9 +29,11 @@
 //! | [`tables`] | the CSV files that people read |
 
 mod commit_notice;
+mod contact;
 mod elector;
 mod formation;
 mod group;
+mod hand_over;
 mod heartbeat;
 mod leader_call;
 pub mod log;
@@ -36,6 +41,7 @@ mod machine;
 mod marker;
 mod network;
 mod office;
+mod pre_vote;
 mod proposer;
 mod raft;
 mod read_index;
@@ -60,6 +66,7 @@ use bytes::Bytes;
 pub use elector::ElectionTimeout;
 pub use formation::FormationError;
 pub use group::{Group, Member};
+use hand_over::HandOver;
 use leader_call::LeaderCall;
 pub use machine::{Cut, LeaderService, Machine, MachineError, Saved, WriteError};
 pub use office::Office;
@@ -91,6 +98,7 @@ struct Inner {
     reads: ReadIndex,
     leader: LeaderCall,
     service: Service,
+    hand_over: Arc<HandOver>,
     formation: formation::Formation,
     tables_index: Arc<AtomicU64>,
     failure: watch::Receiver<Option<String>>,
@@ -226,11 +234,15 @@ impl Replica {
         self.inner.tables_index.load(Ordering::Acquire)
     }
 
+    /// Prepares to stop: this replica stands for election no more, and if it leads it hands over. Requests, those of
+    /// other replicas above all, must be answered meanwhile. Takes a bounded time.
+    pub async fn retire(&self) {
+        self.inner.hand_over.retire().await;
+    }
+
     /// Stops replication: nothing more is sent, stored or applied.
     pub async fn stop(&self) {
-        if let Err(error) = self.inner.raft.shutdown().await {
-            tracing::warn!(%error, "replication did not stop cleanly");
-        }
+        self.inner.hand_over.stop().await;
     }
 }
 

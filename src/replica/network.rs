@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -20,7 +21,6 @@ use openraft::{EmptyNode, OptionalSend, RaftNetwork, RaftNetworkFactory, Snapsho
 use serde::{Deserialize, Serialize};
 
 use super::commit_notice::{CommitNotices, Sending};
-use super::elector::LastHeard;
 use super::group::Group;
 use super::log::Durability;
 use super::marker::Marker;
@@ -46,7 +46,8 @@ pub struct Peers {
     pub group: Arc<Group>,
     pub marker: Marker,
     pub client: Client,
-    pub last_heard: Arc<LastHeard>,
+    /// Whether this replica stands for election because the leader handed over to it.
+    pub is_successor: Arc<AtomicBool>,
     /// Of this replica's own log.
     pub durability: Durability,
     /// How long a follower may take to store entries and to say so. After as long without a word it stands for
@@ -74,6 +75,9 @@ pub struct SnapshotHeader {
 impl RaftNetworkFactory<TypeConfig> for Peers {
     type Network = Peer;
 
+    /// A client with notices of its own, which is what makes reads current: openraft asks for new clients for each
+    /// round in which a majority confirms the leader. With those that replicate, a notice that only waits would be
+    /// taken there for a follower's word.
     async fn new_client(&mut self, target: u64, _node: &EmptyNode) -> Peer {
         let address = self.group.members.get(&target).map(|member| member.address.clone());
         Peer { peers: self.clone(), number: target, address, notices: CommitNotices::default() }
@@ -166,12 +170,11 @@ impl RaftNetwork<TypeConfig> for Peer {
         rpc: VoteRequest<u64>,
         option: RPCOption,
     ) -> Result<VoteResponse<u64>, RpcError<openraft::error::Infallible>> {
-        let asked_with = rpc.last_log_id;
-        let answer: VoteResponse<u64> = self.call(wire::VOTE, &rpc, option.hard_ttl()).await?;
-        if !answer.vote_granted && answer.last_log_id > asked_with {
-            self.peers.last_heard.expect_another();
-        }
-        Ok(answer)
+        let path = match self.peers.is_successor.load(Ordering::Relaxed) {
+            true => wire::VOTE_FOR_SUCCESSOR,
+            false => wire::VOTE,
+        };
+        self.call(path, &rpc, option.hard_ttl()).await
     }
 
     async fn full_snapshot(

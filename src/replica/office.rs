@@ -1,8 +1,9 @@
 //! Who leads the group, and whether the leader may act.
 //!
 //! To be elected is not enough to serve. A leader that has just been elected does not know yet how far the
-//! group had committed: it first commits a barrier and applies it. Then its role prepares what it must ([`LeaderService::take_office`]), and only
-//! then it is *in office*. It leaves office when it loses its leadership or hears from no majority.
+//! group had committed: it first commits a barrier and applies it. Then its role prepares what it must
+//! ([`LeaderService::take_office`]), and only then it is *in office*. It leaves office when it loses its leadership,
+//! hears from no majority, or is about to stop.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use openraft::ServerState;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::contact::Contact;
 use super::machine::{LeaderService, WriteError};
 use super::proposer::{Proposer, Tenure};
 use super::raft::{Raft, ServerMetrics};
@@ -45,95 +47,138 @@ impl Office {
     }
 }
 
+/// The term in which this replica leads and is heard by a majority, as it was at most `silence_limit` ago.
+pub fn leads(raft: &Raft, silence_limit: Duration) -> Option<u64> {
+    let server = raft.server_metrics();
+    let server = server.borrow();
+    if server.state != ServerState::Leader || server.current_leader != Some(server.id) {
+        return None;
+    }
+    let is_alone = server.membership_config.membership().voter_ids().count() <= 1;
+    let silence_ms = raft.data_metrics().borrow().millis_since_quorum_ack;
+    let is_heard = silence_ms.is_none_or(|silence_ms| u128::from(silence_ms) <= silence_limit.as_millis());
+    (is_alone || is_heard).then_some(server.vote.leader_id().term)
+}
+
+/// What tells that a leader may have come or gone.
+struct Signs {
+    server: watch::Receiver<ServerMetrics>,
+    is_lost: watch::Receiver<bool>,
+    retiring: watch::Receiver<bool>,
+}
+
+impl Signs {
+    /// Waits for a change. Fails once openraft has stopped.
+    async fn changed(&mut self) -> Result<(), watch::error::RecvError> {
+        tokio::select! {
+            changed = self.server.changed() => changed,
+            Ok(()) = self.is_lost.changed() => Ok(()),
+            Ok(()) = self.retiring.changed() => Ok(()),
+        }
+    }
+}
+
 /// Keeps `office` true until openraft stops.
 pub struct OfficeKeeper {
     pub raft: Raft,
     pub proposer: Proposer,
     pub office: watch::Sender<Office>,
     pub service: Arc<dyn LeaderService>,
-    /// How often a leader checks whether it is in contact with the majority.
-    pub check_interval: Duration,
+    pub contact: Arc<Contact>,
+    /// Whether this replica is about to stop.
+    pub retiring: watch::Receiver<bool>,
     /// A leader that heard from no majority for this long leaves office.
     pub silence_limit: Duration,
+    /// How often a leader makes itself heard.
+    pub heartbeat: Duration,
 }
 
 impl OfficeKeeper {
     /// Runs until openraft stops.
     pub async fn run(self) {
-        let mut server = self.raft.server_metrics();
+        let mut signs = Signs {
+            server: self.raft.server_metrics(),
+            is_lost: self.contact.watch_lost(),
+            retiring: self.retiring.clone(),
+        };
         let mut tenure = 0;
         let mut retry_pause = FIRST_RETRY_PAUSE;
         loop {
-            match self.leading() {
-                Some(term) => {
-                    if *self.office.borrow() != Office::Own(term) {
-                        self.announce(Office::Preparing(Instant::now()));
-                        tenure += 1;
-                        match self.prepare(term, tenure).await {
-                            Ok(()) if self.leading() == Some(term) => {
-                                tracing::info!(term, "in office: this replica leads its group");
-                                self.announce(Office::Own(term));
-                                retry_pause = FIRST_RETRY_PAUSE;
-                            }
-                            Ok(()) => continue,
-                            Err(error) => {
-                                tracing::warn!(term, %error, "not in office yet");
-                                tokio::time::sleep(retry_pause).await;
-                                retry_pause = (retry_pause * 2).min(LONGEST_RETRY_PAUSE);
-                                continue;
-                            }
-                        }
-                    }
+            let Some(term) = self.leading() else {
+                self.leave();
+                retry_pause = FIRST_RETRY_PAUSE;
+                if self.wait(&mut signs).await.is_err() {
+                    return;
                 }
-                None => {
+                continue;
+            };
+            self.announce(Office::Preparing(Instant::now()));
+            tenure += 1;
+            match self.prepare(term, tenure, &mut signs).await {
+                Ok(()) => {
+                    tracing::info!(term, "in office: this replica leads its group");
+                    self.announce(Office::Own(term));
                     retry_pause = FIRST_RETRY_PAUSE;
-                    let leader = server.borrow().current_leader;
-                    let own = server.borrow().id;
-                    match leader.filter(|leader| *leader != own) {
-                        Some(leader) => self.announce(Office::Other(leader)),
-                        None => self.announce(Office::Vacant(Instant::now())),
-                    }
+                    self.lost(term, &mut signs).await;
+                    tracing::info!(term, "out of office");
+                    self.leave();
+                }
+                Err(error) => {
+                    self.leave();
+                    tracing::warn!(term, %error, "not in office yet");
+                    let _ = tokio::time::timeout(retry_pause, self.lost(term, &mut signs)).await;
+                    retry_pause = (retry_pause * 2).min(LONGEST_RETRY_PAUSE);
                 }
             }
-            if self.wait(&mut server).await.is_err() {
+        }
+    }
+
+    /// Waits for this replica to lead, perhaps. A leader that no majority answers looks from time to time.
+    async fn wait(&self, signs: &mut Signs) -> Result<(), watch::error::RecvError> {
+        if self.raft.server_metrics().borrow().state != ServerState::Leader {
+            return signs.changed().await;
+        }
+        tokio::time::timeout(self.heartbeat, signs.changed()).await.unwrap_or(Ok(()))
+    }
+
+    /// The term in which this replica leads and may act.
+    fn leading(&self) -> Option<u64> {
+        leads(&self.raft, self.silence_limit).filter(|_| !*self.retiring.borrow())
+    }
+
+    /// Has the proposer take nothing more, and tells who leads now.
+    fn leave(&self) {
+        match *self.retiring.borrow() {
+            true => self.proposer.close(),
+            false => self.proposer.end_tenure(),
+        }
+        let server = self.raft.server_metrics().borrow().clone();
+        match server.current_leader.filter(|leader| *leader != server.id && !self.contact.is_lost()) {
+            Some(leader) => self.announce(Office::Other(leader)),
+            None => self.announce(Office::Vacant(Instant::now())),
+        }
+    }
+
+    /// Returns once this replica does not lead in this term any more, or must not act; or once openraft has stopped.
+    async fn lost(&self, term: u64, signs: &mut Signs) {
+        while self.leading() == Some(term) {
+            // When no majority will have been heard for too long, if none is heard from now on.
+            let silence_ms = self.raft.data_metrics().borrow().millis_since_quorum_ack.unwrap_or(0);
+            let left = self.silence_limit.saturating_sub(Duration::from_millis(silence_ms));
+            if let Ok(Err(_)) = tokio::time::timeout(left.max(self.heartbeat / 4), signs.changed()).await {
                 return;
             }
         }
     }
 
-    /// Waits until openraft tells of a change or, as a leader, for the next check. Fails once openraft has stopped.
-    async fn wait(&self, server: &mut watch::Receiver<ServerMetrics>) -> Result<(), watch::error::RecvError> {
-        if server.borrow().state != ServerState::Leader {
-            return server.changed().await;
-        }
-        tokio::time::timeout(self.check_interval, server.changed()).await.unwrap_or(Ok(()))
-    }
-
-    /// The term in which this replica leads and is heard by a majority.
-    fn leading(&self) -> Option<u64> {
-        let server = self.raft.server_metrics();
-        let server = server.borrow();
-        if server.state != ServerState::Leader || server.current_leader != Some(server.id) {
-            return None;
-        }
-        let is_alone = server.membership_config.membership().voter_ids().count() <= 1;
-        let silence_ms = self.raft.data_metrics().borrow().millis_since_quorum_ack;
-        let is_heard = silence_ms.is_none_or(|silence_ms| u128::from(silence_ms) <= self.silence_limit.as_millis());
-        (is_alone || is_heard).then_some(server.vote.leader_id().term)
-    }
-
-    async fn prepare(&self, term: u64, tenure: Tenure) -> Result<(), WriteError> {
+    async fn prepare(&self, term: u64, tenure: Tenure, signs: &mut Signs) -> Result<(), WriteError> {
         let ready = async {
-            self.proposer.begin_tenure(tenure).await?;
+            self.proposer.begin_tenure(tenure, term).await?;
             self.service.take_office(tenure).await
-        };
-        let lost = async {
-            let mut server = self.raft.server_metrics();
-            while self.leading() == Some(term) && self.wait(&mut server).await.is_ok() {}
         };
         tokio::select! {
             outcome = ready => outcome,
-            () = lost => Err(WriteError::NotLeader),
+            () = self.lost(term, signs) => Err(WriteError::NotLeader),
         }
     }
 

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use openraft::ServerState;
 use openraft::raft::ClientWriteResponse;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::machine::WriteError;
 use super::raft::{Batch, Raft, TypeConfig};
@@ -42,6 +43,27 @@ type Outcome = Result<Bytes, WriteError>;
 /// told, say) does not hold in the next.
 pub type Tenure = u64;
 
+/// Whether commands are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Door {
+    /// None are: this replica does not lead.
+    Shut,
+    /// Those of this tenure are, as long as this replica leads in this term.
+    Open { tenure: Tenure, term: u64 },
+    /// No more are; those of this tenure that are under way come to their end.
+    Closing { tenure: Tenure },
+}
+
+impl Door {
+    /// The tenure whose commands may be under way.
+    fn tenure(self) -> Option<Tenure> {
+        match self {
+            Door::Shut => None,
+            Door::Open { tenure, .. } | Door::Closing { tenure } => Some(tenure),
+        }
+    }
+}
+
 enum Queued {
     Command(Waiting),
     Barrier { tenure: Tenure, passed: oneshot::Sender<Result<(), WriteError>> },
@@ -57,6 +79,8 @@ struct Waiting {
 #[derive(Clone)]
 pub struct Proposer {
     queue: mpsc::Sender<Queued>,
+    door: Arc<watch::Sender<Door>>,
+    in_flight: Arc<Semaphore>,
     raft: Raft,
     state_machine: StateMachine,
     platform: Platform,
@@ -67,42 +91,78 @@ impl Proposer {
     /// Starts the task that proposes.
     pub fn start(raft: Raft, state_machine: StateMachine, platform: Platform, limits: ProposerLimits) -> Proposer {
         let (queue, waiting) = mpsc::channel(limits.queue_commands);
-        let proposer = Proposer { queue, raft, state_machine, platform, limits };
+        let (door, in_flight) = (Arc::new(watch::Sender::new(Door::Shut)), Arc::new(Semaphore::new(BATCHES_IN_FLIGHT)));
+        let proposer = Proposer { queue, door, in_flight, raft, state_machine, platform, limits };
         tokio::spawn(proposer.clone().run(waiting));
         proposer
     }
 
     /// Queues one command now, behind those that were queued before; the future brings its reply once it
-    /// is committed and applied here. The command is dropped if another tenure has begun by its turn.
+    /// is committed and applied here. The command is dropped if its tenure is over by its turn.
     ///
     /// # Errors
     /// See [`WriteError`]; of them only `Unknown` leaves open whether the command will be applied.
     pub fn begin(&self, tenure: Tenure, command: Bytes) -> impl Future<Output = Outcome> + Send + 'static {
         let (reply, outcome) = oneshot::channel();
         let queued = Queued::Command(Waiting { tenure, command, reply });
-        let queued = self.queue.try_send(queued).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => {
-                WriteError::Overloaded(format!("{} writes are waiting already", self.limits.queue_commands))
-            }
-            mpsc::error::TrySendError::Closed(_) => stopping(),
-        });
+        let queued = match self.admitted() == Some(tenure) {
+            true => self.queue.try_send(queued).map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => {
+                    WriteError::Overloaded(format!("{} writes are waiting already", self.limits.queue_commands))
+                }
+                mpsc::error::TrySendError::Closed(_) => stopping(),
+            }),
+            false => Err(WriteError::NotLeader),
+        };
         async move {
             queued?;
             outcome.await.unwrap_or_else(|_| Err(WriteError::Unknown("this replica stopped".to_owned())))
         }
     }
 
-    /// Begins a tenure: commits and applies an empty batch, so that all that was committed before is applied
-    /// here, and nothing that was queued before comes after it.
-    pub async fn begin_tenure(&self, tenure: Tenure) -> Result<(), WriteError> {
+    /// Begins a tenure in a term: commits and applies an empty batch, so that all that was committed before is
+    /// applied here, and nothing that was queued before comes after it.
+    pub async fn begin_tenure(&self, tenure: Tenure, term: u64) -> Result<(), WriteError> {
+        self.door.send_replace(Door::Open { tenure, term });
         let (passed, outcome) = oneshot::channel();
         self.queue.send(Queued::Barrier { tenure, passed }).await.map_err(|_| stopping())?;
         outcome.await.unwrap_or_else(|_| Err(stopping()))
     }
 
+    /// Ends a tenure: nothing that was prepared in it is proposed any more, and what is under way has no known outcome.
+    pub fn end_tenure(&self) {
+        self.door.send_replace(Door::Shut);
+    }
+
+    /// Takes nothing more; what is under way comes to its end.
+    pub fn close(&self) {
+        self.door.send_if_modified(|door| match *door {
+            Door::Open { tenure, .. } => {
+                *door = Door::Closing { tenure };
+                true
+            }
+            Door::Closing { .. } | Door::Shut => false,
+        });
+    }
+
+    /// Returns once nothing is under way.
+    pub async fn idle(&self) {
+        let _ = self.in_flight.acquire_many(BATCHES_IN_FLIGHT as u32).await;
+    }
+
+    /// The tenure whose commands may be proposed now.
+    ///
+    /// openraft takes requests in the order in which they come. So what is proposed while this replica leads in a term is
+    /// decided in that term, or not by this replica: to lead in another, it would have to be asked to stand before.
+    fn admitted(&self) -> Option<Tenure> {
+        let Door::Open { tenure, term } = *self.door.borrow() else { return None };
+        let server = self.raft.server_metrics();
+        let server = server.borrow();
+        let leads = server.state == ServerState::Leader && server.vote.leader_id().term == term;
+        leads.then_some(tenure)
+    }
+
     async fn run(self, mut queue: mpsc::Receiver<Queued>) {
-        let in_flight = Arc::new(Semaphore::new(BATCHES_IN_FLIGHT));
-        let mut current = 0;
         let mut not_gathered = None;
         loop {
             let next = match not_gathered.take() {
@@ -115,32 +175,34 @@ impl Proposer {
             // Batches are submitted here, in order; only the waiting happens elsewhere.
             match next {
                 Queued::Barrier { tenure, passed } => {
-                    current = tenure;
+                    if self.admitted() != Some(tenure) {
+                        let _ = passed.send(Err(WriteError::NotLeader));
+                        continue;
+                    }
                     let submitted = self.submit(Vec::new()).await;
                     let proposer = self.clone();
                     tokio::spawn(async move {
-                        let outcome = proposer.settle(submitted).await;
+                        let outcome = proposer.settle(tenure, submitted).await;
                         let _ = passed.send(outcome.map(drop));
                     });
                 }
                 Queued::Command(first) => {
-                    let Ok(permit) = in_flight.clone().acquire_owned().await else { return };
+                    let Ok(permit) = self.in_flight.clone().acquire_owned().await else { return };
                     let (batch, next) = self.gather(first, &mut queue);
                     not_gathered = next;
+                    let admitted = self.admitted();
                     let (batch, late): (Vec<Waiting>, Vec<Waiting>) =
-                        batch.into_iter().partition(|waiting| waiting.tenure == current);
+                        batch.into_iter().partition(|waiting| Some(waiting.tenure) == admitted);
                     for waiting in late {
                         let _ = waiting.reply.send(Err(WriteError::NotLeader));
                     }
                     let (commands, replies): (Vec<Bytes>, Vec<_>) =
                         batch.into_iter().map(|waiting| (waiting.command, waiting.reply)).unzip();
-                    if commands.is_empty() {
-                        continue;
-                    }
+                    let Some(tenure) = admitted.filter(|_| !commands.is_empty()) else { continue };
                     let submitted = self.submit(commands).await;
                     let proposer = self.clone();
                     tokio::spawn(async move {
-                        let outcome = proposer.settle(submitted).await;
+                        let outcome = proposer.settle(tenure, submitted).await;
                         drop(permit);
                         answer(replies, outcome);
                     });
@@ -173,8 +235,17 @@ impl Proposer {
         self.raft.client_write_ff(batch).await.map_err(|fatal| WriteError::Unavailable(fatal.to_string()))
     }
 
-    async fn settle(&self, submitted: Result<Response, WriteError>) -> Result<Vec<Bytes>, WriteError> {
-        match tokio::time::timeout(self.limits.commit_timeout, submitted?).await {
+    async fn settle(&self, tenure: Tenure, submitted: Result<Response, WriteError>) -> Result<Vec<Bytes>, WriteError> {
+        let mut door = self.door.subscribe();
+        let settled = tokio::select! {
+            biased;
+            settled = tokio::time::timeout(self.limits.commit_timeout, submitted?) => settled,
+            // Whoever waits asks the successor, which may be there long before this replica hears of it.
+            _ = door.wait_for(|door| door.tenure() != Some(tenure)) => {
+                return Err(WriteError::Unknown("the leader lost its majority before the write was committed".to_owned()));
+            }
+        };
+        match settled {
             Ok(Ok(Ok(written))) => Ok(written.data.0),
             // openraft says the same of a request that it never took and of one whose entry was cut off the
             // log after another leader came. That entry may stand on another replica, and win in the end.

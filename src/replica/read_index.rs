@@ -13,7 +13,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::elector::LastHeard;
+use super::contact::Contact;
 use super::machine::{LeaderService, WriteError};
 use super::network::Peers;
 use super::office::Office;
@@ -54,7 +54,7 @@ pub struct ReadIndex {
     queue: mpsc::Sender<Waiter>,
     office: watch::Receiver<Office>,
     applied: watch::Receiver<u64>,
-    last_heard: Arc<LastHeard>,
+    contact: Arc<Contact>,
     touch: Arc<Touch>,
     majority_wait: Duration,
     /// After this long without a word of the leader, a follower does not count on it.
@@ -126,6 +126,8 @@ pub struct ReadRounds {
     pub peers: Peers,
     pub office: watch::Receiver<Office>,
     pub service: Arc<dyn LeaderService>,
+    /// Whether this replica hears its leader.
+    pub contact: Arc<Contact>,
     /// How long one round may take.
     pub round_timeout: Duration,
 }
@@ -134,18 +136,18 @@ impl ReadIndex {
     /// Starts the task that makes the rounds.
     pub fn start(rounds: ReadRounds, applied: watch::Receiver<u64>, majority_wait: Duration) -> ReadIndex {
         let (queue, waiting) = mpsc::channel(QUEUED_READS);
-        let (office, last_heard) = (rounds.office.clone(), rounds.peers.last_heard.clone());
+        let (office, contact) = (rounds.office.clone(), rounds.contact.clone());
         let silence_limit = rounds.round_timeout * 2;
         let touch = Arc::new(Touch::default());
         tokio::spawn(rounds.run(waiting, touch.clone()));
-        ReadIndex { queue, office, applied, last_heard, touch, majority_wait, silence_limit }
+        ReadIndex { queue, office, applied, contact, touch, majority_wait, silence_limit }
     }
 
     /// Whether a read would probably be current, as far as is known without asking anybody.
     pub fn may_serve(&self) -> bool {
         let has_leader = match *self.office.borrow() {
             Office::Own(_) => true,
-            Office::Other(_) => self.last_heard.is_within(self.silence_limit),
+            Office::Other(_) => !self.contact.is_lost(),
             Office::Vacant(_) | Office::Preparing(_) => false,
         };
         has_leader && !self.is_stalled() && self.touch.failing_since(self.silence_limit).is_none()

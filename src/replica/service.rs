@@ -3,6 +3,7 @@
 //! | path | answers |
 //! | --- | --- |
 //! | `raft/append`, `raft/vote`, `raft/snapshot` | openraft's requests |
+//! | `raft/pre-vote`, `raft/vote-for-successor`, `raft/hand-over` | see [`pre_vote`](super::pre_vote) and [`hand_over`](super::hand_over) |
 //! | `replica/read-index` | how far the group has committed, from the leader |
 //! | `replica/leader` | the role's answer to a request that only the leader may serve |
 //! | `replica/origin`, `replica/prepare`, `replica/join`, `replica/admit` | see [`formation`](super::formation) |
@@ -15,17 +16,20 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::{Method, StatusCode};
 use openraft::Snapshot;
+use openraft::error::RaftError;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 
-use super::elector::LastHeard;
+use super::contact::Engaged;
 use super::formation::Formation;
+use super::hand_over::HandOver;
 use super::leader_call::LeaderCall;
 use super::log::Durability;
 use super::network::{SNAPSHOT_TIMEOUT, SnapshotHeader};
-use super::raft::{Raft, TypeConfig, last_confirmed_by};
+use super::pre_vote::Ballot;
+use super::raft::{Raft, TypeConfig, Vote, last_confirmed_by};
 use super::read_index::ReadIndex;
 use super::snapshot::{Manifest, SnapshotFiles};
 use super::state_machine::StateMachine;
@@ -47,7 +51,8 @@ const MAX_SNAPSHOT_HEADER_BYTES: usize = 16 << 20;
 /// Answers other replicas.
 pub struct Service {
     pub raft: Raft,
-    pub last_heard: Arc<LastHeard>,
+    pub ballot: Ballot,
+    pub hand_over: Arc<HandOver>,
     /// Of this replica's own log.
     pub durability: Durability,
     pub platform: Platform,
@@ -81,22 +86,20 @@ impl Service {
             wire::APPEND => {
                 let request: AppendEntriesRequest<TypeConfig> = message(&bytes)?;
                 let last = last_confirmed_by(&request);
+                let _engaged = self.engage(&request.vote);
                 let appended = self.raft.append_entries(request).await;
-                if !matches!(appended, Err(_) | Ok(AppendEntriesResponse::HigherVote(_))) {
-                    self.last_heard.note();
-                }
                 if let (Some(last), Ok(AppendEntriesResponse::Success)) = (last, &appended) {
                     self.durability.reached(last.index).await.map_err(internal)?;
                 }
                 answer(&appended)
             }
-            wire::VOTE => {
-                let voted = self.raft.vote(message(&bytes)?).await;
-                if voted.as_ref().is_ok_and(|vote| vote.vote_granted) {
-                    self.last_heard.note();
-                }
-                answer(&voted)
-            }
+            wire::VOTE => match self.ballot.refusal() {
+                Some(refusal) => answer(&Ok::<_, RaftError<u64>>(refusal)),
+                None => self.vote(&bytes).await,
+            },
+            wire::VOTE_FOR_SUCCESSOR => self.vote(&bytes).await,
+            wire::PRE_VOTE => answer(&self.ballot.would_vote(message(&bytes)?)),
+            wire::HAND_OVER => answer(&self.hand_over.receive(message(&bytes)?)),
             wire::READ_INDEX => answer(&self.reads.position_as_leader(message(&bytes)?).await),
             wire::LEADER => answer(&self.leader.call_here(message::<Bytes>(&bytes)?).await),
             wire::ORIGIN => answer(&self.formation.origin().await),
@@ -105,6 +108,20 @@ impl Service {
             wire::ADMIT => answer(&self.formation.admit(message(&bytes)?).await),
             _ => Err(ApiError::UnknownPath),
         }
+    }
+
+    async fn vote(&self, request: &[u8]) -> Result<Response, ApiError> {
+        let voted = self.raft.vote(message(request)?).await;
+        if voted.as_ref().is_ok_and(|vote| vote.vote_granted) {
+            self.ballot.contact.note();
+        }
+        answer(&voted)
+    }
+
+    /// What is done meanwhile is done for a leader, if it is none of the past.
+    fn engage(&self, vote: &Vote) -> Option<Engaged<'_>> {
+        let is_current = *vote >= self.raft.server_metrics().borrow().vote;
+        is_current.then(|| self.ballot.contact.engage())
     }
 
     /// Refuses what is meant for another group, and everything while this replica belongs to none.
@@ -122,7 +139,7 @@ impl Service {
         let received = tokio::time::timeout(SNAPSHOT_TIMEOUT, self.store_snapshot(body));
         let (header, files) = received.await.map_err(|_| ApiError::RequestTimeout)??;
         let snapshot = Snapshot { meta: files.manifest.meta.clone(), snapshot: Box::new(files) };
-        self.last_heard.note();
+        let _engaged = self.engage(&header.vote);
         let installed = self.raft.install_full_snapshot(header.vote, snapshot).await;
         let installed: Result<SnapshotResponse<u64>, _> = installed;
         answer(&installed)
@@ -139,16 +156,20 @@ impl Service {
         let manifest: Manifest =
             serde_json::from_str(&header.manifest).map_err(|error| ApiError::Malformed(error.to_string()))?;
         tracing::info!(snapshot = %manifest.meta.snapshot_id, "receiving a snapshot");
+        let engage = || self.engage(&header.vote);
 
         let snapshots = self.state_machine.snapshots();
         let begin =
             move || snapshots.lock().unwrap_or_else(std::sync::PoisonError::into_inner).begin_receiving(&manifest);
+        let engaged = engage();
         let files = self.platform.blocking(begin).await.map_err(internal)?;
+        drop(engaged);
         for (table, file) in files.manifest.tables.iter().zip(&files.files) {
             let mut missing = table.bytes;
             while missing > 0 {
                 let chunk = arrived.some(&mut body, missing).await?;
                 missing -= chunk.len() as u64;
+                let _engaged = engage();
                 self.store(file.clone(), chunk).await?;
             }
         }

@@ -3,15 +3,17 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use openraft::SnapshotPolicy;
 use tokio::sync::{Mutex, watch};
 
-use super::elector::{self, ElectionTimeout, LastHeard};
+use super::contact::Contact;
+use super::elector::{ElectionTimeout, Elector};
 use super::formation::Formation;
 use super::group::Group;
+use super::hand_over::HandOver;
 use super::heartbeat;
 use super::leader_call::LeaderCall;
 use super::log::{Durability, Log, LogError, LogLimits, LogReader};
@@ -19,6 +21,7 @@ use super::machine::{LeaderService, Machine};
 use super::marker::Marker;
 use super::network::{self, Peers};
 use super::office::{Office, OfficeKeeper};
+use super::pre_vote::Ballot;
 use super::proposer::{Proposer, ProposerLimits};
 use super::raft::Raft;
 use super::read_index::{ReadIndex, ReadRounds};
@@ -38,9 +41,6 @@ const MAX_APPEND_ENTRIES: u64 = 512;
 /// openraft's heartbeat is off, but what it does at each remains: it looks whether its leader is still a member, and
 /// gives up on a peer that has not answered. Peers are given up on long before, by [`Peers::append_timeout`].
 const OPENRAFT_PACE: Duration = Duration::from_secs(10);
-
-/// A leader that no majority answers leaves office after this many of the longest election timeouts.
-const SILENT_ELECTIONS: u32 = 2;
 
 /// How a replica is to be run.
 #[derive(Clone, Debug)]
@@ -127,10 +127,10 @@ pub async fn open(
     let log = Log::open(platform, &folder.join("log"), own, settings.log, snapshots.watch_covered()).await?;
     let (log_reader, durability) = (log.reader(), log.durability());
     let state_machine = StateMachine::open(platform, machine, snapshots, durability.clone()).await.map_err(at)?;
-    let last_heard = Arc::new(LastHeard::now(settings.election_timeout));
     let append_timeout = settings.election_timeout.min;
     let (platform, client) = (platform.clone(), client.clone());
-    let peers = Peers { platform: platform.clone(), group, marker, client, last_heard, durability, append_timeout };
+    let is_successor = Arc::default();
+    let peers = Peers { platform: platform.clone(), group, marker, client, is_successor, durability, append_timeout };
 
     let config = raft_config(&settings);
     let raft = Raft::new(own, Arc::new(config), peers.clone(), log, state_machine.clone());
@@ -151,14 +151,15 @@ pub async fn open(
 
 fn raft_config(settings: &Settings) -> openraft::Config {
     let millis = |duration: Duration| duration.as_millis() as u64;
-    let vote_timeout = millis(settings.election_timeout.min / 2);
+    let vote_timeout = millis(settings.election_timeout.vote());
     openraft::Config {
         cluster_name: settings.group.name.to_owned(),
         enable_heartbeat: false,
         heartbeat_interval: millis(OPENRAFT_PACE),
-        // The longest of openraft's is its leader lease; the shortest is how long asking for a vote may take.
+        // The shortest of openraft's is how long asking for a vote may take. The longest is its leader lease, which must
+        // be longer, and is not needed: `Ballot` refuses votes while a leader is heard.
         election_timeout_min: vote_timeout,
-        election_timeout_max: millis(settings.election_timeout.min).max(vote_timeout + 1),
+        election_timeout_max: vote_timeout + 1,
         enable_elect: false,
         install_snapshot_timeout: millis(network::SNAPSHOT_TIMEOUT),
         max_payload_entries: MAX_APPEND_ENTRIES,
@@ -181,18 +182,44 @@ impl Opened {
         let Opened { raft, platform, settings, peers, state_machine, proposer, log, office, lock } = self;
         let (failed, failure) = watch::channel(None);
         let watched = office.subscribe();
+        let (retiring, about_to_stop) = watch::channel(false);
+        let (received, handed_over) = watch::channel(0);
+        let contact = Arc::new(Contact::new());
+        let ballot = Ballot {
+            raft: raft.clone(),
+            contact: contact.clone(),
+            is_standing: Arc::new(AtomicBool::new(false)),
+            silence_limit: settings.election_timeout.max,
+        };
+        let hand_over = Arc::new(HandOver {
+            raft: raft.clone(),
+            proposer: proposer.clone(),
+            peers: peers.clone(),
+            bounds: settings.election_timeout,
+            retiring,
+            received,
+        });
         let keeper = OfficeKeeper {
             raft: raft.clone(),
             proposer,
             office,
             service: service.clone(),
-            check_interval: settings.election_timeout.max,
-            silence_limit: settings.election_timeout.max * SILENT_ELECTIONS,
+            contact: contact.clone(),
+            retiring: about_to_stop.clone(),
+            silence_limit: settings.election_timeout.max,
+            heartbeat: settings.heartbeat,
+        };
+        let elector = Elector {
+            raft: raft.clone(),
+            peers: peers.clone(),
+            ballot: ballot.clone(),
+            bounds: settings.election_timeout,
+            heartbeat: settings.heartbeat,
+            handed_over,
         };
         tokio::spawn(keeper.run());
-        tokio::spawn(heartbeat::run(raft.clone(), settings.heartbeat));
-        let (last_heard, durability) = (peers.last_heard.clone(), peers.durability.clone());
-        tokio::spawn(elector::run(raft.clone(), last_heard.clone(), settings.election_timeout));
+        tokio::spawn(heartbeat::run(raft.clone(), settings.heartbeat, about_to_stop.clone()));
+        tokio::spawn(elector.run(about_to_stop));
         tokio::spawn(report_failure(raft.clone(), peers.durability.clone(), failed.clone()));
         tokio::spawn(take_snapshots(raft.clone(), state_machine.clone(), log, settings.snapshot_log_bytes));
 
@@ -210,6 +237,7 @@ impl Opened {
             peers: peers.clone(),
             office: watched.clone(),
             service: service.clone(),
+            contact: contact.clone(),
             round_timeout: settings.election_timeout.max,
         };
         let reads = ReadIndex::start(rounds, state_machine.watch_applied(), settings.majority_wait);
@@ -219,11 +247,12 @@ impl Opened {
             service,
             answer_timeout: settings.proposer.commit_timeout + settings.majority_wait,
         };
-        let formation = Formation { raft: raft.clone(), peers, office: watched.clone() };
+        let formation = Formation { raft: raft.clone(), peers: peers.clone(), office: watched.clone() };
         let service = Service {
             raft: raft.clone(),
-            last_heard,
-            durability,
+            ballot,
+            hand_over: hand_over.clone(),
+            durability: peers.durability.clone(),
             platform,
             state_machine,
             reads: reads.clone(),
@@ -240,6 +269,7 @@ impl Opened {
                 reads,
                 leader,
                 service,
+                hand_over,
                 formation,
                 tables_index,
                 failure,

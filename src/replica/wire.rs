@@ -19,6 +19,12 @@ pub const CLUSTER_HEADER: HeaderName = HeaderName::from_static("bazar-cluster");
 pub const APPEND: &str = "/internal/raft/append";
 /// openraft's RequestVote.
 pub const VOTE: &str = "/internal/raft/vote";
+/// The same, from a follower to which the leader handed over.
+pub const VOTE_FOR_SUCCESSOR: &str = "/internal/raft/vote-for-successor";
+/// Asks whether a replica would be voted for.
+pub const PRE_VOTE: &str = "/internal/raft/pre-vote";
+/// Tells a follower to succeed the leader of a term.
+pub const HAND_OVER: &str = "/internal/raft/hand-over";
 /// A snapshot, streamed.
 pub const SNAPSHOT: &str = "/internal/raft/snapshot";
 /// A read index.

@@ -1,4 +1,5 @@
-//! This machine's disk, which does not confirm what is written to a log while a test holds it.
+//! This machine's disk, which does not confirm what is written to a log, or take what is written to a snapshot, while
+//! a test holds it.
 
 use std::io;
 use std::path::Path;
@@ -15,6 +16,7 @@ pub struct HeldDisk {
 #[derive(Default)]
 struct State {
     is_held: bool,
+    are_snapshots_held: bool,
     /// Writes to a log that wait to be confirmed.
     waiting: usize,
     /// Writes to a log that were confirmed.
@@ -27,13 +29,20 @@ impl HeldDisk {
         self.state.0.lock().unwrap().is_held = true;
     }
 
-    /// Confirms what waits, and all that comes.
+    /// Takes nothing of any snapshot from now on.
+    pub fn hold_snapshots(&self) {
+        self.state.0.lock().unwrap().are_snapshots_held = true;
+    }
+
+    /// Confirms and takes what waits, and all that comes.
     pub fn release(&self) {
-        self.state.0.lock().unwrap().is_held = false;
+        let mut state = self.state.0.lock().unwrap();
+        (state.is_held, state.are_snapshots_held) = (false, false);
+        drop(state);
         self.state.1.notify_all();
     }
 
-    /// How many writes to a log wait to be confirmed.
+    /// How many writes wait.
     pub fn waiting(&self) -> usize {
         self.state.0.lock().unwrap().waiting
     }
@@ -41,6 +50,13 @@ impl HeldDisk {
     /// How many writes to a log were confirmed.
     pub fn confirmed(&self) -> usize {
         self.state.0.lock().unwrap().confirmed
+    }
+
+    fn take_snapshot(&self) {
+        let mut state = self.state.0.lock().unwrap();
+        state.waiting += 1;
+        let mut state = self.state.1.wait_while(state, |state| state.are_snapshots_held).unwrap();
+        state.waiting -= 1;
     }
 
     fn pass(&self) {
@@ -71,8 +87,10 @@ impl Disk for HeldDisk {
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let file = LocalDisk.open(path)?;
-        match path.extension().is_some_and(|extension| extension == "log") {
-            true => Ok(Arc::new(LogFile { file, disk: self.clone() })),
+        let is_log = path.extension().is_some_and(|extension| extension == "log");
+        let is_snapshot = path.components().any(|folder| folder.as_os_str() == "snapshot");
+        match is_log || is_snapshot {
+            true => Ok(Arc::new(HeldFile { file, disk: self.clone(), is_log })),
             false => Ok(file),
         }
     }
@@ -94,13 +112,18 @@ impl Disk for HeldDisk {
     }
 }
 
-struct LogFile {
+struct HeldFile {
     file: Arc<dyn DiskFile>,
     disk: HeldDisk,
+    /// Or of a snapshot.
+    is_log: bool,
 }
 
-impl DiskFile for LogFile {
+impl DiskFile for HeldFile {
     fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        if !self.is_log {
+            self.disk.take_snapshot();
+        }
         self.file.append(bytes)
     }
 
@@ -109,7 +132,9 @@ impl DiskFile for LogFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.disk.pass();
+        if self.is_log {
+            self.disk.pass();
+        }
         self.file.sync()
     }
 

@@ -36,7 +36,7 @@ async fn keep_reading(visitor: &Visitor, frontend: &str, stop: &CancellationToke
 #[tokio::test]
 async fn a_deposed_leader_that_still_reaches_a_frontend_does_not_keep_its_cache_alive() {
     const LEASE: Duration = Duration::from_secs(1);
-    // The old leader knows that it is alone only after twice the longest election: the new one writes before.
+    // The old leader knows that it is alone only after the longest election: the new one may write before.
     let settings = "
         [cache]\nlease_ms = 1000
         [replication]\nheartbeat_ms = 50\nelection_timeout_min_ms = 300\nelection_timeout_max_ms = 600

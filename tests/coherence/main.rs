@@ -8,6 +8,7 @@
 //! | [`fills`] | answers that come after what they tell has changed |
 //! | [`sessions`] | frontends that do not hear of a write, or may not cache |
 //! | [`leaders`] | leaders that are deposed, killed, or cannot tell what became of a write |
+//! | [`elections`] | replicas that are cut off, slow or behind, and leave their leader in peace |
 //! | [`frontends`] | two frontends that know each other only through the catalog |
 //! | [`purchases`] | purchases whose answers do not arrive |
 //! | [`topics`] | search pages, while books come and go |
@@ -24,6 +25,7 @@ mod ports;
 mod switchboard;
 
 mod durability;
+mod elections;
 mod fills;
 mod frontends;
 mod held_disk;

@@ -12,13 +12,20 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// A connection to one node. A broken one is made anew by the next request.
 pub struct Client {
     address: SocketAddr,
+    /// Where it goes if nobody listens there.
+    others: Vec<SocketAddr>,
     timeout: Duration,
     connection: Option<BufReader<TcpStream>>,
 }
 
 impl Client {
     pub fn new(address: SocketAddr) -> Client {
-        Client { address, timeout: TIMEOUT, connection: None }
+        Client { address, others: Vec::new(), timeout: TIMEOUT, connection: None }
+    }
+
+    /// A client that connects to the first of these nodes that listens.
+    pub fn of_any(addresses: &[SocketAddr]) -> Client {
+        Client { others: addresses[1..].to_vec(), ..Client::new(addresses[0]) }
     }
 
     /// A client that gives up sooner.
@@ -58,7 +65,10 @@ impl Client {
 
     fn connection(&mut self) -> io::Result<&mut BufReader<TcpStream>> {
         if self.connection.is_none() {
-            let stream = TcpStream::connect_timeout(&self.address, self.timeout)?;
+            let addresses = std::iter::once(&self.address).chain(&self.others);
+            let mut streams = addresses.map(|address| TcpStream::connect_timeout(address, self.timeout));
+            let first = streams.next().expect("there is one address at least");
+            let stream = first.or_else(|refused| streams.find_map(Result::ok).ok_or(refused))?;
             stream.set_read_timeout(Some(self.timeout))?;
             stream.set_write_timeout(Some(self.timeout))?;
             stream.set_nodelay(true)?;

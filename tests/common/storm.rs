@@ -69,7 +69,8 @@ pub struct Memory {
 }
 
 impl Storm {
-    /// Sends `buyers`, `readers` and a supplier to these frontends, in turn. Each book has `copies`.
+    /// Sends `buyers`, `readers` and a supplier to these frontends, in turn; those who find that theirs does not listen
+    /// go to another. Each book has `copies`.
     pub fn start(frontends: &[SocketAddr], copies: u64, buyers: usize, readers: usize) -> Storm {
         let tally = Arc::new(Tally {
             copies,
@@ -85,9 +86,10 @@ impl Storm {
             last_ack_us: AtomicU64::new(0),
             longest_silence_us: AtomicU64::new(0),
         });
-        let mut frontends = frontends.iter().copied().cycle();
+        let mut frontends = frontends.to_vec();
         let mut send = |work: fn(&Tally, Client)| {
-            let (tally, client) = (tally.clone(), Client::new(frontends.next().unwrap()));
+            let (tally, client) = (tally.clone(), Client::of_any(&frontends));
+            frontends.rotate_left(1);
             thread::spawn(move || work(&tally, client))
         };
         let mut threads: Vec<_> = (0..buyers).map(|_| send(buy)).collect();

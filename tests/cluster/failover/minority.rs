@@ -65,6 +65,28 @@ fn a_leader_that_hangs_and_wakes_up_tells_nobody_of_the_past() {
 }
 
 #[test]
+fn followers_that_hang_and_wake_up_leave_their_leader_in_peace() {
+    let cluster = Cluster::new(1, 3, 3).open();
+    let mut customer = cluster.client("frontend-1");
+    for role in ["catalog", "order"] {
+        let leader = cluster.leader(role);
+        let followers: Vec<String> = cluster.group(role).filter(|id| *id != leader).map(str::to_owned).collect();
+        let term = |id: &str| cluster.status(id).unwrap()["term"].as_u64().unwrap();
+        let first_term = term(&leader);
+        // Of both at once each would think that the other hears nothing either.
+        for hang in [&followers[..1], &followers[..]] {
+            hang.iter().for_each(|id| cluster.signal(id, "STOP"));
+            thread::sleep(STOPPED_FOR);
+            hang.iter().for_each(|id| cluster.signal(id, "CONT"));
+            cluster.wait_ready();
+            customer.post("/purchase/1").expect(201);
+            let terms: Vec<u64> = cluster.group(role).map(term).collect();
+            assert_eq!(terms, [first_term; 3], "{hang:?} woke up");
+        }
+    }
+}
+
+#[test]
 fn without_any_catalog_server_a_frontend_says_so() {
     let mut cluster = Cluster::new(1, 3, 1).open();
     cluster.kill9_all(&["catalog-1", "catalog-2", "catalog-3"]);

@@ -1,11 +1,21 @@
-//! A node that is asked to stop finishes what it has begun.
+//! A node that is asked to stop finishes what it has begun, and its group does not notice.
 
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::common::cluster::Cluster;
+use crate::common::storm::Storm;
 use crate::common::until;
+
+const COPIES: u64 = 1_000_000;
+
+/// How long a frontend may answer from its cache on its own.
+const LEASE: Duration = Duration::from_secs(1);
+
+/// A bound that no election meets: the shortest is longer.
+const WITHOUT_ELECTION: Duration = Duration::from_millis(400);
 
 #[test]
 fn a_node_that_is_asked_to_stop_finishes_the_request_under_way() {
@@ -30,4 +40,61 @@ fn a_node_that_is_asked_to_stop_finishes_the_request_under_way() {
     }
     cluster.signal("order-1", "TERM");
     assert_eq!(cluster.wait_exit("order-1").code(), Some(0));
+}
+
+#[test]
+fn a_leader_that_is_asked_to_stop_hands_over_before_it_waits_for_slow_clients() {
+    let mut cluster = Cluster::new(1, 3, 3).with_copies(COPIES).open();
+    let storm = Storm::start(&[cluster.address("frontend-1")], COPIES, 4, 2);
+    for role in ["catalog", "order"] {
+        let leader = cluster.leader(role);
+        let term = |id: &str| cluster.status(id).unwrap()["term"].as_u64().unwrap();
+        let first_term = term(&leader);
+        let mut slow = cluster.client(&leader);
+        slow.write_raw(b"PUT /update/1/stock HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 9\r\n\r\n")
+            .unwrap();
+        assert_eq!(slow.read_raw("PUT /update/1/stock").unwrap().status, if role == "catalog" { 100 } else { 404 });
+
+        storm.wait_for_purchases(50);
+        storm.reset_silence();
+        cluster.signal(&leader, "TERM");
+        storm.wait_for_purchases(50);
+        let silence = storm.longest_silence();
+        assert!(silence < WITHOUT_ELECTION, "purchases paused for {silence:?} when {leader} was stopped");
+        let successor =
+            cluster.group(role).filter(|id| *id != leader).find(|id| cluster.status(id).unwrap()["in_office"] == true);
+        assert_eq!(term(successor.unwrap()), first_term + 1, "one candidate, elected at once");
+        drop(slow);
+        assert_eq!(cluster.wait_exit(&leader).code(), Some(0));
+        cluster.start(&leader);
+        cluster.wait_ready();
+    }
+    let memory = storm.end();
+    memory.assert_no_failures();
+    memory.assert_agrees_with(&cluster.audit());
+}
+
+#[test]
+fn no_customer_notices_a_rolling_restart_of_all_nodes() {
+    let mut cluster = Cluster::new(2, 3, 3).with_copies(COPIES).open();
+    let nodes: Vec<String> =
+        ["frontend", "order", "catalog"].iter().flat_map(|role| cluster.group(role)).map(str::to_owned).collect();
+    let frontends: Vec<SocketAddr> = cluster.group("frontend").map(|id| cluster.address(id)).collect();
+    let storm = Storm::start(&frontends, COPIES, 8, 4);
+    for node in &nodes {
+        storm.wait_for_purchases(50);
+        storm.reset_silence();
+        cluster.signal(node, "TERM");
+        assert_eq!(cluster.wait_exit(node).code(), Some(0), "{node}");
+        cluster.start(node);
+        cluster.wait_ready();
+        storm.wait_for_purchases(50);
+        let silence = storm.longest_silence();
+        // Whether a frontend that says nothing still answers from its cache, only its lease can tell.
+        let limit = if node.starts_with("frontend") { LEASE + WITHOUT_ELECTION } else { WITHOUT_ELECTION };
+        assert!(silence < limit, "purchases paused for {silence:?} when {node} was restarted");
+    }
+    let memory = storm.end();
+    memory.assert_no_failures();
+    memory.assert_agrees_with(&cluster.audit());
 }
