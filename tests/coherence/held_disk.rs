@@ -8,9 +8,16 @@ use std::sync::{Arc, Condvar, Mutex};
 use bazar::platform::{Disk, DiskFile, FolderLock, LocalDisk};
 
 /// A disk. Clones are the same.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct HeldDisk {
+    disk: Arc<dyn Disk>,
     state: Arc<(Mutex<State>, Condvar)>,
+}
+
+impl Default for HeldDisk {
+    fn default() -> HeldDisk {
+        HeldDisk::over(Arc::new(LocalDisk))
+    }
 }
 
 #[derive(Default)]
@@ -24,6 +31,11 @@ struct State {
 }
 
 impl HeldDisk {
+    /// A disk that holds what is to be confirmed by another.
+    pub fn over(disk: Arc<dyn Disk>) -> HeldDisk {
+        HeldDisk { disk, state: Arc::default() }
+    }
+
     /// Confirms nothing from now on.
     pub fn hold(&self) {
         self.state.0.lock().unwrap().is_held = true;
@@ -70,23 +82,23 @@ impl HeldDisk {
 
 impl Disk for HeldDisk {
     fn create_folders(&self, path: &Path) -> io::Result<()> {
-        LocalDisk.create_folders(path)
+        self.disk.create_folders(path)
     }
 
     fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
-        LocalDisk.list(folder)
+        self.disk.list(folder)
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        LocalDisk.read(path)
+        self.disk.read(path)
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
-        LocalDisk.exists(path)
+        self.disk.exists(path)
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let file = LocalDisk.open(path)?;
+        let file = self.disk.open(path)?;
         let is_log = path.extension().is_some_and(|extension| extension == "log");
         let is_snapshot = path.components().any(|folder| folder.as_os_str() == "snapshot");
         match is_log || is_snapshot {
@@ -96,19 +108,19 @@ impl Disk for HeldDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        LocalDisk.rename(from, to)
+        self.disk.rename(from, to)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        LocalDisk.remove(path)
+        self.disk.remove(path)
     }
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        LocalDisk.sync_folder(folder)
+        self.disk.sync_folder(folder)
     }
 
     fn lock_folder(&self, folder: &Path) -> io::Result<Box<dyn FolderLock>> {
-        LocalDisk.lock_folder(folder)
+        self.disk.lock_folder(folder)
     }
 }
 

@@ -14,6 +14,7 @@
 //! | [`topics`] | search pages, while books come and go |
 //! | [`outages`] | servers that hang, are cut off or are gone |
 //! | [`reads`] | replicas that are cut off from their group |
+//! | [`power`] | servers that lose their power, all at once |
 //! | [`durability`] | disks that are slow to confirm |
 
 // Clippy takes a helper of a test for no test.
@@ -30,7 +31,9 @@ mod fills;
 mod frontends;
 mod held_disk;
 mod leaders;
+mod lossy_disk;
 mod outages;
+mod power;
 mod purchases;
 mod reads;
 mod scripted;

@@ -22,6 +22,7 @@ use tokio::runtime;
 use tokio_util::sync::CancellationToken;
 
 use crate::held_disk::HeldDisk;
+use crate::lossy_disk::LossyDisk;
 use crate::ports::Ports;
 use crate::switchboard::Switchboard;
 
@@ -53,6 +54,8 @@ pub struct Shop {
     /// A customer, or whoever else asks a node. Cheap to clone.
     pub visitor: Visitor,
     disks: HashMap<String, HeldDisk>,
+    /// Of the nodes whose disks may lose their power.
+    lossy_disks: HashMap<String, LossyDisk>,
     folder: TempDir,
     ports: Ports,
     settings: String,
@@ -64,6 +67,7 @@ struct Running {
     killed: CancellationToken,
     stopped: CancellationToken,
     disk: HeldDisk,
+    lossy_disk: Option<LossyDisk>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -72,6 +76,7 @@ impl Drop for Running {
         self.killed.cancel();
         // Its thread waits for what it has begun to write.
         self.disk.release();
+        self.lossy_disk.iter().for_each(LossyDisk::give_up);
         let ended = self.thread.take().map(JoinHandle::join);
         assert!(thread::panicking() || matches!(ended, None | Some(Ok(()))), "a node failed");
     }
@@ -88,8 +93,25 @@ impl Shop {
         let client = Client::new(&Platform::system());
         let visitor = Visitor { client, addresses: Arc::new(addresses), processes: Arc::default() };
         let config = configuration(&folder, nodes, &settings, &visitor, &switchboard);
-        let (running, disks) = (HashMap::new(), HashMap::new());
-        Shop { running, switchboard, visitor, disks, folder, ports, settings, config }
+        let (running, disks, lossy_disks) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Shop { running, switchboard, visitor, disks, lossy_disks, folder, ports, settings, config }
+    }
+
+    /// A shop whose nodes' disks can lose their power.
+    pub fn with_lossy_disks(nodes: &[&str], settings: &str) -> Shop {
+        let mut shop = Shop::new(nodes, settings);
+        for id in nodes {
+            let disk = LossyDisk::default();
+            shop.disks.insert((*id).to_owned(), HeldDisk::over(Arc::new(disk.clone())));
+            shop.lossy_disks.insert((*id).to_owned(), disk);
+        }
+        shop
+    }
+
+    /// Takes the power from a node: whatever it wants of its disk, it waits for until it is killed. Of what it had not
+    /// synced there is what `survives` by chance.
+    pub fn lose_power(&self, id: &str, survives: impl FnMut() -> bool) {
+        self.lossy_disks[id].lose_power(survives);
     }
 
     /// Starts a node; if it ran before, on the data that it left.
@@ -131,6 +153,8 @@ impl Shop {
     fn start_as(&mut self, config: Arc<Config>, id: &str, name: &str) {
         let mut platform = Platform::system().with_network(self.switchboard.network_of(id));
         let disk = self.disks.entry(id.to_owned()).or_default().clone();
+        let lossy_disk = self.lossy_disks.get(name).cloned();
+        lossy_disk.iter().for_each(LossyDisk::power_on);
         platform.disk = Arc::new(disk.clone());
         let node = config.node(id).unwrap().clone();
         let killed = CancellationToken::new();
@@ -148,7 +172,7 @@ impl Shop {
                 }
             });
         });
-        self.running.insert(name.to_owned(), Running { killed, stopped, disk, thread: Some(thread) });
+        self.running.insert(name.to_owned(), Running { killed, stopped, disk, lossy_disk, thread: Some(thread) });
     }
 
     /// The disk of a node that was started.
