@@ -6,8 +6,13 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread;
+use std::time::Duration;
 
 use bazar::platform::{Disk, DiskFile, FolderLock, LocalDisk};
+
+/// How long a sync takes at most: whoever does not wait for it has time to do harm.
+const SYNC_TIME: Duration = Duration::from_millis(20);
 
 /// A disk. Clones are the same.
 #[derive(Clone, Default)]
@@ -186,6 +191,7 @@ impl DiskFile for LossyFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        thread::sleep(SYNC_TIME.mul_f64(fastrand::f64()));
         let mut state = self.disk.powered()?;
         state.unsynced.retain(|change| !matches!(change, Change::Content { inode, .. } if *inode == self.inode));
         Ok(())
