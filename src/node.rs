@@ -372,9 +372,10 @@ fn order_settings(config: &Config, node: &Node) -> order::Settings {
     order::Settings {
         replica: replica_settings(config, node),
         catalogs: members(&config.catalogs),
-        // Shorter than a frontend's, which would else give up on this server while the catalog is at fault.
+        // Shorter than a frontend's attempt, which would else give up on this server while the catalog is at fault; and as
+        // long as that allows, so that a server that waits for a leader can say that it found none.
         catalog_timing: Timing {
-            attempt_timeout: millis(config.balancer.attempt_timeout_ms / 2),
+            attempt_timeout: millis(config.balancer.attempt_timeout_ms * 5 / 6),
             read_deadline: millis(config.balancer.attempt_timeout_ms * 5 / 6),
             write_deadline: millis(config.balancer.attempt_timeout_ms * 5 / 6),
         },

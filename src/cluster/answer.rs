@@ -7,6 +7,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use crate::error::{ApiError, Certainty};
 use crate::http::client::{Reply, Request};
 use crate::http::reply;
+use crate::http::server::X_REQUEST_ID;
 use crate::replica::WriteError;
 use crate::request::CONSISTENCY;
 
@@ -32,6 +33,12 @@ impl Ask {
     /// A POST that may be repeated without harm.
     pub fn post(path: String, body: Bytes) -> Ask {
         Ask { method: Method::POST, path, headers: Vec::new(), body }
+    }
+
+    /// The same, as a part of what the request of this id asks for.
+    pub fn under(mut self, request_id: Option<HeaderValue>) -> Ask {
+        self.headers.extend(request_id.map(|id| (X_REQUEST_ID, id)));
+        self
     }
 
     pub(super) fn request(&self) -> Request {

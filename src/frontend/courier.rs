@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use hyper::header::HeaderValue;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::cluster::{Ask, Replica, Upstream, no_answer};
@@ -34,6 +35,8 @@ pub struct Courier {
 
 struct Waiting {
     purchase: Purchase,
+    /// The id of the customer's request.
+    request_id: Option<HeaderValue>,
     outcome: oneshot::Sender<Outcome>,
 }
 
@@ -52,9 +55,9 @@ impl Courier {
     ///
     /// # Errors
     /// See [`CallError`].
-    pub async fn carry(&self, purchase: Purchase, timeout: Duration) -> Outcome {
+    pub async fn carry(&self, purchase: Purchase, request_id: Option<HeaderValue>, timeout: Duration) -> Outcome {
         let (outcome, arrival) = oneshot::channel();
-        if self.queue.try_send(Waiting { purchase, outcome }).is_err() {
+        if self.queue.try_send(Waiting { purchase, request_id, outcome }).is_err() {
             let what = format!("{QUEUED_PURCHASES} purchases wait for an order server already");
             return Ok(Err(WriteError::Overloaded(what)));
         }
@@ -105,7 +108,11 @@ impl Carrier {
             return Ok(());
         }
         let purchases: Vec<&Purchase> = gathered.iter().map(|waiting| &waiting.purchase).collect();
+        // One id for all: that of the first. Which others came along, the log says.
+        let ids = gathered.iter().map(|waiting| &waiting.request_id);
+        tracing::debug!(ids = ?ids.clone().collect::<Vec<_>>(), to = self.server, "carrying purchases");
         let ask = Ask::post(PURCHASES.to_owned(), purchase::encode(&purchases));
+        let ask = ask.under(ids.flatten().next().cloned());
         match self.orders.attempt(&ask, self.server, self.orders.timing.attempt_timeout).await {
             Ok(reply) => {
                 for (outcome, waiting) in outcomes(reply, gathered.len()).into_iter().zip(gathered) {

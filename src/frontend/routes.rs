@@ -31,7 +31,7 @@ use crate::http::body;
 use crate::http::path::{Path, number};
 use crate::http::reply::{self, Response};
 use crate::http::server::X_REQUEST_ID;
-use crate::model::BookId;
+use crate::model::{Book, BookId};
 use crate::purchase::{self, Purchase};
 use crate::request::{CONSISTENCY, Page, SERVED_BY, WriteIdentity, internal_answer, search_path};
 
@@ -68,10 +68,10 @@ impl Frontend {
             }
             (&Method::GET | &Method::HEAD, ["orders"]) => {
                 let Page { limit, after } = Page::of(head.uri.query())?;
-                self.read_order(format!("/orders?limit={limit}&after={after}")).await
+                self.read_order(format!("/orders?limit={limit}&after={after}"), headers).await
             }
             (&Method::GET | &Method::HEAD, ["orders", order_id]) => {
-                self.read_order(format!("/orders/{}", number(order_id)?)).await
+                self.read_order(format!("/orders/{}", number(order_id)?), headers).await
             }
             (&Method::PUT, ["update", id]) => {
                 self.change(Method::PUT, format!("/update/{}", number(id)?), headers, body).await
@@ -83,11 +83,8 @@ impl Frontend {
             (&Method::DELETE, ["books", id]) => {
                 self.change(Method::DELETE, format!("/books/{}", number(id)?), headers, body).await
             }
-            (&Method::POST, ["invalidate", id]) => self.drop_book(number(id)?).await,
-            (&Method::POST, ["invalidate-cache"]) => {
-                self.cache.invalidate_all();
-                Ok(reply::json(StatusCode::OK, &json!({ "invalidated": "everything" })))
-            }
+            (&Method::POST, ["invalidate", id]) => self.drop_book(number(id)?, headers).await,
+            (&Method::POST, ["invalidate-cache"]) => Ok(self.drop_everything()),
             (&Method::GET | &Method::HEAD, ["cache-stats"]) => Ok(reply::json(StatusCode::OK, &self.cache.stats())),
             (&Method::GET | &Method::HEAD, ["cluster"]) => Ok(reply::json(StatusCode::OK, &self.cluster().await)),
             (&Method::POST, ["internal", "cache", _]) if self.process.is_meant_by(headers) => match head.uri.path() {
@@ -108,7 +105,7 @@ impl Frontend {
         if !passes_by && let Some(answer) = self.cache.get(&key) {
             return Ok(answer.hit());
         }
-        let (answer, fetch) = self.fetch_shared(key).await?;
+        let (answer, fetch) = self.fetch_shared(key, headers.get(X_REQUEST_ID)).await?;
         let status = match (passes_by, fetch.is_stored) {
             (true, true) => "bazar; fwd=request; stored",
             (true, false) => "bazar; fwd=request",
@@ -119,25 +116,26 @@ impl Frontend {
     }
 
     /// Fetches an answer, together with those who ask for it at the same time.
-    async fn fetch_shared(&self, key: CacheKey) -> Fetched {
+    async fn fetch_shared(&self, key: CacheKey, request_id: Option<&HeaderValue>) -> Fetched {
         let noted = self.cache.note(&key);
         if !self.cache.is_covered(&noted) {
             // A question under way may be older than a write that nobody told this frontend of.
-            return self.fetch(key).await;
+            return self.fetch(key, request_id).await;
         }
-        let fetched = self.flights.share((key.clone(), noted), self.fetch(key.clone())).await;
+        let fetched = self.flights.share((key.clone(), noted), self.fetch(key.clone(), request_id)).await;
         match fetched {
             // Such an answer may show the state before a write that was acknowledged before this request came,
             // for the write's invalidation came before the question. A settled one cannot: its question would
             // have seen the write pending, or its generation would not be the current one.
-            Some((Ok((_, Fetch { is_settled: false, .. })), true)) => self.fetch(key).await,
+            Some((Ok((_, Fetch { is_settled: false, .. })), true)) => self.fetch(key, request_id).await,
             Some((fetched, _)) => fetched,
             None => Err(ApiError::Internal("the question to the catalog failed".to_owned())),
         }
     }
 
-    /// Asks the catalog, and keeps the answer if it may be kept.
-    fn fetch(&self, key: CacheKey) -> impl Future<Output = Fetched> + Send + 'static {
+    /// Asks the catalog, and keeps the answer if it may be kept. Of those who share a question, the first gives it its id.
+    fn fetch(&self, key: CacheKey, request_id: Option<&HeaderValue>) -> impl Future<Output = Fetched> + Send + 'static {
+        let request_id = request_id.cloned();
         let (cache, catalog) = (self.cache.clone(), self.catalog.clone());
         let noted = cache.note(&key);
         async move {
@@ -147,7 +145,7 @@ impl Frontend {
                     format!("{}?limit={}&after={}", search_path(topic), page.limit, page.after)
                 }
             };
-            let Answered { by, reply } = catalog.read(&Ask::get(path)).await?;
+            let Answered { by, reply } = catalog.read(&Ask::get(path).under(request_id)).await?;
             let json = HeaderValue::from_static("application/json");
             let answer = CachedAnswer {
                 status: reply.status,
@@ -161,16 +159,18 @@ impl Frontend {
         }
     }
 
-    async fn read_order(&self, path: String) -> Result<Response, ApiError> {
-        self.orders.read(&Ask::get(path)).await.map(pass_on)
+    async fn read_order(&self, path: String, headers: &HeaderMap) -> Result<Response, ApiError> {
+        self.orders.read(&Ask::get(path).under(headers.get(X_REQUEST_ID).cloned())).await.map(pass_on)
     }
 
     /// Buys one copy; `path` is the customer's.
     async fn purchase(&self, book_id: BookId, headers: &HeaderMap, path: &str) -> Result<Response, ApiError> {
         let WriteIdentity { key, sent_at_ms } = WriteIdentity::of(headers, &self.platform)?;
-        tracing::debug!(id = ?headers.get(&X_REQUEST_ID), %key, "buying");
+        let request_id = headers.get(X_REQUEST_ID);
+        tracing::debug!(id = ?request_id, %key, "buying");
         let purchase = Purchase { key, sent_at_ms, book_id };
-        let attempt = |server: usize, timeout| self.couriers[server].carry(purchase.clone(), timeout);
+        let attempt =
+            |server: usize, timeout| self.couriers[server].carry(purchase.clone(), request_id.cloned(), timeout);
         let Answered { by, reply } = self.orders.write_through(attempt).await?;
         let response = purchase::tell(book_id, reply).unwrap_or_else(|error| reply::problem(&error, path));
         Ok(served_by(by, response))
@@ -191,26 +191,36 @@ impl Frontend {
         }
         // Made once, here, so that every retry is the same request.
         let identity = WriteIdentity::of(headers, &self.platform)?;
-        let passed = [CONTENT_TYPE, X_REQUEST_ID].into_iter().filter_map(|name| {
-            let value = headers.get(&name)?.clone();
-            Some((name, value))
-        });
-        let headers = identity.headers().into_iter().chain(passed).collect();
-        Ok(pass_on(self.catalog.write(&Ask { method, path, headers, body }).await?))
+        let media_type = headers.get(CONTENT_TYPE).map(|value| (CONTENT_TYPE, value.clone()));
+        let request_id = headers.get(X_REQUEST_ID).cloned();
+        let headers = identity.headers().into_iter().chain(media_type).collect();
+        Ok(pass_on(self.catalog.write(&Ask { method, path, headers, body }.under(request_id)).await?))
     }
 
-    /// Drops what the cache holds about one book.
-    async fn drop_book(&self, book_id: BookId) -> Result<Response, ApiError> {
-        // Which searches show the book, only the catalog knows.
-        let answered = self.catalog.read(&Ask::get(format!("/info/{book_id}"))).await?;
-        let mut dropped = vec![format!("info/{book_id}")];
+    /// Drops what the cache holds about one book, whether there is such a book or not.
+    async fn drop_book(&self, book_id: BookId, headers: &HeaderMap) -> Result<Response, ApiError> {
         self.cache.invalidate(&Tag::Book(book_id));
-        if let Ok(book) = serde_json::from_slice::<crate::model::Book>(&answered.reply.body) {
-            let topic = normalized(&book.topic);
-            self.cache.invalidate(&Tag::Topic(topic.clone()));
-            dropped.push(format!("search/{topic}"));
+        // Which searches show the book, only the catalog knows.
+        let ask = Ask::get(format!("/info/{book_id}")).under(headers.get(X_REQUEST_ID).cloned());
+        let mut dropped = vec![format!("info/{book_id}")];
+        match self.catalog.read(&ask).await {
+            Ok(Answered { reply, .. }) if reply.status == StatusCode::OK => {
+                let book: Book = serde_json::from_slice(&reply.body)
+                    .map_err(|error| ApiError::Internal(format!("the catalog answered no book: {error}")))?;
+                let topic = normalized(&book.topic);
+                self.cache.invalidate(&Tag::Topic(topic.clone()));
+                dropped.push(format!("search/{topic}"));
+            }
+            Ok(Answered { reply, .. }) if reply.status == StatusCode::NOT_FOUND => {}
+            // It may be any search.
+            Ok(_) | Err(_) => return Ok(self.drop_everything()),
         }
         Ok(reply::json(StatusCode::OK, &json!({ "invalidated": dropped })))
+    }
+
+    fn drop_everything(&self) -> Response {
+        self.cache.invalidate_all();
+        reply::json(StatusCode::OK, &json!({ "invalidated": "everything" }))
     }
 
     /// Forgets what the catalog's leader says.

@@ -3,7 +3,7 @@
 //! The catalog gives out the numbers, and answers to purchases that were made at the same time may come
 //! back in any order, or not at all. The recorder holds an order back until those before it are on their
 //! way. If one stays missing, it asks the catalog for what was decided since; it does the same whenever
-//! this replica takes office, before it records anything else.
+//! this replica takes office. What has its number recorded already need not wait for the catalog's answer.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,8 +34,14 @@ const GAP_PATIENCE: Duration = Duration::from_millis(20);
 /// an order all the same.
 const ASK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How soon the catalog is asked again if it did not answer.
-const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// How soon the catalog is asked again if it did not answer; twice as long after each further failure, up to the longest.
+const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+/// See [`FIRST_RETRY_PAUSE`].
+const LONGEST_RETRY_PAUSE: Duration = Duration::from_secs(2);
+
+/// How often it is said that the catalog does not answer, for as long as it does not.
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Purchases that are fetched from the catalog at a time.
 const FETCHED_AT_ONCE: usize = 1000;
@@ -73,14 +79,18 @@ impl Recorder {
             held: BTreeMap::new(),
             waiting: BTreeMap::new(),
             proposed: FuturesOrdered::new(),
+            asking: None,
             ask_at: None,
+            why: Why::Routine,
+            silence: None,
+            hole: None,
             held_since: None,
         };
         tokio::spawn(task.run(inbox));
         Recorder { messages }
     }
 
-    /// Begins a term of office: nothing is recorded before the catalog has told what is missing.
+    /// Begins a term of office: the catalog is asked at once for what its predecessors left unrecorded.
     pub async fn take_office(&self, tenure: Tenure) {
         let _ = self.messages.send(Message::TakeOffice(tenure)).await;
     }
@@ -98,6 +108,22 @@ impl Recorder {
     }
 }
 
+/// Why the catalog is asked.
+#[derive(Clone, Copy, PartialEq)]
+enum Why {
+    /// Somebody's answer may have been lost.
+    Routine,
+    /// Orders are missing, or may be.
+    Missing,
+}
+
+/// A catalog that does not answer.
+struct Silence {
+    since: Instant,
+    warned_at: Instant,
+    pause: Duration,
+}
+
 struct Task {
     consensus: Consensus,
     machine: Arc<OrderMachine>,
@@ -110,8 +136,16 @@ struct Task {
     /// Who waits, by the last order that they wait for.
     waiting: BTreeMap<OrderId, Vec<Waiting>>,
     proposed: FuturesOrdered<BoxFuture<'static, Result<Vec<Reply>, WriteError>>>,
+    /// A question to the catalog under way, beside everything else.
+    asking: Option<BoxFuture<'static, Result<Vec<Order>, WriteError>>>,
     /// When to ask the catalog what it decided since the last order; nothing while another replica leads.
     ask_at: Option<Instant>,
+    /// Why it is asked next.
+    why: Why,
+    /// What is known of a catalog that does not answer.
+    silence: Option<Silence>,
+    /// An order that the catalog decided and does not know any more: no later one can be recorded.
+    hole: Option<OrderId>,
     /// Since when orders are held back.
     held_since: Option<Instant>,
 }
@@ -120,10 +154,16 @@ impl Task {
     async fn run(mut self, mut inbox: mpsc::Receiver<Message>) {
         loop {
             let patience_ends = self.held_since.map(|since| since + GAP_PATIENCE);
-            let ask_at = self.ask_at.into_iter().chain(patience_ends).min();
-            let asking = async {
+            let ask_at = self.ask_at.into_iter().chain(patience_ends).min().filter(|_| self.asking.is_none());
+            let time_to_ask = async {
                 match ask_at {
                     Some(moment) => tokio::time::sleep_until(moment).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let asked = async {
+                match &mut self.asking {
+                    Some(asking) => asking.await,
                     None => std::future::pending().await,
                 }
             };
@@ -137,13 +177,21 @@ impl Task {
                     None => return,
                 },
                 Some(outcome) = self.proposed.next(), if !self.proposed.is_empty() => self.settle(outcome),
-                () = asking => self.ask().await,
+                answer = asked => {
+                    self.asking = None;
+                    self.hear(answer);
+                }
+                () = time_to_ask => self.ask(),
             }
             self.propose_next();
         }
     }
 
     fn take(&mut self, waiting: Waiting) {
+        if let Some(hole) = self.hole {
+            let _ = waiting.recorded.send(vec![Err(cannot_record(hole)); waiting.orders.len()]);
+            return;
+        }
         waiting.orders.iter().for_each(|order| self.hold(order.clone()));
         let last = waiting.orders.last().map_or(0, |order| order.order_id);
         self.waiting.entry(last).or_default().push(waiting);
@@ -217,40 +265,112 @@ impl Task {
 
     /// Forgets everything but what is recorded, and asks the catalog for the rest.
     fn start_over(&mut self, reason: &str) {
-        let unknown = WriteError::Unknown(format!("the order is not recorded yet: {reason}"));
+        self.forget(&WriteError::Unknown(format!("the order is not recorded yet: {reason}")));
+        self.asking = None;
+        self.hole = None;
+        self.next = self.machine.with(|state| state.last_order_id()) + 1;
+        self.ask_at = Some(Instant::now());
+        self.why = Why::Missing;
+    }
+
+    /// Holds nothing back any longer, and tells who waits.
+    fn forget(&mut self, outcome: &WriteError) {
         for Waiting { orders, recorded } in std::mem::take(&mut self.waiting).into_values().flatten() {
-            let _ = recorded.send(vec![Err(unknown.clone()); orders.len()]);
+            let _ = recorded.send(vec![Err(outcome.clone()); orders.len()]);
         }
         self.held.clear();
         self.proposed.clear();
-        self.next = self.machine.with(|state| state.last_order_id()) + 1;
-        self.ask_at = Some(Instant::now());
     }
 
-    async fn ask(&mut self) {
-        self.held_since = None;
+    /// Asks the catalog what it decided since the last order that is on its way.
+    fn ask(&mut self) {
+        if self.held_since.take().is_some() {
+            self.why = Why::Missing;
+        }
+        self.ask_at = None;
         if !self.consensus.is_leading() {
-            // The next tenure begins by asking.
-            self.ask_at = None;
+            // The next tenure begins by asking; until then nobody here has anything to hold back.
+            self.forget(&WriteError::Unknown("the order is not recorded yet: the leader changed".to_owned()));
             return;
         }
         // What an earlier tenure had proposed may have been committed since.
         self.next = self.next.max(self.machine.with(|state| state.last_order_id()) + 1);
-        match self.catalog.purchases_after(self.next - 1, FETCHED_AT_ONCE).await {
-            Ok(orders) => {
-                let is_all = orders.len() < FETCHED_AT_ONCE;
-                if let Some(first) = orders.first() {
-                    tracing::info!(from = first.order_id, orders = orders.len(), "recording orders that were missing");
-                }
-                orders.into_iter().for_each(|order| self.hold(order));
-                self.ask_at = Some(Instant::now() + if is_all { ASK_INTERVAL } else { Duration::ZERO });
-            }
+        let (catalog, after) = (self.catalog.clone(), self.next - 1);
+        self.asking = Some(Box::pin(async move { catalog.purchases_after(after, FETCHED_AT_ONCE).await }));
+    }
+
+    /// Takes what the catalog decided, and says when to ask again.
+    fn hear(&mut self, answer: Result<Vec<Order>, WriteError>) {
+        let orders = match answer {
+            Ok(orders) => orders,
             Err(error) => {
-                tracing::warn!(%error, "the catalog does not tell which orders are missing");
-                self.ask_at = Some(Instant::now() + RETRY_PAUSE);
+                let pause = self.pause_after(&error);
+                self.ask_at = Some(Instant::now() + pause);
+                return;
+            }
+        };
+        if let Some(Silence { since, .. }) = self.silence.take() {
+            tracing::info!(
+                silent_ms = since.elapsed().as_millis() as u64,
+                "the catalog answers the order servers again"
+            );
+        }
+        let is_all = orders.len() < FETCHED_AT_ONCE;
+        self.ask_at = Some(Instant::now() + if is_all { ASK_INTERVAL } else { Duration::ZERO });
+        // Those that came meanwhile are no news.
+        let missing = || orders.iter().filter(|order| order.order_id >= self.next);
+        let first = missing().next().map(|order| order.order_id);
+        if first.is_some_and(|first| first > self.next) && !self.held.contains_key(&self.next) {
+            return self.find_hole(self.next);
+        }
+        if let Some(from) = first {
+            self.hole = None;
+            if self.why == Why::Missing {
+                tracing::info!(from, orders = missing().count(), "recording orders that were decided and not recorded");
+            }
+        }
+        self.why = if is_all { Why::Routine } else { self.why };
+        orders.into_iter().for_each(|order| self.hold(order));
+    }
+
+    /// Takes note that the catalog did not answer; how long to leave it alone.
+    fn pause_after(&mut self, error: &WriteError) -> Duration {
+        let now = Instant::now();
+        match &mut self.silence {
+            None => {
+                tracing::warn!(%error, "the catalog does not tell the order servers what it decided");
+                self.silence = Some(Silence { since: now, warned_at: now, pause: FIRST_RETRY_PAUSE });
+                FIRST_RETRY_PAUSE
+            }
+            Some(silence) => {
+                if silence.warned_at.elapsed() >= WARNING_INTERVAL {
+                    silence.warned_at = now;
+                    let silent_s = silence.since.elapsed().as_secs();
+                    tracing::warn!(%error, silent_s, "the catalog still does not tell what it decided");
+                }
+                silence.pause = (silence.pause * 2).min(LONGEST_RETRY_PAUSE);
+                silence.pause.mul_f64(0.5 + fastrand::f64())
             }
         }
     }
+
+    /// The catalog knows later orders but not this one: nothing can be recorded until somebody mends that.
+    fn find_hole(&mut self, missing: OrderId) {
+        let error = cannot_record(missing);
+        if self.hole != Some(missing) {
+            tracing::error!("no purchase can be acknowledged: {error}");
+        }
+        self.hole = Some(missing);
+        self.forget(&error);
+        self.ask_at = Some(Instant::now() + ASK_INTERVAL);
+    }
+}
+
+/// The catalog no longer knows an order that is not recorded: the orders are older than its memory reaches.
+fn cannot_record(missing: OrderId) -> WriteError {
+    WriteError::Unknown(format!(
+        "order {missing} is not recorded, and the catalog does not know it any more: the orders' data is older than the          catalog's memory reaches, as after restoring a backup of the orders alone. Restore a backup of the orders that is          newer"
+    ))
 }
 
 /// The catalog gave out a number that an order has: its data is older than the orders'.

@@ -87,6 +87,34 @@ async fn nobody_waits_for_an_order_leader_that_hangs() {
 }
 
 #[tokio::test]
+async fn a_follower_takes_a_purchase_to_the_successor_of_a_leader_that_hangs() {
+    let shop = open().await;
+    let leader = shop.leader(&ORDERS).await;
+    let follower = ORDERS.into_iter().find(|id| *id != leader).unwrap();
+    shop.switchboard.part(&[&leader], &others(&leader));
+    let began = Instant::now();
+    let bought = shop.write(follower, Method::POST, "/buy/7", "at-a-follower", json!({})).await;
+    assert_eq!(bought.status(), StatusCode::CREATED, "{}", bought.text());
+    assert_within(began.elapsed(), ELECTED_WITHIN, "a purchase at a follower");
+}
+
+#[tokio::test]
+async fn a_replica_that_is_cut_off_lets_no_read_wait_that_comes_later() {
+    let shop = open().await;
+    let leader = shop.leader(&CATALOGS).await;
+    let cut_off = CATALOGS.into_iter().find(|id| *id != leader).unwrap();
+    shop.switchboard.part(&[cut_off], &others(cut_off));
+    until("it answers as it may", async || shop.get(cut_off, "/info/7").await.is_stale().then_some(())).await;
+    let began = Instant::now();
+    for _ in 0..20 {
+        assert!(shop.get(cut_off, "/info/7").await.is_stale());
+    }
+    assert_within(began.elapsed(), SOON, "twenty reads at a replica that is cut off");
+    shop.switchboard.open();
+    until("it is current again", async || (!shop.get(cut_off, "/info/7").await.is_stale()).then_some(())).await;
+}
+
+#[tokio::test]
 async fn nobody_waits_for_an_order_leader_that_is_cut_off_from_its_peers() {
     let shop = open().await;
     let leader = shop.leader(&ORDERS).await;

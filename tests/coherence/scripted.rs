@@ -50,6 +50,8 @@ pub struct ScriptedCatalog {
 /// A question that waits for its answer.
 pub struct Question {
     pub path: String,
+    /// The id of the request that it is a part of.
+    pub request_id: Option<HeaderValue>,
     answer: oneshot::Sender<Response>,
 }
 
@@ -114,6 +116,7 @@ impl Handler for CatalogPart {
                 let cluster = Some("a shop".to_owned());
                 reply::json(StatusCode::OK, &Standing { id: "catalog-1".to_owned(), cluster, leader, serves: true })
             }
+            "/cluster" => reply::json(StatusCode::OK, &"as the test says"),
             LEASE => {
                 let body = body::read(request.into_body(), usize::MAX, PATIENCE).await.unwrap();
                 let request: LeaseRequest = postcard::from_bytes(&body).unwrap();
@@ -123,7 +126,8 @@ impl Handler for CatalogPart {
             }
             _ => {
                 let (answer, answered) = oneshot::channel();
-                self.asked.send(Question { path, answer }).unwrap();
+                let request_id = request.headers().get("x-request-id").cloned();
+                self.asked.send(Question { path, request_id, answer }).unwrap();
                 answered.await.unwrap()
             }
         }

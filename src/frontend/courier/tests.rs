@@ -105,7 +105,7 @@ impl Group {
 
     /// Buys as the frontend does.
     async fn buy(&self, purchase: &Purchase) -> (String, PurchaseOutcome) {
-        let attempt = |server: usize, timeout| self.couriers[server].carry(purchase.clone(), timeout);
+        let attempt = |server: usize, timeout| self.couriers[server].carry(purchase.clone(), None, timeout);
         let answered = self.upstream.write_through(attempt).await.unwrap();
         (answered.by, answered.reply)
     }
@@ -124,7 +124,7 @@ async fn purchases_that_have_gathered_share_a_request_and_each_has_its_own_outco
     let group = Group::of(&[Manner::RefusesAllButBookOne]).await;
     let purchases: Vec<Purchase> = (1..=40).map(purchase).collect();
     let carried = futures_util::future::join_all(
-        purchases.iter().map(|purchase| group.couriers[0].carry(purchase.clone(), SECOND)),
+        purchases.iter().map(|purchase| group.couriers[0].carry(purchase.clone(), None, SECOND)),
     );
     for (outcome, purchase) in carried.await.into_iter().zip(&purchases) {
         assert_eq!(outcome.unwrap().is_ok(), purchase.book_id == 1);
@@ -171,7 +171,7 @@ async fn who_waits_for_a_server_that_hangs_is_told_that_it_was_not_asked() {
     // The first ones are sent, one after the other; the last has to wait.
     let mut sent: Vec<_> = Vec::new();
     for number in 1..=REQUESTS_IN_FLIGHT as u64 {
-        sent.push(Box::pin(courier.carry(purchase(number), SECOND * 5)));
+        sent.push(Box::pin(courier.carry(purchase(number), None, SECOND * 5)));
         while group.heard(0).len() < sent.len() {
             for sent in &mut sent {
                 assert!(futures_util::poll!(sent).is_pending());
@@ -179,7 +179,7 @@ async fn who_waits_for_a_server_that_hangs_is_told_that_it_was_not_asked() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
-    let waited = courier.carry(purchase(100), SECOND * 5).await;
+    let waited = courier.carry(purchase(100), None, SECOND * 5).await;
     assert!(matches!(waited, Err(CallError::NotSent { .. })), "{waited:?}");
     for outcome in futures_util::future::join_all(sent).await {
         assert!(matches!(outcome, Err(CallError::Unknown { .. })), "{outcome:?}");
@@ -190,10 +190,10 @@ async fn who_waits_for_a_server_that_hangs_is_told_that_it_was_not_asked() {
 #[tokio::test]
 async fn a_purchase_that_nobody_waits_for_any_more_is_not_sent() {
     let group = Group::of(&[Manner::Answers]).await;
-    let mut left = Box::pin(group.couriers[0].carry(purchase(1), SECOND));
+    let mut left = Box::pin(group.couriers[0].carry(purchase(1), None, SECOND));
     assert!(futures_util::poll!(&mut left).is_pending());
     drop(left);
-    assert_eq!(group.couriers[0].carry(purchase(2), SECOND).await, Ok(Ok(PurchaseReply::UnknownBook)));
+    assert_eq!(group.couriers[0].carry(purchase(2), None, SECOND).await, Ok(Ok(PurchaseReply::UnknownBook)));
     assert_eq!(group.heard(0), [[purchase(2).key]]);
 }
 
@@ -202,11 +202,11 @@ async fn more_purchases_than_may_wait_are_refused_at_once() {
     let group = Group::of(&[Manner::Answers]).await;
     let mut waiting: Vec<_> = Vec::new();
     for number in 0..QUEUED_PURCHASES as u64 {
-        let mut carried = Box::pin(group.couriers[0].carry(purchase(number), SECOND * 5));
+        let mut carried = Box::pin(group.couriers[0].carry(purchase(number), None, SECOND * 5));
         assert!(futures_util::poll!(&mut carried).is_pending());
         waiting.push(carried);
     }
-    let refused = group.couriers[0].carry(purchase(0), SECOND).await;
+    let refused = group.couriers[0].carry(purchase(0), None, SECOND).await;
     assert!(matches!(&refused, Ok(Err(WriteError::Overloaded(_)))), "{refused:?}");
     let told = purchase::tell(1, refused.unwrap()).unwrap_err();
     assert_eq!(told.status(), StatusCode::SERVICE_UNAVAILABLE);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering as AtomicOrdering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering as AtomicOrdering};
 
 use crate::http::body::Incoming;
 use bytes::Bytes;
@@ -29,6 +29,7 @@ const SECOND: Duration = Duration::from_secs(1);
 struct ScriptedCatalog {
     decided: Mutex<Vec<Order>>,
     questions: AtomicUsize,
+    hangs: AtomicBool,
 }
 
 impl Handler for ScriptedCatalog {
@@ -39,6 +40,9 @@ impl Handler for ScriptedCatalog {
         let question = body::read(request.into_body(), 1024, SECOND).await.unwrap();
         let PurchasesAfter { after, limit } = postcard::from_bytes(&question).unwrap();
         self.questions.fetch_add(1, AtomicOrdering::SeqCst);
+        if self.hangs.load(AtomicOrdering::SeqCst) {
+            std::future::pending().await
+        }
         let decided = self.decided.lock().unwrap();
         let purchases: Vec<&Order> = decided.iter().filter(|order| order.order_id > after).take(limit).collect();
         reply::content(StatusCode::OK, "application/octet-stream", postcard::to_stdvec(&purchases).unwrap().into())
@@ -85,15 +89,16 @@ impl Bench {
             max_connections: 8,
             max_body_bytes: 1 << 20,
             header_timeout: SECOND,
-            request_timeout: SECOND,
-            idle_timeout: SECOND * 10,
+            request_timeout: SECOND * 60,
+            idle_timeout: SECOND * 60,
             drain_timeout: SECOND,
         };
         tokio::spawn(server::serve(listener, catalog.clone(), limits, CancellationToken::new()));
 
         let machine = Arc::new(OrderMachine::default());
         let opened = replica::open(&platform, &client, settings(folder.path()), machine.clone()).await.unwrap();
-        let timing = Timing { attempt_timeout: SECOND, read_deadline: SECOND, write_deadline: SECOND };
+        let long = SECOND * 60;
+        let timing = Timing { attempt_timeout: long, read_deadline: long, write_deadline: long };
         let probes = Probes { interval: SECOND / 10, timeout: SECOND, when_idle: false };
         let link = Arc::new(CatalogLink::start(client, vec![member], timing, probes));
         let recorder = Recorder::start(opened.consensus(), machine.clone(), link);
@@ -180,6 +185,39 @@ async fn a_new_leader_records_what_its_predecessor_had_decided_but_not_recorded(
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert!(bench.catalog.questions.load(AtomicOrdering::SeqCst) >= 1);
+}
+
+#[tokio::test]
+async fn orders_are_recorded_while_the_catalog_does_not_answer() {
+    let bench = Bench::start(vec![]).await;
+    bench.catalog.hangs.store(true, AtomicOrdering::SeqCst);
+    let asked = bench.catalog.questions.load(AtomicOrdering::SeqCst);
+    // Its predecessor is missing: the catalog is asked.
+    let third = bench.recorder.record(vec![order(3)]);
+    let recorded = async {
+        while bench.catalog.questions.load(AtomicOrdering::SeqCst) == asked {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        (bench.record(order(1)).await, bench.record(order(2)).await)
+    };
+    let all = async { tokio::join!(third, recorded) };
+    let (third, recorded) = tokio::time::timeout(SECOND * 10, all).await.unwrap();
+    assert_eq!((third, recorded), (vec![Ok(())], (Ok(()), Ok(()))));
+}
+
+#[tokio::test]
+async fn a_gap_that_the_catalog_cannot_fill_is_said_and_not_asked_for_again_and_again() {
+    // A whole page, of which none is the next.
+    let bench = Bench::start((5..5 + 2 * FETCHED_AT_ONCE as u64).map(order).collect()).await;
+    let refused = bench.record(order(7)).await;
+    assert!(matches!(&refused, Err(WriteError::Unknown(what)) if what.contains("order 1 ")), "{refused:?}");
+    let asked = bench.catalog.questions.load(AtomicOrdering::SeqCst);
+    for _ in 0..10 {
+        assert_eq!(bench.record(order(7)).await, refused);
+        tokio::time::sleep(GAP_PATIENCE).await;
+    }
+    assert!(bench.catalog.questions.load(AtomicOrdering::SeqCst) <= asked + 1, "it is asked in a loop");
+    assert_eq!(bench.recorded(), [0; 0]);
 }
 
 #[tokio::test]

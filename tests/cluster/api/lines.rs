@@ -32,6 +32,7 @@ fn the_lines_that_people_know_work_as_they_stand() {
         customer.post("/invalidate/1").expect(200).json(),
         json!({ "invalidated": ["info/1", "search/distributed systems"] })
     );
+    assert_eq!(customer.post("/invalidate/999999").expect(200).json(), json!({ "invalidated": ["info/999999"] }));
 }
 
 #[test]

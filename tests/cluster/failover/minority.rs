@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use crate::common::cluster::Cluster;
 use crate::common::storm::Storm;
 
@@ -98,9 +100,13 @@ fn without_any_catalog_server_a_frontend_says_so() {
         let detail = problem["detail"].as_str().unwrap();
         assert!(detail.contains("catalog-1, catalog-2, catalog-3"), "{detail}");
     }
-    customer.get("/ready").problem(503, "unavailable");
+    let not_ready = customer.get("/ready").problem(503, "unavailable");
+    let detail = not_ready["detail"].as_str().unwrap();
+    assert!(detail.contains("catalog-1: ") && !detail.contains("order-1"), "{detail}");
     customer.get("/health").expect(200);
     customer.get("/orders").expect(200);
+    // Which searches show the book nobody can tell.
+    assert_eq!(customer.post("/invalidate/3").expect(200).json(), json!({ "invalidated": "everything" }));
 
     cluster.start("catalog-1");
     cluster.start("catalog-3");
