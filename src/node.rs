@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::http::body::Incoming;
-use hyper::header::HeaderValue;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +36,10 @@ use crate::request::{LEADER, SERVED_BY};
 
 /// Files that a node may need besides its connections, and those beyond their limit.
 const OWN_FILES: u64 = 256;
+
+/// How long a frontend that stops tells each customer who asks that it closes the connection, before it closes those on
+/// which nobody asks. A customer who asks while a connection is closed cannot know whether the request arrived.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// How a node is started, besides its configuration.
 #[derive(Clone, Copy, Debug, Default)]
@@ -104,12 +108,12 @@ pub async fn run(
         listener.map_err(|source| NodeError::Listen { id: id.clone(), address: node.listen.clone(), source })?;
     let client = Client::new(&platform);
     let failed_start = |source| NodeError::Start { id: id.clone(), source: Box::new(source) };
-    let stopping = CancellationToken::new();
+    let (leaving, draining) = (shutdown.child_token(), CancellationToken::new());
     let mut left = None;
     let service = match node.role {
         Role::Frontend => {
             let settings = frontend_settings(&config, node);
-            let (frontend, lease_given_back) = Frontend::start(&platform, &client, settings, stopping.clone());
+            let (frontend, lease_given_back) = Frontend::start(&platform, &client, settings, leaving.clone());
             left = Some(lease_given_back);
             Service::Frontend(Box::new(frontend))
         }
@@ -124,7 +128,7 @@ pub async fn run(
     };
     let replica = service.replica().cloned();
     let served_by = HeaderValue::try_from(&id).unwrap_or(HeaderValue::from_static("bazar"));
-    let handler = Arc::new(NodeHandler { service, served_by });
+    let handler = Arc::new(NodeHandler { service, served_by, leaving: leaving.clone() });
     tracing::info!(node = %id, address = %node.listen, "listening");
 
     let limits = http_limits(&config, options.max_open_files);
@@ -137,14 +141,15 @@ pub async fn run(
             "http.max_connections does not fit the limit on open files (ulimit -n)"
         );
     }
-    let serving = server::serve(listener, handler, limits, stopping.clone());
-    // Served meanwhile: a group goes on without this replica before its requests are drained.
-    let retiring = async {
-        shutdown.cancelled().await;
-        if let Some(replica) = &replica {
-            replica.retire().await;
+    let serving = server::serve(listener, handler, limits, draining.clone());
+    // All is answered meanwhile: others are ready to go on without this node before its requests are drained.
+    let taking_leave = async {
+        leaving.cancelled().await;
+        match &replica {
+            Some(replica) => replica.retire().await,
+            None => tokio::time::sleep(FAREWELL).await,
         }
-        stopping.cancel();
+        draining.cancel();
         std::future::pending().await
     };
     let part = async {
@@ -157,13 +162,13 @@ pub async fn run(
     let outcome = tokio::select! {
         () = serving => Ok(()),
         error = part => Err(error),
-        () = retiring => Ok(()),
+        () = taking_leave => Ok(()),
     };
     if let Some(replica) = &replica {
         replica.stop().await;
     }
     if let Some(left) = left {
-        stopping.cancel();
+        leaving.cancel();
         // It ends by itself, soon. A panic of it was reported.
         let _ = left.await;
     }
@@ -190,6 +195,8 @@ impl Service {
 struct NodeHandler {
     service: Service,
     served_by: HeaderValue,
+    /// Cancelled when this node begins to stop.
+    leaving: CancellationToken,
 }
 
 impl Handler for NodeHandler {
@@ -210,6 +217,9 @@ impl Handler for NodeHandler {
             && let Ok(leader) = HeaderValue::try_from(leader.header())
         {
             headers.insert(LEADER, leader);
+        }
+        if self.service.replica().is_none() && self.leaving.is_cancelled() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }

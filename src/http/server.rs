@@ -52,6 +52,9 @@ const RESERVE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long accepting rests when it fails time after time, as when file descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// How long a connection that was made just before the listener was closed may take to send its first request.
+const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_millis(50);
+
 /// Answers requests.
 pub trait Handler: Send + Sync + 'static {
     /// Answers one request.
@@ -118,11 +121,12 @@ pub async fn serve<H: Handler>(
     let reserve_limits = Limits { header_timeout: RESERVE_TIMEOUT, idle_timeout: RESERVE_TIMEOUT, ..limits };
     let mut entrance = Entrance { listener, trouble: Trouble::default() };
     let mut connections = JoinSet::new();
+    let stopping = CancellationToken::new();
 
     while let Some(stream) = entrance.next(&shutdown).await {
         while connections.try_join_next().is_some() {}
         // A token of its own: connections that share one would contend for its lock.
-        let stop = shutdown.child_token();
+        let stop = stopping.child_token();
         let pace = Arc::new(Pace::new(limits.header_timeout, limits.idle_timeout));
         if let Some(place) = places.take(&pace) {
             let handler = handler.clone();
@@ -137,6 +141,11 @@ pub async fn serve<H: Handler>(
     }
 
     drop(entrance);
+    // A connection that is told to stop before its first request is closed at once.
+    if !connections.is_empty() {
+        tokio::time::sleep(FIRST_REQUEST_TIMEOUT).await;
+    }
+    stopping.cancel();
     let drained =
         tokio::time::timeout(limits.drain_timeout, async { while connections.join_next().await.is_some() {} });
     if drained.await.is_err() {
@@ -156,8 +165,9 @@ impl Entrance {
     async fn next(&mut self, shutdown: &CancellationToken) -> Option<Box<dyn Stream>> {
         tokio::select! {
             biased;
-            () = shutdown.cancelled() => None,
+            // Closing the listener resets those that wait to be accepted.
             stream = self.accept() => Some(stream),
+            () = shutdown.cancelled() => None,
         }
     }
 

@@ -115,18 +115,24 @@ impl OfficeKeeper {
             self.announce(Office::Preparing(Instant::now()));
             tenure += 1;
             match self.prepare(term, tenure, &mut signs).await {
+                Ok(()) if self.leading() != Some(term) => self.leave(),
                 Ok(()) => {
                     tracing::info!(term, "in office: this replica leads its group");
                     self.announce(Office::Own(term));
                     retry_pause = FIRST_RETRY_PAUSE;
-                    self.lost(term, &mut signs).await;
+                    let lost = self.lost(term, &mut signs).await;
                     tracing::info!(term, "out of office");
                     self.leave();
+                    if lost.is_err() {
+                        return;
+                    }
                 }
                 Err(error) => {
                     self.leave();
                     tracing::warn!(term, %error, "not in office yet");
-                    let _ = tokio::time::timeout(retry_pause, self.lost(term, &mut signs)).await;
+                    if let Ok(Err(_)) = tokio::time::timeout(retry_pause, self.lost(term, &mut signs)).await {
+                        return;
+                    }
                     retry_pause = (retry_pause * 2).min(LONGEST_RETRY_PAUSE);
                 }
             }
@@ -159,16 +165,15 @@ impl OfficeKeeper {
         }
     }
 
-    /// Returns once this replica does not lead in this term any more, or must not act; or once openraft has stopped.
-    async fn lost(&self, term: u64, signs: &mut Signs) {
+    /// Returns once this replica does not lead in this term any more, or must not act. Fails once openraft has stopped.
+    async fn lost(&self, term: u64, signs: &mut Signs) -> Result<(), watch::error::RecvError> {
         while self.leading() == Some(term) {
             // When no majority will have been heard for too long, if none is heard from now on.
             let silence_ms = self.raft.data_metrics().borrow().millis_since_quorum_ack.unwrap_or(0);
             let left = self.silence_limit.saturating_sub(Duration::from_millis(silence_ms));
-            if let Ok(Err(_)) = tokio::time::timeout(left.max(self.heartbeat / 4), signs.changed()).await {
-                return;
-            }
+            tokio::time::timeout(left.max(self.heartbeat / 4), signs.changed()).await.unwrap_or(Ok(()))?;
         }
+        Ok(())
     }
 
     async fn prepare(&self, term: u64, tenure: Tenure, signs: &mut Signs) -> Result<(), WriteError> {
@@ -178,7 +183,7 @@ impl OfficeKeeper {
         };
         tokio::select! {
             outcome = ready => outcome,
-            () = self.lost(term, signs) => Err(WriteError::NotLeader),
+            _ = self.lost(term, signs) => Err(WriteError::NotLeader),
         }
     }
 

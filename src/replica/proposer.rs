@@ -287,3 +287,6 @@ fn answer(replies: Vec<oneshot::Sender<Outcome>>, outcome: Result<Vec<Bytes>, Wr
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

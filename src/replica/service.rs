@@ -3,7 +3,8 @@
 //! | path | answers |
 //! | --- | --- |
 //! | `raft/append`, `raft/vote`, `raft/snapshot` | openraft's requests |
-//! | `raft/pre-vote`, `raft/vote-for-successor`, `raft/hand-over` | see [`pre_vote`](super::pre_vote) and [`hand_over`](super::hand_over) |
+//! | `raft/pre-vote` | see [`pre_vote`](super::pre_vote) |
+//! | `raft/hand-over`, `raft/vote-for-successor` | see [`hand_over`](super::hand_over) |
 //! | `replica/read-index` | how far the group has committed, from the leader |
 //! | `replica/leader` | the role's answer to a request that only the leader may serve |
 //! | `replica/origin`, `replica/prepare`, `replica/join`, `replica/admit` | see [`formation`](super::formation) |

@@ -261,9 +261,14 @@ impl Cluster {
     /// Waits until both groups have a leader in office and all frontends see all running replicas.
     pub fn wait_ready(&self) {
         for role in ["catalog", "order"] {
-            let leader = self.leader(role);
-            let follows = |id: &str| self.status(id).is_some_and(|status| status["leader"] == leader.as_str());
-            until(&format!("all {role}s follow {leader}"), || self.running(role).all(follows));
+            // One that hung may take itself for the leader for a moment, so each time anew.
+            until(&format!("all {role}s follow one that is in office"), || {
+                let statuses: Option<Vec<Value>> = self.running(role).map(|id| self.status(id)).collect();
+                statuses.is_some_and(|statuses| {
+                    let leader = statuses.iter().find(|status| status["in_office"] == true).map(|status| &status["id"]);
+                    leader.is_some_and(|leader| statuses.iter().all(|status| status["leader"] == *leader))
+                })
+            });
         }
         for frontend in self.running("frontend") {
             until(&format!("{frontend} is ready and sees all replicas"), || self.sees_all(frontend));

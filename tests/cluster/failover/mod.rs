@@ -4,3 +4,4 @@ mod frontend;
 mod minority;
 mod pair;
 mod shutdown;
+mod times;
