@@ -318,7 +318,7 @@ fn replica_settings(config: &Config, node: &Node) -> replica::Settings {
             own: node.number,
             members: config.group(node.role).iter().map(member).collect(),
         },
-        folder: node_folder(config, node),
+        folder: folder(config, node),
         heartbeat: millis(replication.heartbeat_ms),
         election_timeout: ElectionTimeout {
             min: millis(replication.election_timeout_min_ms),
@@ -335,8 +335,8 @@ fn replica_settings(config: &Config, node: &Node) -> replica::Settings {
     }
 }
 
-/// Where a node keeps its files.
-fn node_folder(config: &Config, node: &Node) -> PathBuf {
+/// Where a replica keeps its files.
+pub fn folder(config: &Config, node: &Node) -> PathBuf {
     config.data.join(&node.id)
 }
 

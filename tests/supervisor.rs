@@ -259,6 +259,61 @@ fn a_node_lives_on_and_ends_well_where_its_log_cannot_be_written() {
 }
 
 #[test]
+fn a_log_level_that_does_not_exist_is_refused() {
+    let shop = Shop::new("");
+    for level in ["warning", "debgu", "info,bazar"] {
+        let output = shop.run(&["--check", "--set", &format!("log.level={level}")]);
+        assert_eq!(output.status.code(), Some(2), "{level}");
+        assert!(text(&output.stderr).contains("expected error, warn, info, debug, trace or off"), "{level}");
+    }
+    for flags in [&["--check"][..], &["--role", "frontend"], &["--role", "all"]] {
+        let mut running = Running(
+            shop.command(flags).env("RUST_LOG", "warning").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap(),
+        );
+        assert_eq!(wait(&mut running.0).code(), Some(2), "{flags:?}");
+    }
+}
+
+#[test]
+fn the_log_tells_what_was_started_and_why_it_stopped() {
+    let shop = Shop::new("");
+    let log = shop.folder.path().join("log");
+    for signal_name in ["TERM", "HUP"] {
+        let mut node =
+            Running(shop.command(&["--role", "frontend"]).stderr(fs::File::create(&log).unwrap()).spawn().unwrap());
+        let address = shop.address("frontend-1");
+        until("the node listens", || TcpStream::connect(&address).is_ok());
+        assert!(signal(signal_name, node.0.id()));
+        assert_eq!(wait(&mut node.0).code(), Some(0), "{signal_name}");
+        let told = fs::read_to_string(&log).unwrap();
+        let version = format!("version=\"{}", env!("CARGO_PKG_VERSION"));
+        let signal_told = format!("signal=\"SIG{signal_name}\"");
+        for expected in [&version, "frontend-1", "shop.toml", "data/frontend-1", &signal_told, "stopped"] {
+            assert!(told.contains(expected), "{expected} is missing:\n{told}");
+        }
+    }
+}
+
+#[test]
+fn a_node_that_ignores_hangups_from_the_start_goes_on_ignoring_them() {
+    let shop = Shop::new("");
+    let plain = shop.command(&["--role", "frontend"]);
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]).arg(plain.get_program()).args(plain.get_args());
+    let log = shop.folder.path().join("log");
+    command.current_dir(shop.folder.path()).stderr(fs::File::create(&log).unwrap());
+    let mut node = Running(command.spawn().unwrap());
+    let address = shop.address("frontend-1");
+    until("the node listens", || {
+        assert_eq!(node.0.try_wait().unwrap(), None, "{}", fs::read_to_string(&log).unwrap());
+        TcpStream::connect(&address).is_ok()
+    });
+    assert!(signal("HUP", node.0.id()));
+    assert!(signal("TERM", node.0.id()));
+    assert_eq!(wait(&mut node.0).code(), Some(0));
+}
+
+#[test]
 fn a_node_of_a_larger_group_must_be_named() {
     let shop = Shop::new("[[catalog]]\nid = \"catalog-2\"\naddress = \"127.0.0.1:FREE_PORT\"\n");
     for flags in [&["--role", "catalog"][..], &["--role", "catalog", "--id", "catalog-3"]] {
@@ -283,10 +338,11 @@ fn no_node_outlives_a_supervisor_that_is_killed() {
 }
 
 #[test]
-fn an_interrupt_stops_all_nodes_frontends_first() {
+fn a_closed_terminal_stops_all_nodes_frontends_first() {
     let mut supervisor = Shop::new("").supervise(&[]);
     supervisor.line_with("ready in");
-    assert!(signal("INT", supervisor.process.0.id()));
+    // A terminal that is closed asks for the same as Ctrl-C.
+    assert!(signal("HUP", supervisor.process.0.id()));
     for expected in ["stopping frontend-1", "stopping order-1", "stopping catalog-1", "All nodes are stopped"] {
         supervisor.line_with(expected);
     }

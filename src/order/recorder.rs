@@ -20,6 +20,7 @@ use super::machine::OrderMachine;
 use super::state::Reply;
 use crate::model::{Order, OrderId};
 use crate::replica::{Consensus, Tenure, WriteError};
+use crate::telemetry::Trouble;
 
 /// Messages that may wait for the recorder. Each comes from one request of a frontend's.
 const QUEUED_MESSAGES: usize = 4096;
@@ -75,6 +76,8 @@ impl Recorder {
             proposed: FuturesOrdered::new(),
             ask_at: None,
             held_since: None,
+            unanswered: Trouble::default(),
+            conflict: Trouble::default(),
         };
         tokio::spawn(task.run(inbox));
         Recorder { messages }
@@ -114,6 +117,10 @@ struct Task {
     ask_at: Option<Instant>,
     /// Since when orders are held back.
     held_since: Option<Instant>,
+    /// The catalog does not answer.
+    unanswered: Trouble,
+    /// The catalog gave out a number that an order has.
+    conflict: Trouble,
 }
 
 impl Task {
@@ -168,7 +175,13 @@ impl Task {
             });
             let outcome = |(has_its_number, order): (bool, &Order)| match has_its_number {
                 true => Ok(()),
-                false => Err(number_taken(order.order_id)),
+                false => {
+                    let error = number_taken(order.order_id);
+                    if let Some(times) = self.conflict.met() {
+                        tracing::error!(%error, times, "an order cannot be recorded");
+                    }
+                    Err(error)
+                }
             };
             let _ = recorded.send(has_its_number.into_iter().zip(&orders).map(outcome).collect());
         }
@@ -238,15 +251,25 @@ impl Task {
         self.next = self.next.max(self.machine.with(|state| state.last_order_id()) + 1);
         match self.catalog.purchases_after(self.next - 1, FETCHED_AT_ONCE).await {
             Ok(orders) => {
+                if let Some(times) = self.unanswered.gone() {
+                    tracing::info!(times, "the catalog tells again which orders are missing");
+                }
                 let is_all = orders.len() < FETCHED_AT_ONCE;
                 if let Some(first) = orders.first() {
-                    tracing::info!(from = first.order_id, orders = orders.len(), "recording orders that were missing");
+                    // Purchases on their way are among them.
+                    tracing::debug!(
+                        from = first.order_id,
+                        orders = orders.len(),
+                        "recording orders that the catalog told of"
+                    );
                 }
                 orders.into_iter().for_each(|order| self.hold(order));
                 self.ask_at = Some(Instant::now() + if is_all { ASK_INTERVAL } else { Duration::ZERO });
             }
             Err(error) => {
-                tracing::warn!(%error, "the catalog does not tell which orders are missing");
+                if let Some(times) = self.unanswered.met() {
+                    tracing::warn!(%error, times, "the catalog does not tell which orders are missing");
+                }
                 self.ask_at = Some(Instant::now() + RETRY_PAUSE);
             }
         }
@@ -259,7 +282,6 @@ fn number_taken(order_id: OrderId) -> WriteError {
         "order {order_id} belongs to another purchase: the catalog's data is older than the orders', as after restoring \
          a backup of the catalog alone. Restore a backup of the catalog that is at least as new as the orders"
     );
-    tracing::error!("{what}");
     WriteError::Unknown(what)
 }
 
