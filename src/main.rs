@@ -5,6 +5,7 @@
 // They panic where the output is full or closed, and a panic ends the process.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod check;
 mod cli;
 mod stop;
 mod summary;
@@ -102,6 +103,7 @@ fn complain(text: &impl Display) {
 fn run(cli: &Cli, config: Config) -> anyhow::Result<()> {
     let filter = telemetry::filter(&config.log.level).map_err(|error| WrongUse(error.to_string()))?;
     let Some(role) = cli.role.filter(|_| !cli.check) else {
+        check::files(&config).map_err(WrongUse)?;
         let summary = summary::of(&config, &cli.config);
         return answered(io::stdout().write_all(summary.as_bytes()).and_then(|()| io::stdout().flush()));
     };

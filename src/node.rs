@@ -10,6 +10,7 @@
 //! | `GET /internal/standing` | how this replica stands to its group, for those who balance over it |
 //! | `POST /internal/raft/…`, `/internal/replica/…` | the replicas' conversation |
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use crate::http::body::Incoming;
 use hyper::header::HeaderValue;
 use hyper::{Method, Request, StatusCode};
 use serde_json::json;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::{self, Catalog, LeaseTerms};
@@ -30,7 +32,7 @@ use crate::http::prepared::Prepared;
 use crate::http::reply::{self, Response};
 use crate::http::server::{self, Handler, Limits};
 use crate::order::{self, OrderServer};
-use crate::platform::Platform;
+use crate::platform::{Listener, Platform};
 use crate::replica::{self, ElectionTimeout, FormationError, Group, Member, ProposerLimits, Replica, StartError};
 use crate::request::{LEADER, SERVED_BY};
 
@@ -99,7 +101,7 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), NodeError> {
     let id = node.id.clone();
-    let listener = platform.network.listen(&node.listen).await;
+    let listener = listen_in_time(&platform, &node.listen).await;
     let listener =
         listener.map_err(|source| NodeError::Listen { id: id.clone(), address: node.listen.clone(), source })?;
     let client = Client::new(&platform);
@@ -168,6 +170,19 @@ pub async fn run(
         let _ = left.await;
     }
     outcome
+}
+
+/// Listens at an address, perhaps only once the process that had it is gone.
+async fn listen_in_time(platform: &Platform, address: &str) -> io::Result<Box<dyn Listener>> {
+    let patience_ends = Instant::now() + replica::PREDECESSOR_PATIENCE;
+    loop {
+        match platform.network.listen(address).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < patience_ends => {
+                tokio::time::sleep(replica::PREDECESSOR_PAUSE).await;
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 /// What a node does.

@@ -77,7 +77,7 @@ pub use read_index::Freshness;
 use read_index::ReadIndex;
 use service::Service;
 pub use standing::{Leading, STANDING, Standing, TRIED};
-pub use start::{Opened, Settings, StartError, open};
+pub use start::{Opened, PREDECESSOR_PATIENCE, PREDECESSOR_PAUSE, Settings, StartError, open};
 pub use status::{PeerStatus, Status};
 use tokio::sync::watch;
 
