@@ -166,7 +166,7 @@ pub async fn run(
     }
     if let Some(left) = left {
         stopping.cancel();
-        // It ends by itself, soon. A panic of it was reported.
+        // It ends by itself, soon.
         let _ = left.await;
     }
     outcome

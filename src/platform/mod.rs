@@ -67,7 +67,7 @@ impl Platform {
 
     /// Runs `work`, which may block on the disk or compute for long, beside the asynchronous tasks.
     ///
-    /// A panic in `work` continues in the caller.
+    /// In builds in which a panic does not end the process, one in `work` continues in the caller.
     pub async fn blocking<T, F>(&self, work: F) -> T
     where
         T: Send + 'static,

@@ -9,6 +9,9 @@ use crate::common::until;
 const TABLES: [(&str, &str); 3] =
     [("catalog-1", "catalog.csv"), ("catalog-1", "ledger.csv"), ("order-1", "orders.csv")];
 
+/// What somebody does to a file, in a word and in deed.
+type Meddling = (&'static str, fn(&Path));
+
 /// Buys a book, after which one replica's files are like another's.
 fn assert_undone_by_a_purchase(cluster: &Cluster, what: &str) {
     cluster.client("frontend-1").post("/purchase/1").expect(201);
@@ -22,7 +25,7 @@ fn assert_undone_by_a_purchase(cluster: &Cluster, what: &str) {
 #[test]
 fn what_people_do_to_the_tables_is_undone_by_the_next_write() {
     let cluster = Cluster::new(1, 3, 3).open();
-    let meddling: [(&str, fn(&Path)); 4] = [
+    let meddling: [Meddling; 4] = [
         ("edited", |path| fs::write(path, "edited\n").unwrap()),
         ("replaced", |path| {
             fs::write(path.with_extension("new"), "replaced\n").unwrap();
