@@ -26,6 +26,7 @@
 //! | [`standing`] | how a replica stands, for those who balance over its group |
 //! | [`formation`] | how a group begins and how an empty replica comes back |
 //! | [`network`], [`service`], [`wire`] | the conversation between replicas: asking, answering, encoding |
+//! | [`reach`] | which followers a leader reaches |
 //! | [`tables`] | the CSV files that people read |
 
 mod commit_notice;
@@ -44,6 +45,7 @@ mod office;
 mod pre_vote;
 mod proposer;
 mod raft;
+mod reach;
 mod read_index;
 mod service;
 mod snapshot;

@@ -25,6 +25,7 @@ use super::office::{Office, OfficeKeeper};
 use super::pre_vote::Ballot;
 use super::proposer::{Proposer, ProposerLimits};
 use super::raft::Raft;
+use super::reach::Reach;
 use super::read_index::{ReadIndex, ReadRounds};
 use super::service::Service;
 use super::snapshot::SnapshotStore;
@@ -133,7 +134,9 @@ pub async fn open(
     let append_timeout = settings.election_timeout.min;
     let (platform, client) = (platform.clone(), client.clone());
     let is_successor = Arc::default();
-    let peers = Peers { platform: platform.clone(), group, marker, client, is_successor, durability, append_timeout };
+    let reach = Arc::new(Reach::new(&group));
+    let peers =
+        Peers { platform: platform.clone(), group, reach, marker, client, is_successor, durability, append_timeout };
 
     let config = raft_config(&settings);
     let raft = Raft::new(own, Arc::new(config), peers.clone(), log, state_machine.clone());
