@@ -5,6 +5,7 @@
 // They panic where the output is full or closed, and a panic ends the process.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod check;
 mod cli;
 mod stop;
 mod summary;
@@ -100,7 +101,9 @@ fn complain(text: &impl Display) {
 }
 
 fn run(cli: &Cli, config: Config) -> anyhow::Result<()> {
+    let filter = telemetry::filter(&config.log.level).map_err(|error| WrongUse(error.to_string()))?;
     let Some(role) = cli.role.filter(|_| !cli.check) else {
+        check::files(&config).map_err(WrongUse)?;
         let summary = summary::of(&config, &cli.config);
         return answered(io::stdout().write_all(summary.as_bytes()).and_then(|()| io::stdout().flush()));
     };
@@ -108,7 +111,7 @@ fn run(cli: &Cli, config: Config) -> anyhow::Result<()> {
         None => supervise(cli, &config),
         Some(role) => {
             let node = choose(cli, &config, role)?.clone();
-            telemetry::start_log(&config.log.level).map_err(|error| WrongUse(error.to_string()))?;
+            telemetry::start_log(filter);
             run_node(cli, config, &node)
         }
     }
@@ -141,6 +144,13 @@ fn run_node(cli: &Cli, config: Config, node: &Node) -> anyhow::Result<()> {
             threads
         }
     };
+    tracing::info!(
+        node = %node.id,
+        version = cli::VERSION,
+        configuration = %cli.config.display(),
+        data = %node::folder(&config, node).display(),
+        "starting"
+    );
     let runtime = threads.enable_io().enable_time().build().context("the threads could not be started")?;
 
     let shutdown = stop_token(&runtime)?;
@@ -149,6 +159,7 @@ fn run_node(cli: &Cli, config: Config, node: &Node) -> anyhow::Result<()> {
     }
     let patience = Duration::from_millis(config.http.drain_timeout_ms) + STOP_GRACE;
     let options = node::Options { join: cli.join, max_open_files: raise_descriptor_limit() };
+    let id = node.id.clone();
     let work = node::run(Platform::system(), Arc::new(config), node, options, shutdown.clone());
     let outcome = runtime.block_on(async {
         tokio::select! {
@@ -160,6 +171,9 @@ fn run_node(cli: &Cli, config: Config, node: &Node) -> anyhow::Result<()> {
         }
     });
     runtime.shutdown_timeout(RUNTIME_GRACE);
+    if outcome.is_ok() {
+        tracing::info!(node = %id, "stopped");
+    }
     outcome
 }
 

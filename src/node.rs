@@ -10,6 +10,7 @@
 //! | `GET /internal/standing` | how this replica stands to its group, for those who balance over it |
 //! | `POST /internal/raft/…`, `/internal/replica/…` | the replicas' conversation |
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use crate::http::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use serde_json::json;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::{self, Catalog, LeaseTerms};
@@ -30,7 +32,7 @@ use crate::http::prepared::Prepared;
 use crate::http::reply::{self, Response};
 use crate::http::server::{self, Handler, Limits};
 use crate::order::{self, OrderServer};
-use crate::platform::Platform;
+use crate::platform::{Listener, Platform};
 use crate::replica::{self, ElectionTimeout, FormationError, Group, Member, ProposerLimits, Replica, StartError};
 use crate::request::{LEADER, SERVED_BY};
 
@@ -103,7 +105,7 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), NodeError> {
     let id = node.id.clone();
-    let listener = platform.network.listen(&node.listen).await;
+    let listener = listen_in_time(&platform, &node.listen).await;
     let listener =
         listener.map_err(|source| NodeError::Listen { id: id.clone(), address: node.listen.clone(), source })?;
     let client = Client::new(&platform);
@@ -169,10 +171,23 @@ pub async fn run(
     }
     if let Some(left) = left {
         leaving.cancel();
-        // It ends by itself, soon. A panic of it was reported.
+        // It ends by itself, soon.
         let _ = left.await;
     }
     outcome
+}
+
+/// Listens at an address, perhaps only once the process that had it is gone.
+async fn listen_in_time(platform: &Platform, address: &str) -> io::Result<Box<dyn Listener>> {
+    let patience_ends = Instant::now() + replica::PREDECESSOR_PATIENCE;
+    loop {
+        match platform.network.listen(address).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < patience_ends => {
+                tokio::time::sleep(replica::PREDECESSOR_PAUSE).await;
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 /// What a node does.
@@ -328,7 +343,7 @@ fn replica_settings(config: &Config, node: &Node) -> replica::Settings {
             own: node.number,
             members: config.group(node.role).iter().map(member).collect(),
         },
-        folder: node_folder(config, node),
+        folder: folder(config, node),
         heartbeat: millis(replication.heartbeat_ms),
         election_timeout: ElectionTimeout {
             min: millis(replication.election_timeout_min_ms),
@@ -345,8 +360,8 @@ fn replica_settings(config: &Config, node: &Node) -> replica::Settings {
     }
 }
 
-/// Where a node keeps its files.
-fn node_folder(config: &Config, node: &Node) -> PathBuf {
+/// Where a replica keeps its files.
+pub fn folder(config: &Config, node: &Node) -> PathBuf {
     config.data.join(&node.id)
 }
 

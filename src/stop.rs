@@ -2,6 +2,7 @@
 //!
 //! Whatever it is, it cancels one token. How to stop is not known here.
 
+use std::fs;
 use std::io;
 use std::process;
 use std::thread;
@@ -9,27 +10,57 @@ use std::thread;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Cancels `shutdown` at the first SIGINT or SIGTERM; at the second, ends the process at once.
+/// Where Linux tells which signals a process ignores, as bits of a hexadecimal number.
+const STATUS_FILE: &str = "/proc/self/status";
+
+/// Cancels `shutdown` at the first SIGINT, SIGTERM or SIGHUP; at the second, ends the process at once.
 /// To be called within a runtime.
 pub fn on_signals(shutdown: CancellationToken) -> io::Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+    let mut signals = Signals {
+        interrupt: signal(SignalKind::interrupt())?,
+        terminate: signal(SignalKind::terminate())?,
+        // Whoever started this with `nohup` wants it to outlive the terminal.
+        hangup: if is_hangup_ignored() { None } else { Some(signal(SignalKind::hangup())?) },
+    };
     tokio::spawn(async move {
-        next(&mut interrupt, &mut terminate).await;
+        let (name, _) = signals.next().await;
+        tracing::info!(signal = name, "asked to stop");
         shutdown.cancel();
-        let number = next(&mut interrupt, &mut terminate).await;
+        let (_, kind) = signals.next().await;
         // The code with which a shell reports a process that a signal killed.
-        process::exit(128 + number);
+        process::exit(128 + kind.as_raw_value());
     });
     Ok(())
 }
 
-/// Waits for either signal and gives its number.
-async fn next(interrupt: &mut Signal, terminate: &mut Signal) -> i32 {
-    tokio::select! {
-        _ = interrupt.recv() => SignalKind::interrupt().as_raw_value(),
-        _ = terminate.recv() => SignalKind::terminate().as_raw_value(),
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Option<Signal>,
+}
+
+impl Signals {
+    /// Waits for any of them.
+    async fn next(&mut self) -> (&'static str, SignalKind) {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.interrupt.recv() => ("SIGINT", SignalKind::interrupt()),
+            _ = self.terminate.recv() => ("SIGTERM", SignalKind::terminate()),
+            _ = hangup => ("SIGHUP", SignalKind::hangup()),
+        }
     }
+}
+
+fn is_hangup_ignored() -> bool {
+    let status = fs::read_to_string(STATUS_FILE).unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).unwrap_or(0);
+    ignored >> (SignalKind::hangup().as_raw_value() - 1) & 1 == 1
 }
 
 /// Cancels `shutdown` when standard input ends.
@@ -39,6 +70,7 @@ pub fn on_end_of_input(shutdown: CancellationToken) -> io::Result<()> {
     let watch = move || {
         // An input that cannot be read is as good as ended.
         let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        tracing::info!("asked to stop, or left alone, by the process that started this one");
         shutdown.cancel();
     };
     thread::Builder::new().name("bazar-parent".into()).spawn(watch)?;

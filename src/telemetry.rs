@@ -7,30 +7,48 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::filter::LevelFilter;
 
 /// The environment's variable that goes before the configuration.
 const VARIABLE: &str = "RUST_LOG";
 
 /// The environment's filter could not be read.
 #[derive(Debug, thiserror::Error)]
-#[error("environment variable RUST_LOG: {text:?} is no filter ({source}); write it as info or as info,bazar=debug")]
+#[error("environment variable RUST_LOG: found {text:?}; expected {FILTER_FORM}")]
 pub struct FilterError {
     text: String,
-    source: ParseError,
 }
 
-/// Starts the log of this process, which may be done once. `level` is the configuration's filter.
-pub fn start_log(level: &str) -> Result<(), FilterError> {
+/// How a filter is written.
+pub const FILTER_FORM: &str = "error, warn, info, debug, trace or off, or directives such as \"info,bazar=debug\"";
+
+/// What a filter means; nothing if it is none.
+///
+/// A word alone is a level. The library would take any other for the name of a module, of which there may be none, and
+/// be silent on all the rest.
+pub fn parse_filter(text: &str) -> Option<EnvFilter> {
+    let is_directive = |part: &str| part.contains(['=', '[']) || part.parse::<LevelFilter>().is_ok();
+    let is_sound = text.split(',').all(|part| !part.is_empty() && is_directive(part.trim()));
+    EnvFilter::builder().parse(text).ok().filter(|_| is_sound)
+}
+
+/// The filter of this process' log. `level` is the configuration's.
+///
+/// # Errors
+/// If the environment sets another, which is none.
+pub fn filter(level: &str) -> Result<EnvFilter, FilterError> {
     let text = match std::env::var(VARIABLE) {
         Ok(text) if !text.is_empty() => text,
         _ => directives(level),
     };
-    let filter = EnvFilter::builder().parse(&text).map_err(|source| FilterError { text, source })?;
+    parse_filter(&text).ok_or(FilterError { text })
+}
+
+/// Starts the log of this process, which may be done once.
+pub fn start_log(filter: EnvFilter) {
     // A line that cannot be written is told nowhere else: standard error is where it would be told.
     let log = tracing_subscriber::fmt().compact().with_env_filter(filter).log_internal_errors(false);
     log.with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).init();
-    Ok(())
 }
 
 /// The filter that the configuration means.
@@ -104,6 +122,16 @@ mod tests {
         assert_eq!(trouble.gone(), Some(1000));
         assert_eq!(trouble.gone(), None);
         assert_eq!(trouble.met(), Some(1), "the next is another");
+    }
+
+    #[test]
+    fn a_word_that_is_no_level_is_no_filter() {
+        for text in ["info", "WARN", "off", "info,bazar=debug", "bazar[a=b]=debug", "bazar::replica=trace,warn"] {
+            assert!(parse_filter(text).is_some(), "{text}");
+        }
+        for text in ["warning", "debgu", "bazar", "info,bazar", "bazar=debgu", "", "info,", "6"] {
+            assert!(parse_filter(text).is_none(), "{text}");
+        }
     }
 
     #[test]

@@ -83,13 +83,19 @@ impl Shop {
         output
     }
 
-    fn supervise(self, flags: &[&str]) -> Supervisor {
+    /// Starts `--role all`; brings the process, and the lines that it prints.
+    fn start_all(&self, flags: &[&str]) -> (Running, Receiver<String>) {
         let mut command = self.command(&["--role", "all"]);
         let errors = fs::File::create(self.folder.path().join("errors.txt")).unwrap();
         let mut process = Running(command.args(flags).stdout(Stdio::piped()).stderr(errors).spawn().unwrap());
         let stdout = BufReader::new(process.0.stdout.take().unwrap());
         let (sender, lines) = mpsc::channel();
         thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        (process, lines)
+    }
+
+    fn supervise(self, flags: &[&str]) -> Supervisor {
+        let (process, lines) = self.start_all(flags);
         Supervisor { process, lines, seen: Vec::new(), pids: BTreeMap::new(), shop: self }
     }
 }
@@ -115,6 +121,11 @@ struct Supervisor {
 }
 
 impl Supervisor {
+    /// Starts it once more, after it has ended.
+    fn start_again(&mut self) {
+        (self.process, self.lines) = self.shop.start_all(&[]);
+    }
+
     /// Waits for the next line that contains `text`.
     fn line_with(&mut self, text: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
@@ -259,6 +270,94 @@ fn a_node_lives_on_and_ends_well_where_its_log_cannot_be_written() {
 }
 
 #[test]
+fn a_check_looks_at_the_files_that_the_configuration_names() {
+    let shop = Shop::new("");
+    let path = |name: &str| shop.folder.path().join(name);
+    fs::write(path("bad.csv"), "id,topic,title,price,quantity\n1,t,a,-1,1\n").unwrap();
+    fs::create_dir(path("folder")).unwrap();
+    for (flags, told) in [
+        (["--seed", "nope.csv"], "nope.csv"),
+        (["--seed", "bad.csv"], "bad.csv:2: price (column 4)"),
+        (["--seed", "folder"], "this is no file"),
+        (["--data", "bad.csv"], "bad.csv is no folder"),
+    ] {
+        let output = shop.run(&[&["--check"], &flags[..]].concat());
+        assert_eq!(output.status.code(), Some(2), "{flags:?}");
+        assert!(text(&output.stderr).contains(told), "{flags:?}: {}", text(&output.stderr));
+    }
+    // A shop that was opened needs its first books no more.
+    let opened = shop.run(&["--check", "--seed", "nope.csv", "--data", "folder"]);
+    assert_eq!(opened.status.code(), Some(0));
+}
+
+#[test]
+fn variables_that_tell_of_a_service_called_bazar_are_left_alone() {
+    let shop = Shop::new("");
+    let check = |name: &str| {
+        let mut command = shop.command(&["--check"]);
+        wait(&mut command.env(name, "tcp://10.0.0.1:9000").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    };
+    assert_eq!(check("BAZAR_PORT").code(), Some(0));
+    assert_eq!(check("BAZAR_CATALOG_SERVICE_HOST").code(), Some(0));
+    assert_eq!(check("BAZAR_CACHE_CAPACITY").code(), Some(2));
+}
+
+#[test]
+fn a_log_level_that_does_not_exist_is_refused() {
+    let shop = Shop::new("");
+    for level in ["warning", "debgu", "info,bazar"] {
+        let output = shop.run(&["--check", "--set", &format!("log.level={level}")]);
+        assert_eq!(output.status.code(), Some(2), "{level}");
+        assert!(text(&output.stderr).contains("expected error, warn, info, debug, trace or off"), "{level}");
+    }
+    for flags in [&["--check"][..], &["--role", "frontend"], &["--role", "all"]] {
+        let mut running = Running(
+            shop.command(flags).env("RUST_LOG", "warning").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap(),
+        );
+        assert_eq!(wait(&mut running.0).code(), Some(2), "{flags:?}");
+    }
+}
+
+#[test]
+fn the_log_tells_what_was_started_and_why_it_stopped() {
+    let shop = Shop::new("");
+    let log = shop.folder.path().join("log");
+    for signal_name in ["TERM", "HUP"] {
+        let mut node =
+            Running(shop.command(&["--role", "frontend"]).stderr(fs::File::create(&log).unwrap()).spawn().unwrap());
+        let address = shop.address("frontend-1");
+        until("the node listens", || TcpStream::connect(&address).is_ok());
+        assert!(signal(signal_name, node.0.id()));
+        assert_eq!(wait(&mut node.0).code(), Some(0), "{signal_name}");
+        let told = fs::read_to_string(&log).unwrap();
+        let version = format!("version=\"{}", env!("CARGO_PKG_VERSION"));
+        let signal_told = format!("signal=\"SIG{signal_name}\"");
+        for expected in [&version, "frontend-1", "shop.toml", "data/frontend-1", &signal_told, "stopped"] {
+            assert!(told.contains(expected), "{expected} is missing:\n{told}");
+        }
+    }
+}
+
+#[test]
+fn a_node_that_ignores_hangups_from_the_start_goes_on_ignoring_them() {
+    let shop = Shop::new("");
+    let plain = shop.command(&["--role", "frontend"]);
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]).arg(plain.get_program()).args(plain.get_args());
+    let log = shop.folder.path().join("log");
+    command.current_dir(shop.folder.path()).stderr(fs::File::create(&log).unwrap());
+    let mut node = Running(command.spawn().unwrap());
+    let address = shop.address("frontend-1");
+    until("the node listens", || {
+        assert_eq!(node.0.try_wait().unwrap(), None, "{}", fs::read_to_string(&log).unwrap());
+        TcpStream::connect(&address).is_ok()
+    });
+    assert!(signal("HUP", node.0.id()));
+    assert!(signal("TERM", node.0.id()));
+    assert_eq!(wait(&mut node.0).code(), Some(0));
+}
+
+#[test]
 fn a_node_of_a_larger_group_must_be_named() {
     let shop = Shop::new("[[catalog]]\nid = \"catalog-2\"\naddress = \"127.0.0.1:FREE_PORT\"\n");
     for flags in [&["--role", "catalog"][..], &["--role", "catalog", "--id", "catalog-3"]] {
@@ -283,10 +382,46 @@ fn no_node_outlives_a_supervisor_that_is_killed() {
 }
 
 #[test]
-fn an_interrupt_stops_all_nodes_frontends_first() {
+fn a_shop_is_started_again_right_after_its_supervisor_was_killed() {
+    // A replica takes a while to end: its successor finds folder and address taken.
     let mut supervisor = Shop::new("").supervise(&[]);
     supervisor.line_with("ready in");
-    assert!(signal("INT", supervisor.process.0.id()));
+    for pause_ms in [0, 100, 200] {
+        supervisor.process.0.kill().unwrap();
+        supervisor.process.0.wait().unwrap();
+        thread::sleep(Duration::from_millis(pause_ms));
+        supervisor.start_again();
+        supervisor.line_with("ready in");
+        assert!(!supervisor.seen.iter().any(|line| line.contains(" died ")), "{}", supervisor.seen.join("\n"));
+    }
+}
+
+#[test]
+fn a_replica_waits_for_the_one_before_it_to_leave() {
+    let shop = Shop::new("");
+    let replica = |flags: &[&str]| {
+        let flags = [&["--role", "order"], flags].concat();
+        Running(shop.command(&flags).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    };
+    let address = shop.address("order-1");
+    let mut first = replica(&[]);
+    until("the first listens", || TcpStream::connect(&address).is_ok());
+    let mut second = replica(&[]);
+    thread::sleep(Duration::from_millis(300));
+    assert!(second.0.try_wait().unwrap().is_none(), "it gave up at once");
+    first.0.kill().unwrap();
+    first.0.wait().unwrap();
+    until("the second listens", || TcpStream::connect(&address).is_ok());
+    assert!(signal("TERM", second.0.id()));
+    assert_eq!(wait(&mut second.0).code(), Some(0));
+}
+
+#[test]
+fn a_closed_terminal_stops_all_nodes_frontends_first() {
+    let mut supervisor = Shop::new("").supervise(&[]);
+    supervisor.line_with("ready in");
+    // A terminal that is closed asks for the same as Ctrl-C.
+    assert!(signal("HUP", supervisor.process.0.id()));
     for expected in ["stopping frontend-1", "stopping order-1", "stopping catalog-1", "All nodes are stopped"] {
         supervisor.line_with(expected);
     }
@@ -314,6 +449,8 @@ fn a_node_that_dies_is_reported_and_the_others_go_on() {
     let told = supervisor.line_with("order-1 died");
     assert!(told.contains("SIGKILL") && told.contains("order-1.log"), "{told}");
     supervisor.line_with("order-1 stays down, the other 2 go on");
+    let command = supervisor.line_with("--role order --id order-1");
+    assert!(command.contains("--config shop.toml"), "{command}");
     assert!(lives(supervisor.pid("frontend-1")) && lives(supervisor.pid("catalog-1")));
 
     assert!(signal("KILL", supervisor.pid("catalog-1")) && signal("KILL", supervisor.pid("frontend-1")));

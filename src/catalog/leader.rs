@@ -1,7 +1,7 @@
 //! What only the catalog's leader does: decide writes.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -46,6 +46,8 @@ pub struct CatalogLeader {
     pub platform: Platform,
     /// The books of a new shop.
     pub seed: PathBuf,
+    /// What was last told to be wrong with them.
+    pub told: Mutex<String>,
 }
 
 impl LeaderService for CatalogLeader {
@@ -132,7 +134,21 @@ impl CatalogLeader {
             })?;
             read_seed(&path, &text).map_err(|errors| WriteError::Unavailable(errors.to_string()))
         };
-        self.platform.blocking(read).await
+        self.platform.blocking(read).await.map_err(|error| self.tell_once(error))
+    }
+
+    /// Logs what is wrong with the seed, unless it was the last that was logged of it. It is read again and again.
+    fn tell_once(&self, error: WriteError) -> WriteError {
+        let mistakes = error.to_string();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if *told != mistakes {
+            tracing::error!("the new shop cannot be filled: {mistakes}");
+            *told = mistakes;
+        }
+        let seed = self.seed.display();
+        WriteError::Unavailable(format!(
+            "the new shop cannot be filled from {seed}: the log of its leader says what is wrong"
+        ))
     }
 }
 

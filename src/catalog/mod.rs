@@ -23,7 +23,7 @@ mod sessions;
 mod state;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::http::body::Incoming;
@@ -95,6 +95,7 @@ impl Catalog {
             coherence: coherence::Coherence::start(client, settings.frontends, settings.lease),
             platform: platform.clone(),
             seed: settings.seed,
+            told: Mutex::default(),
         };
         let replica = opened.start(Arc::new(leader));
         Ok(Catalog {

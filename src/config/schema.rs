@@ -5,10 +5,9 @@
 
 use std::path::PathBuf;
 
-use tracing_subscriber::EnvFilter;
-
 use super::reader::Reader;
 use super::{Balancer, Cache, Config, EvictionPolicy, Http, Log, Reads, Replication, Role, WithoutMajority, nodes};
+use crate::telemetry::{FILTER_FORM, parse_filter};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -108,10 +107,7 @@ fn path(text: &str) -> Result<PathBuf, String> {
 }
 
 fn filter(text: &str) -> Result<String, String> {
-    match EnvFilter::builder().parse(text) {
-        Ok(_) if !text.is_empty() => Ok(text.to_owned()),
-        _ => Err("error, warn, info, debug or trace, or directives such as \"info,bazar=debug\"".to_owned()),
-    }
+    parse_filter(text).map(|_| text.to_owned()).ok_or_else(|| FILTER_FORM.to_owned())
 }
 
 fn rules(reader: &mut Reader) {

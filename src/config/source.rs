@@ -24,11 +24,29 @@ const PREFIX: &str = "BAZAR_";
 /// What stands between the levels of a key in a variable's name, as in `BAZAR_CACHE__CAPACITY`.
 const SEPARATOR: &str = "__";
 
-/// The environment's variables that are meant for bazar.
+/// The environment's variables that are meant for bazar. Kubernetes and Docker set some for each service, which may be
+/// called as bazar is.
 pub(super) fn environment() -> Vec<(String, String)> {
     let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
     let all = std::env::vars_os().map(|(name, value)| (lossy(name), lossy(value)));
-    all.filter(|(name, _)| name.starts_with(PREFIX)).collect()
+    all.filter(|(name, _)| name.starts_with(PREFIX) && !tells_of_a_service(name)).collect()
+}
+
+/// Whether a variable is one of those by which Kubernetes and Docker tell of a service: `BAZAR_SERVICE_HOST`,
+/// `BAZAR_CATALOG_SERVICE_PORT_HTTP`, `BAZAR_PORT_9000_TCP_ADDR`. No key is written so.
+fn tells_of_a_service(name: &str) -> bool {
+    if name.contains(SEPARATOR) {
+        return false;
+    }
+    let words: Vec<&str> = name.split('_').skip(1).collect();
+    let is_digits = |word: &&str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+    let tells = |position: usize| match words[position..] {
+        ["SERVICE", "HOST"] | ["SERVICE", "PORT", ..] | ["PORT"] => true,
+        ["PORT", number, "TCP" | "UDP" | "SCTP", ..] => is_digits(&number),
+        _ => false,
+    };
+    // Docker's, of a container that was linked to.
+    matches!(words[..], ["NAME"] | ["ENV", ..]) || (0..words.len()).any(tells)
 }
 
 /// The name of the variable that sets `key`.
@@ -218,4 +236,31 @@ fn acceptable(texts: impl Iterator<Item = Text>, mistakes: &mut Vec<Mistake>) ->
 fn text_entries(texts: &[Text]) -> Entries {
     let entry = |text: &Text| (text.key.clone(), Entry { place: text.place.clone(), is_table: false });
     texts.iter().map(entry).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_tells_of_a_service_is_left_alone_and_near_misses_are_not() {
+        for name in [
+            "BAZAR_SERVICE_HOST",
+            "BAZAR_SERVICE_PORT",
+            "BAZAR_SERVICE_PORT_HTTP",
+            "BAZAR_PORT",
+            "BAZAR_PORT_9000_TCP",
+            "BAZAR_PORT_9000_TCP_ADDR",
+            "BAZAR_CATALOG_SERVICE_HOST",
+            "BAZAR_CATALOG_SERVICE_PORT_HTTP",
+            "BAZAR_CATALOG_2_PORT_9080_TCP_PROTO",
+            "BAZAR_NAME",
+            "BAZAR_ENV_PATH",
+        ] {
+            assert!(tells_of_a_service(name), "{name}");
+        }
+        for name in ["BAZAR_CACHE_CAPACITY", "BAZAR_CACHE__CAPACITY", "BAZAR_DATA", "BAZAR_HTTP__PORT", "BAZAR_PORTS"] {
+            assert!(!tells_of_a_service(name), "{name}");
+        }
+    }
 }

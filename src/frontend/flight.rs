@@ -30,7 +30,8 @@ where
     /// The answer to `key`, and whether it is that of a question that was under way before; otherwise
     /// it is what `ask` brings.
     ///
-    /// The question runs to its end whoever leaves. `None` only if it panicked.
+    /// The question runs to its end whoever leaves. `None` only if it panicked, in a build in which
+    /// that does not end the process.
     pub async fn share(&self, key: K, ask: impl Future<Output = V> + Send + 'static) -> Option<(V, bool)> {
         let (flight, was_under_way) = {
             let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);

@@ -2,6 +2,7 @@
 //!
 //! | file | its one idea |
 //! | --- | --- |
+//! | [`welcome`] | what stands at `/` |
 //! | [`routes`] | what a frontend answers, and where each request goes |
 //! | [`answer`] | an answer of the catalog, and what a customer sees of it |
 //! | [`cache`] | answers that are dropped when what they tell changes |
@@ -19,6 +20,7 @@ mod lease;
 mod overview;
 mod renewal;
 mod routes;
+mod welcome;
 
 use std::sync::Arc;
 use std::time::Duration;

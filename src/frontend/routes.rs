@@ -8,6 +8,7 @@
 //! | `PUT /update/{id}`, `/update/{id}/price`, `/update/{id}/stock` | the catalog |
 //! | `POST /books`, `DELETE /books/{id}` | the catalog |
 //! | `POST /invalidate/{id}`, `POST /invalidate-cache` | the cache |
+//! | `GET /` | where all this is |
 //! | `GET /cache-stats` | the cache |
 //! | `GET /cluster` | every node of the cluster |
 //! | `POST /internal/cache/invalidate`, `POST /internal/cache/announce` | the cache; from the catalog's leader |
@@ -23,6 +24,7 @@ use serde_json::json;
 use super::Frontend;
 use super::answer::CachedAnswer;
 use super::cache::CacheKey;
+use super::welcome::welcome;
 use crate::catalog::routes::CACHEABLE;
 use crate::cluster::{Answered, Ask};
 use crate::coherence::{ANNOUNCE, INVALIDATE, Invalidation, MAX_INVALIDATION_BYTES, Tag, normalized};
@@ -60,6 +62,7 @@ impl Frontend {
         let path = Path::parse(head.uri.path())?;
         let (method, headers) = (&head.method, &head.headers);
         match (method, &path.segments()[..]) {
+            (&Method::GET | &Method::HEAD, []) => Ok(welcome(headers)),
             (&Method::GET | &Method::HEAD, segments @ (["search", _] | ["info", _])) => {
                 self.cached(CacheKey::parse(segments, head.uri.query())?, headers).await
             }
@@ -268,7 +271,7 @@ fn served_by(by: String, mut response: Response) -> Response {
 /// The error for a request that no route takes.
 fn unanswered(segments: &[&str]) -> ApiError {
     let allow = match segments {
-        ["search" | "info", _] | ["orders"] | ["orders", _] | ["cache-stats"] | ["cluster"] => "GET, HEAD",
+        [] | ["search" | "info", _] | ["orders"] | ["orders", _] | ["cache-stats"] | ["cluster"] => "GET, HEAD",
         ["purchase", _] => "POST, PUT",
         ["buy" | "invalidate", _] | ["books"] | ["invalidate-cache"] => "POST",
         ["update", _] | ["update", _, "price" | "stock"] => "PUT",

@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
 use hyper::HeaderMap;
 use hyper::body::{self, Body};
 use hyper::header::CONTENT_TYPE;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 
 use crate::error::ApiError;
@@ -61,17 +61,16 @@ pub fn json<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, 
             )));
         }
     }
-    let value = serde_json::from_slice(body).map_err(|error| match error.classify() {
+    // serde would take the fields of a struct from an array too, by their positions, and call the struct by its name.
+    if !body.trim_ascii_start().starts_with(b"{") && serde_json::from_slice::<IgnoredAny>(body).is_ok() {
+        return Err(ApiError::Invalid("the body has a wrong value: it is not an object".to_owned()));
+    }
+    serde_json::from_slice(body).map_err(|error| match error.classify() {
         Category::Data => ApiError::Invalid(format!("the body has a wrong value: {error}")),
         Category::Syntax | Category::Eof | Category::Io => {
             ApiError::Malformed(format!("the body is not JSON: {error}"))
         }
-    })?;
-    // serde would take the fields of a struct from an array too, by their positions.
-    match body.trim_ascii_start().starts_with(b"{") {
-        true => Ok(value),
-        false => Err(ApiError::Invalid("the body has a wrong value: it is not an object".to_owned())),
-    }
+    })
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! | `pace` | cuts connections whose peer is too slow |
 //! | `express` | answers plain GETs whose answer is at hand, below hyper |
 //! | `rules` | checks what HTTP asks of every request |
+//! | `answers` | sends prepared responses, and copies no large one |
 //! | [`prepared`] | responses that are written down once, to be sent many times |
 //! | `envelope` | gives each request its id, deadline, timing and log line |
 //! | [`path`] | takes apart the path and the query |
@@ -17,6 +18,7 @@
 //!
 //! The layer knows no path, no role and no book. A node's routes are a [`server::Handler`].
 
+mod answers;
 pub mod body;
 pub mod client;
 mod connections;

@@ -20,6 +20,7 @@ use super::machine::OrderMachine;
 use super::state::Reply;
 use crate::model::{Order, OrderId};
 use crate::replica::{Consensus, Tenure, WriteError};
+use crate::telemetry::Trouble;
 
 /// Messages that may wait for the recorder. Each comes from one request of a frontend's.
 const QUEUED_MESSAGES: usize = 4096;
@@ -85,6 +86,7 @@ impl Recorder {
             silence: None,
             hole: None,
             held_since: None,
+            conflict: Trouble::default(),
         };
         tokio::spawn(task.run(inbox));
         Recorder { messages }
@@ -148,6 +150,8 @@ struct Task {
     hole: Option<OrderId>,
     /// Since when orders are held back.
     held_since: Option<Instant>,
+    /// The catalog gave out a number that an order has.
+    conflict: Trouble,
 }
 
 impl Task {
@@ -216,7 +220,13 @@ impl Task {
             });
             let outcome = |(has_its_number, order): (bool, &Order)| match has_its_number {
                 true => Ok(()),
-                false => Err(number_taken(order.order_id)),
+                false => {
+                    let error = number_taken(order.order_id);
+                    if let Some(times) = self.conflict.met() {
+                        tracing::error!(%error, times, "an order cannot be recorded");
+                    }
+                    Err(error)
+                }
             };
             let _ = recorded.send(has_its_number.into_iter().zip(&orders).map(outcome).collect());
         }
@@ -379,7 +389,6 @@ fn number_taken(order_id: OrderId) -> WriteError {
         "order {order_id} belongs to another purchase: the catalog's data is older than the orders', as after restoring \
          a backup of the catalog alone. Restore a backup of the catalog that is at least as new as the orders"
     );
-    tracing::error!("{what}");
     WriteError::Unknown(what)
 }
 

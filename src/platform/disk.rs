@@ -6,7 +6,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,6 +26,15 @@ pub trait Disk: Send + Sync {
 
     /// Opens a file to write to and read from, and makes an empty one where none is.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// What changes with a file whoever writes to it, removes it or puts another in its place. A disk that only bazar
+    /// writes to may always tell the same.
+    ///
+    /// # Errors
+    /// If there is no such file.
+    fn stamp(&self, _path: &Path) -> io::Result<FileStamp> {
+        Ok(FileStamp::default())
+    }
 
     /// Gives a file another name, replacing what had that name, at once and whole.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
@@ -52,6 +61,15 @@ pub trait Disk: Send + Sync {
         self.rename(&temporary, path)?;
         self.sync_folder(path.parent().unwrap_or(Path::new(".")))
     }
+}
+
+/// Which file it is, and how it was last changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileStamp {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    changed: (i64, i64),
 }
 
 /// An open file.
@@ -115,7 +133,11 @@ impl Disk for LocalDisk {
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        fs::read(path)
+        // To open a pipe may take for ever.
+        match fs::metadata(path)?.is_file() {
+            true => fs::read(path),
+            false => Err(io::Error::new(io::ErrorKind::InvalidInput, "this is no file")),
+        }
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
@@ -124,6 +146,12 @@ impl Disk for LocalDisk {
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         Ok(Arc::new(OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?))
+    }
+
+    fn stamp(&self, path: &Path) -> io::Result<FileStamp> {
+        let file = fs::symlink_metadata(path)?;
+        let changed = (file.ctime(), file.ctime_nsec());
+        Ok(FileStamp { device: file.dev(), inode: file.ino(), bytes: file.len(), changed })
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 pub use clock::{Clock, SystemClock};
 pub use descriptors::{is_descriptor_shortage, raise_descriptor_limit};
-pub use disk::{Disk, DiskFile, FolderLock, LocalDisk, with_suffix};
+pub use disk::{Disk, DiskFile, FileStamp, FolderLock, LocalDisk, with_suffix};
 pub use net::{BoxFuture, Listener, Network, Stream, TcpNetwork};
 
 /// What a node needs of the machine it runs on. Cheap to clone.
@@ -67,7 +67,7 @@ impl Platform {
 
     /// Runs `work`, which may block on the disk or compute for long, beside the asynchronous tasks.
     ///
-    /// A panic in `work` continues in the caller.
+    /// In builds in which a panic does not end the process, one in `work` continues in the caller.
     pub async fn blocking<T, F>(&self, work: F) -> T
     where
         T: Send + 'static,

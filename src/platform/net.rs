@@ -1,9 +1,11 @@
 //! The network: streams of bytes between addresses of the form `host:port`.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::task::Poll;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -18,7 +20,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// Opens and accepts connections.
 pub trait Network: Send + Sync {
-    /// Starts to accept connections at `address`; port 0 takes any free port.
+    /// Starts to accept connections at `address`, which may be a name of several; port 0 takes any free port.
     fn listen<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Listener>>>;
 
     /// Connects to `address`. The caller bounds the wait.
@@ -54,13 +56,19 @@ impl Network for TcpNetwork {
     fn listen<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Listener>>> {
         Box::pin(async move {
             let mut failure = io::Error::new(io::ErrorKind::InvalidInput, "it names no address");
-            for address in tokio::net::lookup_host(address).await? {
+            let mut listeners = Vec::new();
+            for address in tokio::net::lookup_host(address).await?.collect::<BTreeSet<SocketAddr>>() {
                 match listen_at(address) {
-                    Ok(listener) => return Ok(Box::new(listener) as Box<dyn Listener>),
+                    Ok(listener) => listeners.push(listener),
+                    Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
+                    // Names have addresses of families that the machine does not speak.
                     Err(error) => failure = error,
                 }
             }
-            Err(failure)
+            match listeners.is_empty() {
+                true => Err(failure),
+                false => Ok(Box::new(TcpListeners { listeners, last: 0 }) as Box<dyn Listener>),
+            }
         })
     }
 
@@ -74,16 +82,55 @@ impl Network for TcpNetwork {
     }
 }
 
-impl Listener for TcpListener {
+/// All addresses of one name, at least one.
+struct TcpListeners {
+    listeners: Vec<TcpListener>,
+    /// The one that had the last connection.
+    last: usize,
+}
+
+impl Listener for TcpListeners {
     fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Stream>, SocketAddr)>> {
         Box::pin(async move {
-            let (stream, from) = TcpListener::accept(self).await?;
+            let (stream, from) = std::future::poll_fn(|context| {
+                // Each first in turn, so that none waits for another's crowd.
+                for _ in 0..self.listeners.len() {
+                    self.last = (self.last + 1) % self.listeners.len();
+                    if let Poll::Ready(accepted) = self.listeners[self.last].poll_accept(context) {
+                        return Poll::Ready(accepted);
+                    }
+                }
+                Poll::Pending
+            })
+            .await?;
             stream.set_nodelay(true)?;
             Ok((Box::new(stream) as Box<dyn Stream>, from))
         })
     }
 
     fn local_address(&self) -> io::Result<SocketAddr> {
-        self.local_addr()
+        self.listeners[0].local_addr()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_name_is_listened_at_by_all_its_addresses() {
+        let probe = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = probe.local_addr().unwrap().port();
+        drop(probe);
+        let name = format!("localhost:{port}");
+        let mut listener = TcpNetwork.listen(&name).await.unwrap();
+        let addresses: BTreeSet<SocketAddr> = tokio::net::lookup_host(&name).await.unwrap().collect();
+        for address in addresses {
+            // Those of families that this machine does not speak cannot be connected to by anybody.
+            if std::net::TcpListener::bind((address.ip(), 0)).is_ok() {
+                let (connected, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+                assert_eq!(connected.unwrap().local_addr().unwrap(), accepted.unwrap().1);
+            }
+        }
     }
 }

@@ -26,6 +26,7 @@
 //! | [`standing`] | how a replica stands, for those who balance over its group |
 //! | [`formation`] | how a group begins and how an empty replica comes back |
 //! | [`network`], [`service`], [`wire`] | the conversation between replicas: asking, answering, encoding |
+//! | [`reach`] | which followers a leader reaches |
 //! | [`tables`] | the CSV files that people read |
 
 mod commit_notice;
@@ -44,6 +45,7 @@ mod office;
 mod pre_vote;
 mod proposer;
 mod raft;
+mod reach;
 mod read_index;
 mod service;
 mod snapshot;
@@ -77,7 +79,7 @@ pub use read_index::Freshness;
 use read_index::ReadIndex;
 use service::Service;
 pub use standing::{Leading, STANDING, Standing, TRIED};
-pub use start::{Opened, Settings, StartError, open};
+pub use start::{Opened, PREDECESSOR_PATIENCE, PREDECESSOR_PAUSE, Settings, StartError, open};
 pub use status::{PeerStatus, Status};
 use tokio::sync::watch;
 

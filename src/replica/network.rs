@@ -25,6 +25,7 @@ use super::group::Group;
 use super::log::Durability;
 use super::marker::Marker;
 use super::raft::{TypeConfig, Vote, last_confirmed_by};
+use super::reach::Reach;
 use super::snapshot::{Manifest, SnapshotFiles};
 use super::wire::{self, PeerError};
 use crate::http::client::{CallError, Client, Request};
@@ -48,6 +49,8 @@ pub struct Peers {
     pub client: Client,
     /// Whether this replica stands for election because the leader handed over to it.
     pub is_successor: Arc<AtomicBool>,
+    /// Which followers are reached.
+    pub reach: Arc<Reach>,
     /// Of this replica's own log.
     pub durability: Durability,
     /// How long a follower may take to store entries and to say so. After as long without a word it stands for
@@ -123,7 +126,12 @@ impl Peer {
         &self,
         request: &AppendEntriesRequest<TypeConfig>,
     ) -> Result<AppendEntriesResponse<u64>, RpcError<openraft::error::Infallible>> {
-        let answer = self.call(wire::APPEND, request, self.peers.append_timeout).await?;
+        let answer = self.call(wire::APPEND, request, self.peers.append_timeout).await;
+        match &answer {
+            Ok(_) => self.peers.reach.answered(&self.peers.group, self.number),
+            Err(error) => self.peers.reach.failed(&self.peers.group, self.number, error),
+        }
+        let answer = answer?;
         if let (Some(last), AppendEntriesResponse::Success) = (last_confirmed_by(request), &answer) {
             // What a follower confirms is committed soon. It must be on this disk, too.
             self.peers.durability.reached(last.index).await.map_err(|error| NetworkError::new(&error))?;

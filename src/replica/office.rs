@@ -16,6 +16,7 @@ use super::contact::Contact;
 use super::machine::{LeaderService, WriteError};
 use super::proposer::{Proposer, Tenure};
 use super::raft::{Raft, ServerMetrics};
+use crate::telemetry::Trouble;
 
 /// The first pause before office is tried again after its role failed to take it; each further one is twice as
 /// long, up to the longest.
@@ -103,6 +104,7 @@ impl OfficeKeeper {
         };
         let mut tenure = 0;
         let mut retry_pause = FIRST_RETRY_PAUSE;
+        let mut trouble = Trouble::default();
         loop {
             let Some(term) = self.leading() else {
                 self.leave();
@@ -120,6 +122,7 @@ impl OfficeKeeper {
                     tracing::info!(term, "in office: this replica leads its group");
                     self.announce(Office::Own(term));
                     retry_pause = FIRST_RETRY_PAUSE;
+                    trouble = Trouble::default();
                     let lost = self.lost(term, &mut signs).await;
                     tracing::info!(term, "out of office");
                     self.leave();
@@ -129,7 +132,9 @@ impl OfficeKeeper {
                 }
                 Err(error) => {
                     self.leave();
-                    tracing::warn!(term, %error, "not in office yet");
+                    if let Some(times) = trouble.met() {
+                        tracing::warn!(term, %error, times, "not in office yet");
+                    }
                     if let Ok(Err(_)) = tokio::time::timeout(retry_pause, self.lost(term, &mut signs)).await {
                         return;
                     }

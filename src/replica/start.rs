@@ -1,13 +1,14 @@
 //! Starting a replica: from a folder and settings to everything that runs.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use openraft::SnapshotPolicy;
 use tokio::sync::{Mutex, watch};
+use tokio::time::Instant;
 
 use super::contact::Contact;
 use super::elector::{ElectionTimeout, Elector};
@@ -24,6 +25,7 @@ use super::office::{Office, OfficeKeeper};
 use super::pre_vote::Ballot;
 use super::proposer::{Proposer, ProposerLimits};
 use super::raft::Raft;
+use super::reach::Reach;
 use super::read_index::{ReadIndex, ReadRounds};
 use super::service::Service;
 use super::snapshot::SnapshotStore;
@@ -41,6 +43,12 @@ const MAX_APPEND_ENTRIES: u64 = 512;
 /// openraft's heartbeat is off, but what it does at each remains: it looks whether its leader is still a member, and
 /// gives up on a peer that has not answered. Peers are given up on long before, by [`Peers::append_timeout`].
 const OPENRAFT_PACE: Duration = Duration::from_secs(10);
+
+/// How long a process waits for the folder and the address of the one before it, which may still be on its way out.
+pub const PREDECESSOR_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Between two looks whether it is gone.
+pub const PREDECESSOR_PAUSE: Duration = Duration::from_millis(50);
 
 /// How a replica is to be run.
 #[derive(Clone, Debug)]
@@ -111,11 +119,7 @@ pub async fn open(
 ) -> Result<Opened, StartError> {
     let folder = &settings.folder;
     let at = |source| StartError::Io { path: folder.clone(), source };
-    let lock = {
-        let (disk, folder) = (platform.disk.clone(), folder.clone());
-        platform.blocking(move || disk.create_folders(&folder).and_then(|()| disk.lock_folder(&folder))).await
-    };
-    let lock = lock.map_err(|error| match error.kind() {
+    let lock = lock_in_time(platform, folder).await.map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => StartError::InUse(folder.clone()),
         _ => at(error),
     })?;
@@ -130,7 +134,9 @@ pub async fn open(
     let append_timeout = settings.election_timeout.min;
     let (platform, client) = (platform.clone(), client.clone());
     let is_successor = Arc::default();
-    let peers = Peers { platform: platform.clone(), group, marker, client, is_successor, durability, append_timeout };
+    let reach = Arc::new(Reach::new(&group));
+    let peers =
+        Peers { platform: platform.clone(), group, reach, marker, client, is_successor, durability, append_timeout };
 
     let config = raft_config(&settings);
     let raft = Raft::new(own, Arc::new(config), peers.clone(), log, state_machine.clone());
@@ -147,6 +153,21 @@ pub async fn open(
         office: watch::Sender::new(Office::Vacant(tokio::time::Instant::now())),
         lock,
     })
+}
+
+/// Takes a folder, perhaps only once the process that had it is gone.
+async fn lock_in_time(platform: &Platform, folder: &Path) -> io::Result<Box<dyn FolderLock>> {
+    let patience_ends = Instant::now() + PREDECESSOR_PATIENCE;
+    loop {
+        let (disk, folder) = (platform.disk.clone(), folder.to_owned());
+        let lock = move || disk.create_folders(&folder).and_then(|()| disk.lock_folder(&folder));
+        match platform.blocking(lock).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < patience_ends => {
+                tokio::time::sleep(PREDECESSOR_PAUSE).await;
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 fn raft_config(settings: &Settings) -> openraft::Config {

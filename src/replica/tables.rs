@@ -3,8 +3,9 @@
 //! After each applied batch the tables are brought up to date. One update runs at a time and covers every
 //! batch that arrived meanwhile, and updates take at most a fifth of the time, from the start on, so that a big
 //! table makes its file late, not the shop slow. Nor are they made more often than a person could see. These files
-//! are for reading: bazar never reads them back, so an edit in a spreadsheet cannot harm the shop (and the next
-//! update undoes it).
+//! are for reading: bazar never reads them back, so an edit in a spreadsheet cannot harm the shop, and the next
+//! update undoes it, whatever was done to the file or to its folder. What stands in an update's way and may be a person's
+//! doing, or passes, is told and tried again; only a disk that is full or fails ends the replica.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,15 +17,20 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::machine::Cut;
 use super::state_machine::StateMachine;
-use crate::platform::Platform;
-use crate::store::TableFile;
+use crate::platform::{Disk, Platform, is_descriptor_shortage};
+use crate::store::{TableFile, TableFileError};
+use crate::telemetry::Trouble;
 
 /// After an update, as many times its duration passes before the next.
 const REST: u32 = 4;
 
 /// The shortest time between two updates. Creating and renaming a file costs about as much as committing a write.
 const SHORTEST_REST: Duration = Duration::from_millis(20);
+
+/// Before an update that failed is tried again.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Keeps the files in `folder` up to date until the state machine goes.
 ///
@@ -37,10 +43,7 @@ pub async fn follow(
 ) -> io::Result<()> {
     let mut applied: watch::Receiver<u64> = state_machine.watch_applied();
     let mut files: BTreeMap<&'static str, TableFile> = BTreeMap::new();
-    {
-        let (disk, folder) = (platform.disk.clone(), folder.clone());
-        platform.blocking(move || disk.create_folders(&folder)).await?;
-    }
+    let mut trouble = Trouble::default();
     // What took so long to read takes about as long to write.
     tokio::time::sleep(state_machine.restored_in() * REST).await;
     loop {
@@ -49,18 +52,70 @@ pub async fn follow(
         let (cut, position) = state_machine.cut();
         let (disk, folder) = (platform.disk.clone(), folder.clone());
         let update = move || {
-            for table in &cut.tables {
-                let path = folder.join(format!("{}.csv", table.name()));
-                let file = files.entry(table.name()).or_insert_with(|| TableFile::new(disk.clone()));
-                file.update(&**table, &path).map_err(io::Error::other)?;
-            }
-            io::Result::Ok(files)
+            let updated = update(&disk, &folder, &cut, &mut files);
+            (updated, files)
         };
-        files = platform.blocking(update).await?;
+        let updated;
+        (updated, files) = platform.blocking(update).await;
+        match updated {
+            Ok(()) => {}
+            Err(error) if passes(&error) => {
+                if let Some(times) = trouble.met() {
+                    tracing::warn!(%error, times, "the CSV tables cannot be written; trying again");
+                }
+                tokio::time::sleep(RETRY_PAUSE).await;
+                continue;
+            }
+            Err(error) => return Err(io::Error::other(error)),
+        }
+        if let Some(times) = trouble.gone() {
+            tracing::info!(times, "the CSV tables are written again");
+        }
         written.store(position.index(), Ordering::Release);
         tokio::time::sleep((started.elapsed() * REST).max(SHORTEST_REST)).await;
         if applied.changed().await.is_err() {
             return Ok(());
         }
     }
+}
+
+/// Brings all files up to `cut`.
+fn update(
+    disk: &Arc<dyn Disk>,
+    folder: &Path,
+    cut: &Cut,
+    files: &mut BTreeMap<&'static str, TableFile>,
+) -> Result<(), TableFileError> {
+    for table in &cut.tables {
+        let path = folder.join(format!("{}.csv", table.name()));
+        let file = files.entry(table.name()).or_insert_with(|| TableFile::new(disk.clone()));
+        match file.update(&**table, &path) {
+            Err(TableFileError::Write { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                let write = |source| TableFileError::Write { path: folder.to_owned(), source };
+                disk.create_folders(folder).map_err(write)?;
+                file.update(&**table, &path)?;
+            }
+            outcome => outcome?,
+        }
+    }
+    Ok(())
+}
+
+/// Whether a failure is none of the disk's.
+fn passes(error: &TableFileError) -> bool {
+    use io::ErrorKind::{
+        AlreadyExists, DirectoryNotEmpty, IsADirectory, NotADirectory, NotFound, PermissionDenied, ResourceBusy,
+    };
+    let TableFileError::Write { source, .. } = error else { return false };
+    is_descriptor_shortage(source)
+        || matches!(
+            source.kind(),
+            AlreadyExists
+                | DirectoryNotEmpty
+                | IsADirectory
+                | NotADirectory
+                | NotFound
+                | PermissionDenied
+                | ResourceBusy
+        )
 }

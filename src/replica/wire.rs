@@ -113,7 +113,7 @@ pub async fn post<Q: Serialize, A: DeserializeOwned>(
     let reply = client.send(address, request, timeout).await?;
     let address = address.to_owned();
     if !reply.status.is_success() {
-        let what = format!("{}: {}", reply.status, String::from_utf8_lossy(&reply.body));
+        let what = format!("{}: {}", reply.status, String::from_utf8_lossy(&reply.body).trim_end());
         return Err(match Certainty::of(reply.status) {
             Certainty::Unknown => PeerError::Unreadable { address, what },
             // Replicas answer in the body: another status says that the request was not even looked at.

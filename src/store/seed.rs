@@ -1,7 +1,7 @@
 //! The catalog that a person wrote, as the first books of a new shop.
 //!
 //! People write with editors and spreadsheets, so columns may stand in any order, lines may end in
-//! any way and a byte order mark is no fault. But nothing is guessed: whatever is wrong is told, all
+//! any way, blanks may stand around fields and a byte order mark is no fault. But nothing is guessed: whatever is wrong is told, all
 //! at once, with its line and column, and then no book is taken. This module does not know where the
 //! text comes from; the path it is given only names the file in what it tells.
 
@@ -20,6 +20,9 @@ use crate::model::{Book, BookId, Cents, MAX_QUANTITY, MAX_TEXT_BYTES};
 
 /// The most faults told at once; the others are only counted.
 const MAX_ERRORS_SHOWN: usize = 50;
+
+/// How alike (0 to 1) an unknown column and a missing one must be for the latter to be suggested.
+const ALIKE: f64 = 0.75;
 
 /// What Windows programs put before UTF-8 text.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -65,6 +68,10 @@ impl fmt::Display for SeedErrors {
 pub fn read_seed(path: &Path, text: &[u8]) -> Result<Vec<Book>, SeedErrors> {
     let mut errors = SeedErrors { path: path.to_owned(), shown: Vec::new(), more: 0 };
     let mut books = Vec::new();
+    if let Some(problem) = other_format(text) {
+        errors.push(RowError { line: 1, problem });
+        return Err(errors);
+    }
     let mut rows = Rows::new(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text));
     match header(&mut rows) {
         Ok(header) => {
@@ -83,6 +90,42 @@ pub fn read_seed(path: &Path, text: &[u8]) -> Result<Vec<Book>, SeedErrors> {
     Ok(books)
 }
 
+/// What the whole text is, if it is nothing that this module reads.
+fn other_format(text: &[u8]) -> Option<String> {
+    let first_line = text.split(|byte| b"\r\n".contains(byte)).next().unwrap_or_default();
+    let is_utf16 = text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff") || first_line.contains(&0);
+    if is_utf16 {
+        return Some(
+            "the file is encoded as UTF-16: save it as UTF-8, which spreadsheets call \"CSV UTF-8\"".to_owned(),
+        );
+    }
+    let first_line = first_line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(first_line);
+    let is_hint = first_line.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"sep="));
+    is_hint.then(|| {
+        "this line tells a spreadsheet how fields are separated: remove it, and separate them by commas".to_owned()
+    })
+}
+
+/// Why a first line may hold none of the names that it should; nothing if that is not clear.
+fn cause(names: &[String]) -> Option<String> {
+    let wanted = HEADER.join(",");
+    for (separator, called) in [(';', "semicolons"), ('\t', "tabs")] {
+        if names.iter().any(|name| name.contains(separator)) {
+            return Some(format!("fields are separated by {called} here: separate them by commas, as {wanted}"));
+        }
+    }
+    let is_number = |name: &String| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let has_numbers = names.iter().any(is_number);
+    has_numbers.then(|| format!("this line holds a book and no names of columns: put a line above it with {wanted}"))
+}
+
+/// The missing column that `name` was meant for, if that is likely.
+fn meant<'a>(name: &str, missing: &[&'a str]) -> Option<&'a str> {
+    let likeness = |known: &&&str| strsim::jaro(&name.to_lowercase(), known);
+    let best = missing.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    (missing.len() == 1 || likeness(&best) >= ALIKE).then_some(*best)
+}
+
 /// The names of the columns in their order: each of [`HEADER`] once, and no other.
 fn header(rows: &mut Rows<'_>) -> Result<Vec<String>, String> {
     let wanted = HEADER.join(",");
@@ -90,13 +133,17 @@ fn header(rows: &mut Rows<'_>) -> Result<Vec<String>, String> {
         return Err(format!("the file is empty; its first line names the columns {wanted}"));
     }
     let names: Vec<_> = rows.fields.iter().map(|name| String::from_utf8_lossy(name).trim().to_owned()).collect();
-    let mut problems = Vec::new();
-    for name in HEADER.iter().filter(|name| !names.iter().any(|found| found == *name)) {
-        problems.push(format!("{name} is missing"));
+    if let Some(cause) = cause(&names) {
+        return Err(cause);
     }
+    let mut problems = Vec::new();
+    let is_missing = |name: &&str| !names.iter().any(|found| found == name);
+    let missing: Vec<&str> = HEADER.iter().copied().filter(is_missing).collect();
+    problems.extend(missing.iter().map(|name| format!("{name} is missing")));
     for (column, name) in names.iter().enumerate() {
         if !HEADER.contains(&name.as_str()) {
-            problems.push(format!("{} (column {}) is unknown", shown(name), column + 1));
+            let hint = meant(name, &missing).map(|meant| format!(": did you mean {meant}?")).unwrap_or_default();
+            problems.push(format!("{} (column {}) is unknown{hint}", shown(name), column + 1));
         } else if names[..column].contains(name) {
             problems.push(format!("{name} (column {}) is there already", column + 1));
         }
@@ -145,6 +192,9 @@ impl SeedRow<'_> {
         if self.row.text.iter().filter(|byte| **byte == b'"').count() % 2 == 1 {
             return Err(r#"a quote is not closed; a field with quotes in it is written "like ""this""""#.to_owned());
         }
+        if has_stray_quote(self.row.text) {
+            return Err(r#"a quote stands in the midst of a field, or a blank beside a quoted one; a field with quotes in it is written "like ""this""", with a comma or the line's end right before and after"#.to_owned());
+        }
         match (self.row.fields.len(), self.header.len()) {
             (found, expected) if found == expected => Ok(()),
             (found, expected) => Err(format!("expected {expected} fields, as in the first line, found {found}")),
@@ -155,10 +205,24 @@ impl SeedRow<'_> {
     fn field<T>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         let column = self.header.iter().position(|found| found == name)?;
         let field = &self.row.fields[column];
-        let value = str::from_utf8(field).map_err(|_| "is not UTF-8".to_owned()).and_then(read);
+        let value = str::from_utf8(field).map(str::trim).map_err(|_| "is not UTF-8".to_owned()).and_then(read);
         let tell = |problem| RowError::field(self.row.line, name, column, &String::from_utf8_lossy(field), problem);
         value.map_err(|problem: String| self.errors.push(tell(problem))).ok()
     }
+}
+
+/// Whether a row has a quote that neither begins nor ends a field, nor is one of two within a quoted field.
+fn has_stray_quote(row: &[u8]) -> bool {
+    // Within quotes a quote ends them, and two are one quote: the second begins quotes that end at once.
+    let mut is_quoted = false;
+    row.iter().enumerate().any(|(at, byte)| {
+        if *byte != b'"' {
+            return false;
+        }
+        is_quoted = !is_quoted;
+        let beside = if is_quoted { at.checked_sub(1).map(|before| row[before]) } else { row.get(at + 1).copied() };
+        !matches!(beside, None | Some(b',' | b'\r' | b'\n' | b'"'))
+    })
 }
 
 /// Reads an id that stands on no line before.
@@ -274,9 +338,9 @@ mod tests {
     }
 
     #[test]
-    fn columns_stand_in_any_order_with_blanks_around_names_and_numbers() {
+    fn columns_stand_in_any_order_with_blanks_around_names_and_fields() {
         let text = "\u{feff} price ,\"id\",quantity,title,topic\r\n 12.5 , 2,3 ,\" b, \"\"c\"\" \",t\r\n1,1,0,a,t";
-        assert_eq!(read(text).unwrap(), [book(1, "t", "a", 100, 0), book(2, "t", " b, \"c\" ", 1250, 3)]);
+        assert_eq!(read(text).unwrap(), [book(1, "t", "a", 100, 0), book(2, "t", "b, \"c\"", 1250, 3)]);
     }
 
     #[test]
@@ -320,7 +384,7 @@ catalog.csv:11: a quote is not closed; a field with quotes in it is written "lik
         assert_eq!(
             read("id,Topic,title,price,isbn,id\n1,t,a,1,1,1\n").unwrap_err(),
             "catalog.csv:1: the first line names the columns id,topic,title,price,quantity in any order: \
-             topic is missing, quantity is missing, \"Topic\" (column 2) is unknown, \"isbn\" (column 5) is unknown, \
+             topic is missing, quantity is missing, \"Topic\" (column 2) is unknown: did you mean topic?, \"isbn\" (column 5) is unknown, \
              id (column 6) is there already"
         );
         for empty in ["", "\u{feff}", "\n\n"] {
@@ -330,6 +394,48 @@ catalog.csv:11: a quote is not closed; a field with quotes in it is written "lik
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn blanks_around_a_topic_make_no_other_topic() {
+        let text = "id, topic, title, price, quantity\n1, distributed systems , A , 40, 5\n2,distributed systems,B,1,1";
+        let expected = [book(1, "distributed systems", "A", 4000, 5), book(2, "distributed systems", "B", 100, 1)];
+        assert_eq!(read(text).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_quote_where_none_belongs_is_told() {
+        for row in [
+            r#"2, "distributed systems", "Xen and the Art", 40, 5"#,
+            r#"2,t,"a" b,1,1"#,
+            r#"2,t,a "b" c,1,1"#,
+            r#"2,t,"a" ,1,1"#,
+        ] {
+            let error = read(format!("id,topic,title,price,quantity\n{row}\n")).unwrap_err();
+            assert!(error.starts_with("catalog.csv:2: a quote stands in the midst"), "{row}: {error}");
+        }
+        let sound = "id,topic,title,price,quantity\n1,\"a \"\"b\"\", c\",\"\"\"x\"\"\",1,\"1\"\r\n";
+        assert_eq!(read(sound).unwrap(), [book(1, "a \"b\", c", "\"x\"", 100, 1)]);
+    }
+
+    #[test]
+    fn a_file_of_another_kind_is_told_by_its_cause() {
+        let utf16: Vec<u8> = "id,topic".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let cases: [(&[u8], &str); 7] = [
+            (b"id;topic;title;price;quantity\n1;t;a;1;1\n", "separated by semicolons"),
+            (b"id\ttopic\ttitle\tprice\tquantity\n", "separated by tabs"),
+            (&utf16, "UTF-16"),
+            (b"\xff\xfei\0d\0", "UTF-16"),
+            (b"sep=,\nid,topic,title,price,quantity\n", "remove it"),
+            (b"1,t,a,1,1\n", "put a line above it"),
+            (b"ID,TOPIC,TITLE,PRICE,STOCK\n1,t,a,1,1\n", "\"TITLE\" (column 3) is unknown: did you mean title?"),
+        ];
+        for (text, cause) in cases {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(cause), "{cause}: {error}");
+        }
+        let one = read("id,topic,title,price,stock\n").unwrap_err();
+        assert!(one.ends_with("\"stock\" (column 5) is unknown: did you mean quantity?"), "{one}");
     }
 
     #[test]
@@ -361,7 +467,7 @@ catalog.csv:11: a quote is not closed; a field with quotes in it is written "lik
         fn a_catalog_that_bazar_wrote_can_be_a_seed(titles in prop::collection::vec(any_text(), 0..10)) {
             let mut books = Vec::new();
             for (id, title) in (1..).zip(titles) {
-                books.push(book(id, &format!("t{title}"), &format!("{title}t"), id, id));
+                books.push(book(id, &format!("t{title}t"), &format!("T{title}T"), id, id));
             }
             let text = written_rows(HEADER, |out| books.iter().try_for_each(|book| write_book(out, book)));
             prop_assert_eq!(read(text).unwrap(), books);

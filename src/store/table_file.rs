@@ -17,7 +17,7 @@ use std::sync::Arc;
 use crc32fast::Hasher;
 
 use super::{RowWriter, Table};
-use crate::platform::{Disk, DiskFile, with_suffix};
+use crate::platform::{Disk, DiskFile, FileStamp, with_suffix};
 
 /// How much of a file is read at a time, in bytes.
 const READ_BYTES: usize = 64 * 1024;
@@ -145,6 +145,8 @@ struct Held {
     generation: u64,
     rows: u64,
     content: Content,
+    /// The file as it was left.
+    stamp: FileStamp,
 }
 
 impl TableFile {
@@ -154,13 +156,18 @@ impl TableFile {
     }
 
     /// Makes the file equal to `table`: appends the new rows if the rest is in it already, and
-    /// otherwise writes the whole table to `path`, replacing what is there. Neither is durable yet.
+    /// otherwise writes the whole table to `path`, replacing what is there. Neither is durable yet. A file that somebody
+    /// else has changed, removed or replaced is written anew.
     ///
     /// # Errors
     ///
     /// [`TableFileError::Write`]; what the file then holds is unknown.
     pub fn update(&mut self, table: &dyn Table, path: &Path) -> Result<(), TableFileError> {
-        self.held = Some(self.bring_up(table, path)?);
+        self.held = self.held.take().filter(|held| self.disk.stamp(path).is_ok_and(|stamp| stamp == held.stamp));
+        let mut held = self.bring_up(table, path)?;
+        // Whoever has removed it meanwhile does so again later.
+        held.stamp = self.disk.stamp(path).unwrap_or_default();
+        self.held = Some(held);
         Ok(())
     }
 
@@ -218,7 +225,13 @@ fn rewrite(disk: &dyn Disk, table: &dyn Table, path: &Path) -> io::Result<Held> 
     table.write(0..table.rows(), &mut out)?;
     out.finish()?;
     disk.rename(&temporary, path)?;
-    Ok(Held { path: path.to_owned(), generation: table.generation(), rows: table.rows(), content })
+    Ok(Held {
+        path: path.to_owned(),
+        generation: table.generation(),
+        rows: table.rows(),
+        content,
+        stamp: FileStamp::default(),
+    })
 }
 
 /// The text of a file, counted as it is written.

@@ -42,7 +42,13 @@ use crate::config::{Config, Node, Role};
 use crate::http::client::Client;
 use crate::platform::Platform;
 
-/// How often it is told what is waited for.
+/// After so long it is told what is waited for; then after twice as long, and so on.
+const FIRST_PROGRESS: Duration = Duration::from_secs(2);
+
+/// It is told at least so often.
+const LONGEST_PROGRESS: Duration = Duration::from_secs(5 * 60);
+
+/// How often it is told what is waited for while nodes stop.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What a node may take to stop beyond the draining of its requests, before it is killed.
@@ -180,7 +186,8 @@ impl<'a> Supervisor<'a> {
 
     /// Tells what happens, and starts nodes again where that is wanted, until `shutdown`.
     async fn watch(&mut self, shutdown: &CancellationToken) -> Result<(), SupervisorError> {
-        let mut progress = interval_at(Instant::now() + PROGRESS_INTERVAL, PROGRESS_INTERVAL);
+        let mut pause = FIRST_PROGRESS;
+        let mut progress = Instant::now() + pause;
         loop {
             tokio::select! {
                 biased;
@@ -192,7 +199,11 @@ impl<'a> Supervisor<'a> {
                     Ok(Event::RestartDue(index)) => self.restart(index),
                     Err(_) => {}
                 },
-                _ = progress.tick() => self.tell_progress(),
+                () = sleep_until(progress) => {
+                    self.tell_progress();
+                    pause = (pause * 2).min(LONGEST_PROGRESS);
+                    progress = Instant::now() + pause;
+                }
             }
         }
     }
@@ -215,8 +226,9 @@ impl<'a> Supervisor<'a> {
         if left == 0 {
             return Err(SupervisorError::AllDown(self.logs.clone()));
         }
+        let command = report::command(&self.options, self.members[index].node);
         say(format!(
-            "{} stays down, the other {left} go on. To have nodes started again, run with --respawn.",
+            "{} stays down, the other {left} go on. To start it by hand:\n  {command}\nTo have nodes started again, run with --respawn.",
             self.id(index)
         ));
         self.announce_when_ready();

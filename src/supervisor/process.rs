@@ -90,8 +90,7 @@ impl Log {
     /// The log of node `id` in `folder`, which is made if it is not there.
     pub fn open(folder: &Path, id: &str) -> Result<Log, SupervisorError> {
         let path = folder.join(format!("{id}.log"));
-        fs::create_dir_all(folder).map_err(|source| SupervisorError::Log { path: folder.to_owned(), source })?;
-        match OpenOptions::new().read(true).append(true).create(true).open(&path) {
+        match open(&path) {
             Ok(file) => Ok(Log { file, path, start: 0 }),
             Err(source) => Err(SupervisorError::Log { path, source }),
         }
@@ -102,8 +101,9 @@ impl Log {
         &self.path
     }
 
-    /// Notes that what is written from now on comes from a new process.
+    /// Notes that what is written from now on comes from a new process, to the file that has the log's name now.
     pub fn mark(&mut self) -> io::Result<()> {
+        self.file = open(&self.path)?;
         self.start = self.file.metadata()?.len();
         Ok(())
     }
@@ -112,7 +112,10 @@ impl Log {
     pub fn last_lines(&self, count: usize) -> io::Result<Vec<String>> {
         // Opened anew: the position of `file` is the node's too.
         let mut file = File::open(&self.path)?;
-        let from = file.metadata()?.len().saturating_sub(TAIL_BYTES).max(self.start);
+        let length = file.metadata()?.len();
+        // Whoever rotates logs may have emptied it since.
+        let start = if self.start > length { 0 } else { self.start };
+        let from = length.saturating_sub(TAIL_BYTES).max(start);
         file.seek(SeekFrom::Start(from))?;
         let mut bytes = Vec::new();
         file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
@@ -120,6 +123,14 @@ impl Log {
         let lines: Vec<&str> = text.lines().collect();
         Ok(lines[lines.len().saturating_sub(count)..].iter().map(|&line| line.to_owned()).collect())
     }
+}
+
+/// Opens a log to append to. Makes it, and its folder, if it is not there.
+fn open(path: &Path) -> io::Result<File> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    OpenOptions::new().read(true).append(true).create(true).open(path)
 }
 
 #[cfg(test)]
@@ -139,6 +150,22 @@ mod tests {
         assert_eq!(log.last_lines(2).unwrap(), ["one"]);
         writeln!(log.file, "two\nthree").unwrap();
         assert_eq!(log.last_lines(2).unwrap(), ["two", "three"]);
+    }
+
+    #[test]
+    fn a_log_that_was_rotated_is_followed_whichever_way_it_was_done() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = Log::open(folder.path(), "catalog-1").unwrap();
+        writeln!(log.file, "old, and longer than what comes").unwrap();
+        log.mark().unwrap();
+        OpenOptions::new().write(true).open(log.path()).unwrap().set_len(0).unwrap();
+        writeln!(log.file, "after it was emptied").unwrap();
+        assert_eq!(log.last_lines(2).unwrap(), ["after it was emptied"]);
+
+        fs::rename(log.path(), folder.path().join("catalog-1.log.1")).unwrap();
+        log.mark().unwrap();
+        writeln!(log.file, "after it was moved").unwrap();
+        assert_eq!(log.last_lines(2).unwrap(), ["after it was moved"]);
     }
 
     #[test]

@@ -2,12 +2,14 @@
 //! of a build.
 
 use std::borrow::Borrow;
+use std::ffi::OsString;
 use std::fmt::{Display, Write as _};
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use super::Options;
 use super::process::Log;
 use crate::config::Node;
 
@@ -90,6 +92,22 @@ pub(super) fn death(id: &str, status: &io::Result<ExitStatus>, up_for: Duration,
     text
 }
 
+/// How to start a node by hand.
+pub(super) fn command(options: &Options, node: &Node) -> String {
+    let own = ["--role", node.role.name(), "--id", &node.id].map(OsString::from);
+    let words = std::iter::once(options.executable.clone().into_os_string()).chain(own).chain(options.flags.clone());
+    let words: Vec<String> = words.map(|word| quoted(&word.to_string_lossy())).collect();
+    words.join(" ")
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    match !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./=:,+@".contains(&byte)) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
 /// A node ended when it should, but not well.
 pub(super) fn bad_end(id: &str, status: &io::Result<ExitStatus>, log: &Log) -> String {
     format!("{id} did not end well: {}; see {}", describe(status), log.path().display())
@@ -131,6 +149,13 @@ catalog-1   catalog   shop:9080  12345  data/logs/catalog-1.log
 
 Waiting until all are ready.";
         assert_eq!(started(&rows, Path::new("data")), expected);
+    }
+
+    #[test]
+    fn a_command_is_written_so_that_a_shell_takes_it() {
+        assert_eq!(quoted("--set"), "--set");
+        assert_eq!(quoted("log.level=info,bazar=debug"), "log.level=info,bazar=debug");
+        assert_eq!(quoted("it's two words"), r"'it'\''s two words'");
     }
 
     #[test]

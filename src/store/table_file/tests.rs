@@ -321,3 +321,42 @@ proptest! {
         prop_assert_eq!(it.text("lines.csv").into_bytes(), expected);
     }
 }
+
+/// What people and their editors do to a file.
+const MEDDLING: [fn(&Path); 6] = [
+    |path| fs::write(path, "edited").unwrap(),
+    |path| {
+        let other = path.with_extension("new");
+        fs::write(&other, "replaced").unwrap();
+        fs::rename(other, path).unwrap();
+    },
+    |path| fs::remove_file(path).unwrap(),
+    |path| fs::File::options().write(true).open(path).unwrap().set_len(3).unwrap(),
+    |path| {
+        let file = fs::File::options().append(true).open(path).unwrap();
+        io::Write::write_all(&mut &file, b"more").unwrap();
+    },
+    |path| {
+        let same_length = vec![b'x'; fs::metadata(path).unwrap().len() as usize];
+        // The clock of files ticks every few milliseconds.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        fs::write(path, same_length).unwrap();
+    },
+];
+
+#[test]
+fn whatever_is_done_to_a_file_the_next_update_undoes() {
+    let folder = tempfile::tempdir().unwrap();
+    for (number, meddle) in MEDDLING.iter().enumerate() {
+        for grows in [false, true] {
+            let path = folder.path().join(format!("{number}-{grows}.csv"));
+            let mut file = TableFile::new(Arc::new(LocalDisk));
+            file.update(&Lines::new(1, ["a", "b"]), &path).unwrap();
+            meddle(&path);
+            let lines = if grows { Lines::new(1, ["a", "b", "c"]) } else { Lines::new(1, ["a", "b"]) };
+            file.update(&lines, &path).unwrap();
+            let expected = written_rows(&["number", "line"], |out| lines.write(0..lines.rows(), out));
+            assert_eq!(fs::read(&path).unwrap(), expected, "{number}, grows: {grows}");
+        }
+    }
+}

@@ -36,7 +36,7 @@ fn what_cannot_be_understood_is_400() {
 fn what_is_not_there_is_404() {
     let shop = shop();
     let mut customer = shop.customer();
-    for line in ["GET /nothing", "GET /info", "GET /info/1/2", "POST /update/1/title", "GET /api", "GET //info/1"] {
+    for line in ["GET /nothing", "GET /info", "GET /info/1/2", "POST /update/1/title", "GET /api/api", "GET //info/1"] {
         customer.ask(line).send().problem(404, "unknown-path");
     }
     for line in

@@ -171,3 +171,16 @@ fn a_replica_answers_the_same_requests_as_a_frontend() {
         assert_eq!(shop.cluster.client(id).get("/info/4").expect(200).json()["quantity"], stock - 1, "{id}");
     }
 }
+
+#[test]
+fn at_the_root_people_find_a_page_and_programs_a_list() {
+    let shop = shop();
+    let mut customer = shop.customer();
+    for path in ["/", "/api"] {
+        let page = customer.ask(&format!("GET {path}")).header("accept", "text/html,*/*;q=0.8").send().expect(200);
+        assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+        assert!(page.text().contains("<a href=\"/orders\">"), "{}", page.text());
+        assert_eq!(customer.get(path).expect(200).json()["links"]["book"], "/info/{id}");
+    }
+    customer.post("/").problem(405, "method-not-allowed");
+}

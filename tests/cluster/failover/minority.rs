@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::common::cluster::Cluster;
 use crate::common::storm::Storm;
+use crate::common::until;
 
 const COPIES: u64 = 1_000_000;
 
@@ -112,4 +113,19 @@ fn without_any_catalog_server_a_frontend_says_so() {
     cluster.start("catalog-3");
     cluster.wait_ready();
     customer.post("/purchase/3").expect(201);
+}
+
+#[test]
+fn a_leader_tells_of_a_follower_that_is_gone_and_of_its_return() {
+    let mut cluster = Cluster::new(1, 3, 1).open();
+    let (leader, follower) = (cluster.leader("catalog"), cluster.follower("catalog"));
+    let told = |cluster: &Cluster, what: &str| {
+        let log = cluster.log(&leader);
+        log.lines().filter(|line| line.contains(what) && line.contains(&follower)).count()
+    };
+    cluster.kill9(&follower);
+    until("the leader tells of the death", || told(&cluster, "a follower does not answer") > 0);
+    cluster.start(&follower);
+    until("the leader tells of the return", || told(&cluster, "a follower answers again") > 0);
+    assert_eq!(told(&cluster, "a follower does not answer"), 1);
 }

@@ -5,3 +5,4 @@ mod disk;
 mod rejoin;
 mod seed;
 mod snapshot;
+mod tables;
