@@ -26,6 +26,8 @@ pub struct LeaderCall {
     pub(super) service: Arc<dyn LeaderService>,
     /// How long a leader elsewhere may take to answer; then the outcome is unknown.
     pub(super) answer_timeout: Duration,
+    /// How long the group is waited for to have a leader. Who asks others that wait as well must not wait for each.
+    pub(super) majority_wait: Duration,
 }
 
 impl LeaderCall {
@@ -74,8 +76,12 @@ impl LeaderCall {
 
     /// Answers `request` if this replica leads and is ready to.
     pub async fn call_here(&self, request: Bytes) -> Result<Bytes, WriteError> {
-        match *self.office.borrow() {
+        let office = *self.office.borrow();
+        match office {
             Office::Own(_) => {}
+            _ if office.vacant_since().is_some_and(|since| since.elapsed() >= self.majority_wait) => {
+                return Err(self.no_leader());
+            }
             _ => return Err(WriteError::NotLeader),
         }
         // A task of its own: what was begun comes to its end even if whoever asked leaves.

@@ -267,6 +267,7 @@ impl Opened {
             office: watched.clone(),
             service,
             answer_timeout: settings.proposer.commit_timeout + settings.majority_wait,
+            majority_wait: settings.majority_wait,
         };
         let formation = Formation { raft: raft.clone(), peers: peers.clone(), office: watched.clone() };
         let service = Service {
