@@ -45,12 +45,14 @@ mod pre_vote;
 mod proposer;
 mod raft;
 mod read_index;
+mod sealed;
 mod service;
 mod snapshot;
 mod standing;
 mod start;
 mod state_machine;
 mod status;
+mod storage;
 mod tables;
 #[cfg(test)]
 mod testing;

@@ -16,9 +16,8 @@ use super::group::Group;
 use super::hand_over::HandOver;
 use super::heartbeat;
 use super::leader_call::LeaderCall;
-use super::log::{Durability, Log, LogError, LogLimits, LogReader};
+use super::log::{Durability, LogError, LogLimits, LogReader};
 use super::machine::{LeaderService, Machine};
-use super::marker::Marker;
 use super::network::{self, Peers};
 use super::office::{Office, OfficeKeeper};
 use super::pre_vote::Ballot;
@@ -26,11 +25,11 @@ use super::proposer::{Proposer, ProposerLimits};
 use super::raft::Raft;
 use super::read_index::{ReadIndex, ReadRounds};
 use super::service::Service;
-use super::snapshot::SnapshotStore;
 use super::state_machine::StateMachine;
+use super::storage::Storage;
 use super::{Consensus, Inner, Replica, tables};
 use crate::http::client::Client;
-use crate::platform::{FolderLock, Platform};
+use crate::platform::{FolderLock, Platform, naming};
 
 /// Log entries that are kept although a snapshot covers them, for followers that are a little behind.
 const ENTRIES_KEPT_BEHIND_SNAPSHOT: u64 = 1000;
@@ -71,13 +70,14 @@ pub enum StartError {
     #[error("{0} is in use by another process: is this replica running already?")]
     InUse(PathBuf),
     /// The disk failed, or holds something that is not this replica's.
-    #[error("{path}: {source}")]
-    Io {
-        /// The folder.
-        path: PathBuf,
-        /// What went wrong.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(io::Error),
+    /// The state cannot be restored.
+    #[error(
+        "{0}. It belongs to the snapshot that this replica starts from. If that is no passing fault, keep this folder \
+         for inspection, then re-join the replica with an empty one (`--join`): the others bring it up to date"
+    )]
+    Snapshot(io::Error),
     /// The log cannot be used.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -110,23 +110,20 @@ pub async fn open(
     machine: Arc<dyn Machine>,
 ) -> Result<Opened, StartError> {
     let folder = &settings.folder;
-    let at = |source| StartError::Io { path: folder.clone(), source };
     let lock = {
         let (disk, folder) = (platform.disk.clone(), folder.clone());
         platform.blocking(move || disk.create_folders(&folder).and_then(|()| disk.lock_folder(&folder))).await
     };
     let lock = lock.map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => StartError::InUse(folder.clone()),
-        _ => at(error),
+        _ => StartError::Io(naming(folder)(error)),
     })?;
 
     let group = Arc::new(settings.group.clone());
-    let marker = Marker::open(platform, folder, &group.label(group.own)).map_err(at)?;
-    let snapshots = SnapshotStore::open(platform.disk.clone(), &folder.join("snapshot")).map_err(at)?;
-    let own = settings.group.own;
-    let log = Log::open(platform, &folder.join("log"), own, settings.log, snapshots.watch_covered()).await?;
+    let own = group.own;
+    let opened = Storage::open(platform, folder, (own, &group.label(own)), settings.log, machine).await?;
+    let Storage { marker, log, state_machine } = opened;
     let (log_reader, durability) = (log.reader(), log.durability());
-    let state_machine = StateMachine::open(platform, machine, snapshots, durability.clone()).await.map_err(at)?;
     let append_timeout = settings.election_timeout.min;
     let (platform, client) = (platform.clone(), client.clone());
     let is_successor = Arc::default();

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::log::Durability;
 use super::machine::{Cut, Machine};
 use super::raft::{Entry, LogId, Replies, StorageError, StoredMembership, TypeConfig};
-use super::snapshot::{Manifest, SnapshotFiles, SnapshotStore};
+use super::snapshot::{Manifest, SnapshotFiles, SnapshotStore, snapshot_id};
 use crate::model::UnixMillis;
 use crate::platform::Platform;
 
@@ -229,7 +229,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     async fn build_snapshot(&mut self) -> Result<Snapshot<TypeConfig>, StorageError> {
         let (cut, applied) = self.taken.take().unwrap_or_else(|| self.state_machine.cut());
         let meta = SnapshotMeta {
-            snapshot_id: format!("{}-{}", applied.log_id.map_or(0, |log_id| log_id.leader_id.term), applied.index()),
+            snapshot_id: snapshot_id(applied.log_id),
             last_log_id: applied.log_id,
             last_membership: applied.membership,
         };
