@@ -101,9 +101,12 @@ impl Marker {
     /// If the disk fails, or this replica has a history in another group.
     pub async fn set(&self, cluster: ClusterId) -> io::Result<()> {
         let marker = self.clone();
-        let set = move |mark: &mut Mark| match mark.boots == 0 || mark.cluster == Some(cluster) {
-            true => Ok(mark.cluster = Some(cluster)),
-            false => Err(io::Error::other("this replica has a history in another group")),
+        let set = move |mark: &mut Mark| {
+            if mark.boots > 0 && mark.cluster != Some(cluster) {
+                return Err(io::Error::other("this replica has a history in another group"));
+            }
+            mark.cluster = Some(cluster);
+            Ok(())
         };
         self.platform.blocking(move || marker.change(set)).await
     }

@@ -24,6 +24,7 @@ use super::pre_vote::Ballot;
 use super::proposer::{Proposer, ProposerLimits};
 use super::raft::Raft;
 use super::read_index::{ReadIndex, ReadRounds};
+use super::refusals::Refusals;
 use super::service::Service;
 use super::state_machine::StateMachine;
 use super::storage::Storage;
@@ -35,7 +36,7 @@ use crate::platform::{FolderLock, Platform, naming};
 const ENTRIES_KEPT_BEHIND_SNAPSHOT: u64 = 1000;
 
 /// Entries in one AppendEntries request; the log bounds their bytes besides.
-const MAX_APPEND_ENTRIES: u64 = 512;
+pub const MAX_APPEND_ENTRIES: u64 = 512;
 
 /// openraft's heartbeat is off, but what it does at each remains: it looks whether its leader is still a member, and
 /// gives up on a peer that has not answered. Peers are given up on long before, by [`Peers::append_timeout`].
@@ -126,8 +127,18 @@ pub async fn open(
     let (log_reader, durability) = (log.reader(), log.durability());
     let append_timeout = settings.election_timeout.min;
     let (platform, client) = (platform.clone(), client.clone());
-    let is_successor = Arc::default();
-    let peers = Peers { platform: platform.clone(), group, marker, client, is_successor, durability, append_timeout };
+    let (log_of_peers, refusals) = (log_reader.clone(), Refusals::default());
+    let peers = Peers {
+        platform: platform.clone(),
+        group,
+        marker,
+        client,
+        is_successor: Arc::default(),
+        durability,
+        log: log_of_peers,
+        refusals,
+        append_timeout,
+    };
 
     let config = raft_config(&settings);
     let raft = Raft::new(own, Arc::new(config), peers.clone(), log, state_machine.clone());
@@ -222,10 +233,11 @@ impl Opened {
 
         let tables_index = Arc::new(AtomicU64::new(0));
         let folder = settings.folder.join("tables").into();
+        let tables_failed = failed.clone();
         let follow = tables::follow(platform.clone(), state_machine.clone(), folder, tables_index.clone());
         tokio::spawn(async move {
             if let Err(error) = follow.await {
-                failed.send_replace(Some(format!("the CSV tables cannot be written: {error}")));
+                tables_failed.send_replace(Some(format!("the CSV tables cannot be written: {error}")));
             }
         });
 
@@ -244,7 +256,7 @@ impl Opened {
             service,
             answer_timeout: settings.proposer.commit_timeout + settings.majority_wait,
         };
-        let formation = Formation { raft: raft.clone(), peers: peers.clone(), office: watched.clone() };
+        let formation = Formation::new(raft.clone(), peers.clone(), watched.clone());
         let service = Service {
             raft: raft.clone(),
             ballot,
@@ -255,6 +267,7 @@ impl Opened {
             reads: reads.clone(),
             leader: leader.clone(),
             formation: formation.clone(),
+            failed,
             receiving: Mutex::new(()),
         };
         let office = watched;

@@ -68,7 +68,7 @@ impl StateMachine {
                 let applied = match snapshots.current() {
                     None => Applied::default(),
                     Some(manifest) => {
-                        restored.restore(snapshots.load(&manifest)?).map_err(io::Error::other)?;
+                        restored.restore(snapshots.load(&manifest)?).map_err(io::Error::other)?();
                         applied_by(&manifest)
                     }
                 };
@@ -204,10 +204,14 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let announce = self.announce.clone();
         self.on_snapshots(ErrorVerb::Write, move |snapshots| {
             let saved = snapshots.adopt(&snapshot)?;
+            let swap = machine.restore(saved).map_err(io::Error::other)?;
+            // Locked for this alone: asynchronous tasks take this lock.
             let mut applied = applied.lock().unwrap_or_else(PoisonError::into_inner);
-            machine.restore(saved).map_err(io::Error::other)?;
+            let before = swap();
             *applied = applied_by(&snapshot.manifest);
             announce.send_replace(applied.index());
+            drop(applied);
+            drop(before);
             Ok(())
         })
         .await

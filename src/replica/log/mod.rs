@@ -68,10 +68,11 @@ pub struct Log {
     boot: Option<Boot>,
     /// The segment that the mark names as the newest, as of this start.
     claimed_segment: Option<u64>,
-    /// A committed position that the next frame takes along; it is not worth an fsync of its own.
-    committed_hint: Option<LogId>,
     /// How far the newest durable snapshot reaches.
     snapshot: watch::Receiver<Option<LogId>>,
+    /// openraft's own tests append entries that do not follow.
+    #[cfg(test)]
+    pub has_holes: bool,
 }
 
 #[derive(Clone)]
@@ -107,7 +108,17 @@ impl Log {
         let (platform, folder) = (platform.clone(), folder.into());
         let shared = Shared { platform, folder, limits, index: Arc::new(Mutex::new(index)) };
         let (boot, claimed_segment) = (None, None);
-        Ok(Log { shared, durability, own, marker, boot, claimed_segment, committed_hint: None, snapshot })
+        Ok(Log {
+            shared,
+            durability,
+            own,
+            marker,
+            boot,
+            claimed_segment,
+            snapshot,
+            #[cfg(test)]
+            has_holes: false,
+        })
     }
 
     /// The last entry that was removed because a snapshot covers it.
@@ -137,7 +148,7 @@ impl Log {
             None => self.next_boot()?,
         };
         let is_first = self.boot.is_none().then_some(Record::Boot(boot));
-        let committed = self.committed_hint.take();
+        let committed = self.shared.index().committed_hint.take();
         let mut frame = Frame::new();
         let hint = committed.map(Record::Committed);
         is_first.iter().chain(&hint).chain(&records).for_each(|record| frame.push(record));
@@ -186,6 +197,22 @@ impl Log {
             durability.end(last_index, claimed);
         });
         Ok(())
+    }
+
+    /// Entries must follow on what is there and on each other: a log with a hole in it cannot be read back.
+    fn must_follow(&self, entries: &[Entry]) -> io::Result<()> {
+        #[cfg(test)]
+        if self.has_holes {
+            return Ok(());
+        }
+        let next = self.shared.index().last_index().map_or(0, |last| last + 1);
+        match (next..).zip(entries).find(|(expected, entry)| entry.log_id.index != *expected) {
+            None => Ok(()),
+            Some((expected, entry)) => {
+                let what = format!("entry {} was appended where {expected} must follow", entry.log_id.index);
+                Err(io::Error::new(io::ErrorKind::InvalidInput, what))
+            }
+        }
     }
 
     fn next_boot(&self) -> io::Result<Boot> {
@@ -321,12 +348,12 @@ impl RaftLogStorage<TypeConfig> for Log {
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), StorageError> {
-        self.committed_hint = committed;
+        self.shared.index().committed_hint = committed;
         Ok(())
     }
 
     async fn read_committed(&mut self) -> Result<Option<LogId>, StorageError> {
-        Ok(self.committed_hint.or(self.shared.index().state.committed))
+        Ok(self.shared.index().committed())
     }
 
     async fn append<I>(&mut self, entries: I, flushed: LogFlushed<TypeConfig>) -> Result<(), StorageError>
@@ -338,6 +365,10 @@ impl RaftLogStorage<TypeConfig> for Log {
         if entries.is_empty() {
             flushed.log_io_completed(Ok(()));
             return Ok(());
+        }
+        if let Err(error) = self.must_follow(&entries) {
+            flushed.log_io_completed(Err(io::Error::new(error.kind(), error.to_string())));
+            return Err(storage_error(ErrorVerb::Write, error));
         }
         // Entries share their bytes with these copies.
         let records = entries.iter().cloned().map(Record::Entry).collect();

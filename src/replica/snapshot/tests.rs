@@ -45,7 +45,7 @@ fn content(store: &SnapshotStore) -> Option<(u64, Vec<String>)> {
 
 fn commands(saved: Saved) -> Vec<String> {
     let journal = Journal::default();
-    journal.restore(saved).unwrap();
+    journal.restore(saved).unwrap()();
     journal.lines()
 }
 
@@ -167,7 +167,7 @@ fn a_snapshot_that_was_received_replaces_the_own_one() {
     assert_eq!(reopened_content(&disk.after_power_loss(PowerLoss::Total)), expected);
     assert_eq!(files(&disk).len(), 3, "{:?}", files(&disk).keys());
 
-    journal.restore(store.load(&store.current().unwrap()).unwrap()).unwrap();
+    journal.restore(store.load(&store.current().unwrap()).unwrap()).unwrap()();
     apply(&journal, &["z"]);
     write(&mut store, &journal, 21).unwrap();
     assert_eq!(reopened_content(&disk.after_kill()), Some((21, vec!["x".to_owned(), "y".to_owned(), "z".to_owned()])));
@@ -294,7 +294,7 @@ fn exercise(disk: &MemoryDisk, confirmed: &mut Option<(u64, Vec<String>)>) -> io
     for step in 1..10 {
         let done = match step {
             4 => send(&sender, &mut store).and_then(|received| store.adopt(&received)).map(|saved| {
-                journal.restore(saved).unwrap();
+                journal.restore(saved).unwrap()();
                 20
             }),
             _ => {

@@ -76,7 +76,8 @@ impl StoreBuilder<TypeConfig, Log, Distant, TempDir> for OnRealDisk {
         marker.set(CLUSTER).await.unwrap();
         // As if a snapshot covered all that may be purged.
         let everything = watch::Sender::new(Some(log_id(u64::MAX, u64::MAX))).subscribe();
-        let log = Log::open(&platform, &folder.path().join("log"), 9, LIMITS, marker, everything).await.unwrap();
+        let mut log = Log::open(&platform, &folder.path().join("log"), 9, LIMITS, marker, everything).await.unwrap();
+        log.has_holes = true;
         let tables = vec!["journal", "count"];
         let snapshots = SnapshotStore::open(platform.disk.clone(), &folder.path().join("snapshot"), tables).unwrap();
         let state_machine = StateMachine::open(&platform, journal, snapshots, log.durability()).await.unwrap();
@@ -163,7 +164,7 @@ async fn a_snapshot_holds_the_state_of_the_moment_at_which_it_was_taken() {
     assert_eq!(snapshot.meta.last_log_id, Some(log_id(1, 0)));
     let saved = state_machine.snapshots().lock().unwrap().load(&snapshot.snapshot.manifest).unwrap();
     let restored = Journal::default();
-    restored.restore(saved).unwrap();
+    restored.restore(saved).unwrap()();
     assert_eq!(restored.lines(), ["a"]);
 }
 
@@ -214,4 +215,33 @@ async fn a_crash_while_a_snapshot_is_installed_and_the_log_purged_leaves_no_gap_
             return;
         }
     }
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_state_that_is_being_read_back() {
+    let (_, mut leader, _) = open(&MemoryDisk::default()).await;
+    leader.apply(nine_entries()).await.unwrap();
+    let sent = leader.get_snapshot_builder().await.build_snapshot().await.unwrap();
+
+    let (_, mut follower, journal) = open(&MemoryDisk::default()).await;
+    let disk = follower.platform.disk.clone();
+    follower.platform = Platform::system();
+    follower.platform.disk = disk;
+    follower.apply([membership(0)]).await.unwrap();
+    let received = receive(&follower, &sent.snapshot);
+    journal.hold(true);
+    let looking = follower.clone();
+    let meta = sent.meta.clone();
+    let installing = tokio::spawn(async move { follower.install_snapshot(&meta, Box::new(received)).await });
+    // On a thread of its own, so that the test fails and does not hang.
+    let looks = tokio::task::spawn_blocking(move || {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        let (cut, applied) = looking.cut();
+        (looking.applied().index(), applied.index(), cut.tables[0].rows())
+    });
+    let seen = tokio::time::timeout(std::time::Duration::from_secs(5), looks).await;
+    journal.hold(false);
+    assert_eq!(seen.expect("the state is seen while another is read back").unwrap(), (0, 0, 0));
+    installing.await.unwrap().unwrap();
+    assert_eq!(journal.lines().len(), 8);
 }

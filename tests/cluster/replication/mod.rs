@@ -1,7 +1,10 @@
 //! What was acknowledged is kept, by every replica alike.
 
+mod addresses;
 mod crash;
 mod disk;
+mod memory;
 mod rejoin;
 mod seed;
 mod snapshot;
+mod strangers;
