@@ -33,6 +33,7 @@ fn a_replica_whose_log_alone_is_lost_or_old_refuses_until_it_joins_anew() {
     wipe(&log);
     let told = refusal(&mut cluster, &follower);
     assert!(told.contains("the newest file of the log is missing") && told.contains("--join"), "{told}");
+    wipe(&log);
     copy(&old_log, &log);
     let told = refusal(&mut cluster, &follower);
     assert!(told.contains("the log is an old copy") && told.contains("--join"), "{told}");
