@@ -23,9 +23,10 @@ impl Certainty {
     /// What this status says, whoever answered. Only what cannot follow an attempt is definite.
     pub fn of(status: StatusCode) -> Certainty {
         match status {
-            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-                Certainty::NotDone
-            }
+            StatusCode::REQUEST_TIMEOUT
+            | StatusCode::MISDIRECTED_REQUEST
+            | StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::SERVICE_UNAVAILABLE => Certainty::NotDone,
             _ if status.is_success() || status.is_client_error() => Certainty::Decided,
             _ => Certainty::Unknown,
         }
@@ -56,6 +57,9 @@ pub enum ApiError {
     /// It does not agree with what is there.
     #[error("{0}")]
     Conflict(String),
+    /// It is meant for another node than this one.
+    #[error("{0}")]
+    Misdirected(String),
     /// The body is longer than the server reads.
     #[error("the body may have at most {limit_bytes} bytes")]
     BodyTooLarge {
@@ -132,6 +136,7 @@ impl ApiError {
             }
             SoldOut(_) => (StatusCode::CONFLICT, "sold-out", "Sold out"),
             Conflict(_) => (StatusCode::CONFLICT, "conflict", "Conflict with what is there"),
+            Misdirected(_) => (StatusCode::MISDIRECTED_REQUEST, "misdirected", "Meant for another node"),
             BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large"),
             HeaderTooLarge => {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "header-too-large", "The header is too large")
@@ -194,6 +199,7 @@ mod tests {
             (Invalid(text()), Decided),
             (KeyReused(text()), Decided),
             (KeyExpired(text()), Decided),
+            (Misdirected(text()), NotDone),
             (RequestTimeout, NotDone),
             (Overloaded(text()), NotDone),
             (Unavailable(text()), NotDone),
@@ -209,7 +215,7 @@ mod tests {
                 Malformed(_) | UnknownPath | NotFound(_) | MethodNotAllowed { .. } | SoldOut(_) | Conflict(_) => {}
                 BodyTooLarge { .. } | UnsupportedMediaType(_) | Invalid(_) | KeyReused(_) | KeyExpired(_) => {}
                 RequestTimeout | Overloaded(_) | Unavailable(_) | OutcomeUnknown(_) | Internal(_) => {}
-                HeaderTooLarge | ExpectationFailed(_) | NotImplemented(_) => {}
+                HeaderTooLarge | ExpectationFailed(_) | NotImplemented(_) | Misdirected(_) => {}
             }
         }
         kinds

@@ -156,10 +156,17 @@ pub async fn run(
     };
     let part = async {
         let Some(replica) = &replica else { return std::future::pending().await };
-        if let Err(source) = replica.take_part(options.join).await {
-            return NodeError::Formation { id: id.clone(), source };
+        // It may fail before it takes part.
+        let taking_part = async {
+            match replica.take_part(options.join).await {
+                Err(source) => NodeError::Formation { id: id.clone(), source },
+                Ok(()) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            error = taking_part => error,
+            reason = replica.failed() => NodeError::Failed { id: id.clone(), reason },
         }
-        NodeError::Failed { id: id.clone(), reason: replica.failed().await }
     };
     let outcome = tokio::select! {
         () = serving => Ok(()),

@@ -16,7 +16,7 @@ use super::command::{Action, Command, Decision, Outcome};
 use super::ledger::{Entry, Kept};
 use super::state::{Scalars, State};
 use crate::model::{Book, BookId, Order, UnixMillis, from_rfc3339, to_rfc3339};
-use crate::replica::{Cut, Machine, MachineError, Saved};
+use crate::replica::{Cut, Machine, MachineError, Saved, Swap};
 use crate::store::{RowError, RowWriter, Table, books, read_rows};
 
 /// A purchase has its columns, anything else those of a request and its outcome, in JSON.
@@ -26,7 +26,7 @@ const LEDGER_HEADER: &[&str] =
 /// The catalog of one replica.
 #[derive(Default)]
 pub struct CatalogMachine {
-    state: RwLock<State>,
+    state: Arc<RwLock<State>>,
 }
 
 impl CatalogMachine {
@@ -61,7 +61,7 @@ impl Machine for CatalogMachine {
         }
     }
 
-    fn restore(&self, saved: Saved) -> Result<(), MachineError> {
+    fn restore(&self, saved: Saved) -> Result<Swap, MachineError> {
         let scalars: Scalars =
             serde_json::from_value(saved.scalars).map_err(|error| MachineError(format!("scalars: {error}")))?;
         let mut state = State::restoring(scalars, &self.state());
@@ -77,10 +77,10 @@ impl Machine for CatalogMachine {
             };
             read.map_err(|error| MachineError(format!("table {name}, {error}")))?;
         }
-        let before = std::mem::replace(&mut *self.state.write().unwrap_or_else(PoisonError::into_inner), state);
-        // Readers need not wait for it to be taken down.
-        drop(before);
-        Ok(())
+        let present = self.state.clone();
+        Ok(Box::new(move || {
+            Box::new(std::mem::replace(&mut *present.write().unwrap_or_else(PoisonError::into_inner), state))
+        }))
     }
 }
 
@@ -271,7 +271,7 @@ mod tests {
         let machine = busy_machine();
         let cut = machine.cut();
         let restored = CatalogMachine::default();
-        restored.restore(saved(&cut)).unwrap();
+        restored.restore(saved(&cut)).unwrap()();
 
         let again = restored.cut();
         assert_eq!((again.scalars.clone(), text(&again)), (cut.scalars.clone(), text(&cut)));

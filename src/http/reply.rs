@@ -98,6 +98,19 @@ pub fn problem_slug(document: &[u8]) -> Option<String> {
     kind.strip_prefix(PROBLEMS).map(str::to_owned)
 }
 
+/// What a problem document says of the very case; the whole text, if it is none.
+pub fn problem_detail(document: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Problem {
+        detail: String,
+    }
+
+    match serde_json::from_slice(document) {
+        Ok(Problem { detail }) => detail,
+        Err(_) => String::from_utf8_lossy(document).into_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;

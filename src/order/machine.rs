@@ -2,20 +2,20 @@
 
 use std::io;
 use std::ops::Range;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
 use imbl::Vector;
 
 use super::state::{Command, Reply, State};
 use crate::model::{Order, UnixMillis};
-use crate::replica::{Cut, Machine, MachineError, Saved};
+use crate::replica::{Cut, Machine, MachineError, Saved, Swap};
 use crate::store::{RowWriter, Table, orders};
 
 /// The orders of one replica.
 #[derive(Default)]
 pub struct OrderMachine {
-    state: RwLock<Versioned>,
+    state: Arc<RwLock<Versioned>>,
 }
 
 /// A state and how often it was replaced as a whole.
@@ -56,7 +56,7 @@ impl Machine for OrderMachine {
         Cut { scalars: serde_json::Value::Null, tables: vec![Box::new(table)] }
     }
 
-    fn restore(&self, saved: Saved) -> Result<(), MachineError> {
+    fn restore(&self, saved: Saved) -> Result<Swap, MachineError> {
         let mut state = State::default();
         for (name, text) in saved.tables {
             if name != "orders" {
@@ -74,9 +74,12 @@ impl Machine for OrderMachine {
                 return Err(MachineError(format!("order {found} stands where order {position} should")));
             }
         }
-        let mut versioned = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        *versioned = Versioned { state, generation: versioned.generation + 1 };
-        Ok(())
+        let present = self.state.clone();
+        Ok(Box::new(move || {
+            let mut present = present.write().unwrap_or_else(PoisonError::into_inner);
+            let generation = present.generation + 1;
+            Box::new(std::mem::replace(&mut *present, Versioned { state, generation }))
+        }))
     }
 }
 

@@ -100,6 +100,11 @@ pub trait DiskFile: Send + Sync {
 /// Keeps a folder locked while it lives.
 pub trait FolderLock: Send + Sync {}
 
+/// Adds the name of what an error is about, for those who read only its text.
+pub fn naming(path: &Path) -> impl Fn(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
 /// `path` with `suffix` added to its last part.
 pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();

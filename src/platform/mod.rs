@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 pub use clock::{Clock, SystemClock};
 pub use descriptors::{is_descriptor_shortage, raise_descriptor_limit};
-pub use disk::{Disk, DiskFile, FileStamp, FolderLock, LocalDisk, with_suffix};
+pub use disk::{Disk, DiskFile, FileStamp, FolderLock, LocalDisk, naming, with_suffix};
 pub use net::{BoxFuture, Listener, Network, Stream, TcpNetwork};
 
 /// What a node needs of the machine it runs on. Cheap to clone.

@@ -12,11 +12,11 @@
 //! every acknowledged write, for both had to confirm each, so the joiner may take part at once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use openraft::{ChangeMembers, EmptyNode};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -25,7 +25,7 @@ use super::marker::ClusterId;
 use super::network::Peers;
 use super::office::Office;
 use super::raft::Raft;
-use super::wire::{self, Answer, Origin, PeerError};
+use super::wire::{self, Answer, Origin};
 
 /// How often peers are asked again.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
@@ -36,8 +36,19 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a newcomer may take to catch up before it asks again.
 const ADMIT_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// How often what is being waited for is said again.
+/// What is being waited for is said at the first attempt, after so many, and then after twice as many each time.
 const REMINDER_EVERY: u32 = 25;
+
+/// The longest pause before a leader is looked for again.
+const LONGEST_RETRY_PAUSE: Duration = Duration::from_secs(2);
+
+/// See [`WayBack::None`].
+const NO_WAY_BACK: &str = "of three or more replicas only two vote, and one of them is to join: no majority is left that \
+                           remembers everything. See \"When most disks of a group are lost\" in README.md";
+
+/// What a replica is told that waits for a leader.
+const NO_LEADER: &str = "no replica leads: a majority must run. If the disks of most replicas are lost for good, see \
+                         \"When most disks of a group are lost\" in README.md";
 
 /// Why a replica cannot take part.
 #[derive(Debug, thiserror::Error)]
@@ -70,10 +81,16 @@ pub struct Formation {
     pub raft: Raft,
     pub peers: Peers,
     pub office: watch::Receiver<Office>,
+    /// This replica was started to join, and the leader has not made it a voter yet.
+    is_joining: Arc<AtomicBool>,
 }
 
 impl Formation {
-    /// Returns once this replica is part of its group.
+    pub fn new(raft: Raft, peers: Peers, office: watch::Receiver<Office>) -> Formation {
+        Formation { raft, peers, office, is_joining: Arc::default() }
+    }
+
+    /// Returns once this replica is part of its group, and the group's leader says so.
     ///
     /// # Errors
     /// If it must not be.
@@ -86,61 +103,101 @@ impl Formation {
             _ => self.wait_to_be_prepared().await?,
         }
         self.become_voter().await;
+        self.is_joining.store(false, Ordering::Release);
         Ok(())
+    }
+
+    /// Why this replica cannot speak for its group, if it cannot: what it holds is nothing, or not all yet.
+    pub fn outside(&self) -> Option<&'static str> {
+        if self.is_joining.load(Ordering::Acquire) {
+            return Some("this replica is joining its group and does not hold everything yet");
+        }
+        let has_history = self.peers.marker.mark().boots > 0;
+        (!has_history).then_some("this replica's group has not begun yet")
     }
 
     /// What this replica tells others about its beginnings.
     pub async fn origin(&self) -> Origin {
         // A replica that cannot tell must not be taken for an empty one.
         let has_history = self.has_history().await.unwrap_or(true);
-        Origin { has_history, cluster: self.peers.marker.cluster() }
+        let is_joining = self.is_joining.load(Ordering::Acquire);
+        Origin { has_history, is_joining, cluster: self.peers.marker.cluster() }
     }
 
     /// Puts the mark of a new group on this disk, unless this replica holds the history of one.
     pub async fn prepare(&self, cluster: ClusterId) -> Answer<()> {
         if self.origin().await.has_history {
-            return Err(WriteError::Unavailable("this replica is part of a group already".to_owned()));
+            return refuse("this replica is part of a group already");
+        }
+        if self.is_joining.load(Ordering::Acquire) {
+            return refuse("this replica is to join a group that exists");
         }
         self.peers.marker.set(cluster).await.map_err(|error| WriteError::Unavailable(error.to_string()))
     }
 
     /// Lets a replica with an empty disk come back, or a new one come: answers with the group's mark.
+    ///
+    /// Whoever asks is believed nothing: the replica itself is asked whether it joins.
     pub async fn allow_join(&self, joiner: u64) -> Answer<ClusterId> {
         let cluster = self.peers.marker.cluster().ok_or(WriteError::NotLeader)?;
-        let voters = self.voters();
-        if voters.contains(&joiner) {
-            // In a group of two nothing can be changed without the joiner, and nothing needs to be.
-            if voters.len() > 2 {
-                self.must_lead()?;
-                tracing::info!(replica = self.peers.group.label(joiner), "taking it out until it has caught up");
-                self.change(ChangeMembers::RemoveVoters(BTreeSet::from([joiner]))).await?;
-            }
-        } else {
-            self.must_lead()?;
+        let origin = self.ask_origin(joiner).await?;
+        let name = self.peers.group.label(joiner);
+        if !origin.is_joining || origin.has_history {
+            return refuse(&format!("{name} was not started to join, or holds a history"));
         }
+        let (voters, learners) = self.members();
+        if !voters.contains(&joiner) {
+            self.must_lead()?;
+            return Ok(cluster);
+        }
+        match way_back(self.peers.group.members.len(), voters.len(), learners.len()) {
+            WayBack::AtOnce => return Ok(cluster),
+            WayBack::None => return refuse(NO_WAY_BACK),
+            WayBack::ByMajority => self.must_lead()?,
+        }
+        tracing::info!(replica = name, "taking it out until it has caught up");
+        self.change(ChangeMembers::RemoveVoters(BTreeSet::from([joiner]))).await?;
         Ok(cluster)
     }
 
-    /// Brings a learner up to date and makes it a voter.
+    /// Brings a learner up to date and makes it a voter. Answers `Ok` only if it is one.
     pub async fn admit(&self, joiner: u64) -> Answer<()> {
         self.must_lead()?;
-        if self.voters().contains(&joiner) {
+        if self.members().0.contains(&joiner) {
             return Ok(());
         }
-        tracing::info!(replica = self.peers.group.label(joiner), "bringing it up to date");
+        let name = self.peers.group.label(joiner);
+        if self.ask_origin(joiner).await?.cluster != self.peers.marker.cluster() {
+            return refuse(&format!("{name} is not of this group"));
+        }
+        tracing::info!(replica = name, "bringing it up to date");
         let refused = |error: String| WriteError::Unavailable(error);
         self.raft.add_learner(joiner, EmptyNode {}, true).await.map_err(|error| refused(error.to_string()))?;
         self.change(ChangeMembers::AddVoterIds(BTreeSet::from([joiner]))).await?;
-        tracing::info!(replica = self.peers.group.label(joiner), "it is a voter again");
+        tracing::info!(replica = name, "it is a voter again");
         Ok(())
+    }
+
+    /// What another replica of the configuration says of its beginnings, at its configured address.
+    async fn ask_origin(&self, number: u64) -> Answer<Origin> {
+        let group = &self.peers.group;
+        if number == group.own || !group.members.contains_key(&number) {
+            return refuse(&format!("{} is no other replica of this configuration", group.label(number)));
+        }
+        let origin = self.peers.post(number, wire::ORIGIN, &(), ASK_TIMEOUT).await;
+        origin.map_err(|error| WriteError::Unavailable(format!("{} was asked first: {error}", group.label(number))))
     }
 
     async fn has_history(&self) -> Result<bool, FormationError> {
         self.raft.is_initialized().await.map_err(|error| FormationError::Raft(error.to_string()))
     }
 
-    fn voters(&self) -> BTreeSet<u64> {
-        self.raft.server_metrics().borrow().membership_config.membership().voter_ids().collect()
+    /// The voters and the learners, as far as this replica knows.
+    fn members(&self) -> (BTreeSet<u64>, BTreeSet<u64>) {
+        let server = self.raft.server_metrics();
+        let server = server.borrow();
+        let membership = server.membership_config.membership();
+        (membership.voter_ids().collect(), membership.learner_ids().collect())
     }
 
     fn must_lead(&self) -> Result<(), WriteError> {
@@ -155,22 +212,12 @@ impl Formation {
         changed.map(drop).map_err(|error| WriteError::Unavailable(error.to_string()))
     }
 
-    async fn ask<Q: Serialize, A: DeserializeOwned>(
-        &self,
-        address: &str,
-        path: &'static str,
-        question: &Q,
-        timeout: Duration,
-    ) -> Result<A, PeerError> {
-        wire::post(&self.peers.client, address, path, self.peers.marker.cluster(), question, timeout).await
-    }
-
     async fn found(&self) -> Result<(), FormationError> {
         let cluster = self.peers.marker.cluster().unwrap_or_else(Uuid::new_v4);
         for (number, member) in self.peers.group.others() {
             let mut attempts = 0;
             loop {
-                match self.ask::<_, Origin>(&member.address, wire::ORIGIN, &(), ASK_TIMEOUT).await {
+                match self.peers.post::<_, Origin>(number, wire::ORIGIN, &(), ASK_TIMEOUT).await {
                     Ok(origin) if origin.has_history => return Err(self.lost_memory(number)),
                     Ok(_) => break,
                     Err(error) => self.remind(&mut attempts, &format!("{} to start", member.id), &error),
@@ -178,10 +225,10 @@ impl Formation {
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
         }
-        for (_, member) in self.peers.group.others() {
+        for (number, member) in self.peers.group.others() {
             let mut attempts = 0;
             loop {
-                match self.ask::<_, Answer<()>>(&member.address, wire::PREPARE, &cluster, ASK_TIMEOUT).await {
+                match self.peers.post::<_, Answer<()>>(number, wire::PREPARE, &cluster, ASK_TIMEOUT).await {
                     Ok(Ok(())) => break,
                     Ok(Err(error)) => self.remind(&mut attempts, &format!("{} to get ready", member.id), &error),
                     Err(error) => self.remind(&mut attempts, &format!("{} to get ready", member.id), &error),
@@ -199,8 +246,8 @@ impl Formation {
     async fn wait_to_be_prepared(&self) -> Result<(), FormationError> {
         let mut attempts = 0;
         while self.peers.marker.cluster().is_none() {
-            for (number, member) in self.peers.group.others() {
-                let origin = self.ask::<_, Origin>(&member.address, wire::ORIGIN, &(), ASK_TIMEOUT).await;
+            for (number, _) in self.peers.group.others() {
+                let origin = self.peers.post::<_, Origin>(number, wire::ORIGIN, &(), ASK_TIMEOUT).await;
                 // The mark may have come while the question was under way.
                 if origin.is_ok_and(|origin| origin.has_history) && self.peers.marker.cluster().is_none() {
                     return Err(self.lost_memory(number));
@@ -214,40 +261,58 @@ impl Formation {
 
     async fn join(&self) -> Result<(), FormationError> {
         let own = self.peers.group.own;
+        self.is_joining.store(true, Ordering::Release);
         let mut attempts = 0;
         loop {
-            for (_, member) in self.peers.group.others() {
-                match self.ask::<_, Answer<ClusterId>>(&member.address, wire::JOIN, &own, ASK_TIMEOUT).await {
+            let mut reason = NO_LEADER.to_owned();
+            for (number, _) in self.peers.group.others() {
+                match self.peers.post::<_, Answer<ClusterId>>(number, wire::JOIN, &own, ASK_TIMEOUT).await {
                     Ok(Ok(cluster)) => {
                         tracing::info!(%cluster, "joining the {} group", self.peers.group.name);
                         return Ok(self.peers.marker.set(cluster).await?);
                     }
                     Ok(Err(WriteError::NotLeader)) => {}
-                    Ok(Err(error)) => self.remind(&mut attempts, "permission to join", &error),
-                    Err(error) => self.remind(&mut attempts, "permission to join", &error),
+                    Ok(Err(error)) => reason = error.to_string(),
+                    Err(error) => reason = format!("{reason}; {error}"),
                 }
             }
+            self.remind(&mut attempts, "permission to join", &reason);
             tokio::time::sleep(RETRY_PAUSE).await;
         }
     }
 
-    /// Asks for a vote until this replica has one.
+    /// Asks for a vote until the leader says that this replica has one.
+    ///
+    /// What its own log says of the members may be out of date: it may be one that the leader does not count, and
+    /// would never learn so by itself.
     async fn become_voter(&self) {
         let own = self.peers.group.own;
-        let mut attempts = 0;
-        // A replica that has applied nothing yet cannot tell; the first entries will show.
-        while !self.voters().contains(&own) {
-            tokio::time::sleep(RETRY_PAUSE).await;
-            for (_, member) in self.peers.group.others() {
-                if self.voters().contains(&own) {
-                    break;
+        let (mut attempts, mut pause) = (0, RETRY_PAUSE);
+        let mut office = self.office.clone();
+        loop {
+            let current = *office.borrow_and_update();
+            let asked: Vec<u64> = match current {
+                Office::Own(_) => return,
+                Office::Other(leader) => vec![leader],
+                Office::Vacant(_) | Office::Preparing(_) => {
+                    self.peers.group.others().map(|(number, _)| number).collect()
                 }
-                match self.ask::<_, Answer<()>>(&member.address, wire::ADMIT, &own, ADMIT_TIMEOUT).await {
-                    Ok(Ok(()) | Err(WriteError::NotLeader)) => {}
-                    Ok(Err(error)) => self.remind(&mut attempts, "a vote in the group", &error),
-                    Err(error) => self.remind(&mut attempts, "a vote in the group", &error),
+            };
+            let mut reason = NO_LEADER.to_owned();
+            for number in asked {
+                match self.peers.post::<_, Answer<()>>(number, wire::ADMIT, &own, ADMIT_TIMEOUT).await {
+                    Ok(Ok(())) => return,
+                    Ok(Err(WriteError::NotLeader)) => {}
+                    Ok(Err(error)) => reason = error.to_string(),
+                    Err(error) => reason = format!("{reason}; {error}"),
                 }
             }
+            // That it takes a moment is not worth a line.
+            if pause > RETRY_PAUSE {
+                self.remind(&mut attempts, "a leader that counts this replica as a voter", &reason);
+            }
+            let _ = tokio::time::timeout(pause, office.changed()).await;
+            pause = (pause * 2).min(LONGEST_RETRY_PAUSE);
         }
     }
 
@@ -256,10 +321,52 @@ impl Formation {
         FormationError::LostMemory { group: group.name, witness: group.label(witness), own: group.label(group.own) }
     }
 
+    /// Says what is waited for: at first, and ever more seldom.
     fn remind(&self, attempts: &mut u32, awaited: &str, reason: &dyn std::fmt::Display) {
-        if attempts.is_multiple_of(REMINDER_EVERY) {
+        if attempts.is_multiple_of(REMINDER_EVERY) && (*attempts / REMINDER_EVERY + 1).is_power_of_two() {
             tracing::info!(%reason, "waiting for {awaited}");
         }
         *attempts += 1;
+    }
+}
+
+/// How a voter comes back that remembers nothing.
+#[derive(Debug, PartialEq, Eq)]
+enum WayBack {
+    /// The others, by a majority that does not need it, take it out until it has caught up.
+    ByMajority,
+    /// It may take part as it is.
+    AtOnce,
+    /// Not at all: without it nothing can be decided, and with it what was acknowledged may be forgotten.
+    None,
+}
+
+/// Of a pair the other replica holds all that was acknowledged, and can change nothing without the joiner. That is so
+/// only if nobody else ever voted: a third, which remembers that it did, could elect the joiner, or be elected by it.
+fn way_back(configured: usize, voters: usize, learners: usize) -> WayBack {
+    match voters {
+        3.. => WayBack::ByMajority,
+        _ if configured == 2 && learners == 0 => WayBack::AtOnce,
+        _ => WayBack::None,
+    }
+}
+
+fn refuse<T>(reason: &str) -> Answer<T> {
+    Err(WriteError::Unavailable(reason.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_configured_pair_without_learners_takes_an_empty_voter_back_at_once() {
+        assert_eq!(way_back(2, 2, 0), WayBack::AtOnce);
+        assert_eq!(way_back(3, 3, 0), WayBack::ByMajority);
+        assert_eq!(way_back(5, 4, 1), WayBack::ByMajority);
+        // One of three was taken out, and is a learner or not even that, when another loses its disk.
+        for (configured, voters, learners) in [(3, 2, 1), (3, 2, 0), (2, 2, 1), (5, 2, 2)] {
+            assert_eq!(way_back(configured, voters, learners), WayBack::None, "{configured} {voters} {learners}");
+        }
     }
 }

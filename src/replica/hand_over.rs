@@ -111,11 +111,8 @@ impl HandOver {
 
     /// Tells `candidate` to stand. Whether it does.
     async fn name(&self, candidate: u64, term: u64) -> bool {
-        let Some(member) = self.peers.group.members.get(&candidate) else { return false };
-        let cluster = self.peers.marker.cluster();
-        let timeout = self.bounds.vote();
         let answer: Result<Answer<()>, _> =
-            wire::post(&self.peers.client, &member.address, wire::HAND_OVER, cluster, &term, timeout).await;
+            self.peers.post(candidate, wire::HAND_OVER, &term, self.bounds.vote()).await;
         matches!(answer, Ok(Ok(())))
     }
 

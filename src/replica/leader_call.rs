@@ -91,11 +91,8 @@ impl LeaderCall {
     }
 
     async fn call_there(&self, leader: u64, request: &Bytes) -> Result<Bytes, WriteError> {
-        let Some(member) = self.peers.group.members.get(&leader) else { return Err(WriteError::NotLeader) };
-        let cluster = self.peers.marker.cluster();
-        let timeout = self.answer_timeout;
         let answer: Result<Answer<Bytes>, _> =
-            wire::post(&self.peers.client, &member.address, wire::LEADER, cluster, request, timeout).await;
+            self.peers.post(leader, wire::LEADER, request, self.answer_timeout).await;
         match answer {
             Ok(answer) => answer,
             Err(error) if error.is_definite() => Err(WriteError::NotLeader),

@@ -1,5 +1,6 @@
 //! What a role must be to be replicated: a state machine.
 
+use std::any::Any;
 use std::io;
 
 use bytes::Bytes;
@@ -23,12 +24,17 @@ pub trait Machine: Send + Sync + 'static {
     /// The whole state at this moment, without copying it.
     fn cut(&self) -> Cut;
 
-    /// Replaces the whole state with one that [`cut`](Self::cut) gave on some replica.
+    /// Reads back a state that [`cut`](Self::cut) gave on some replica, beside the present one, and brings what
+    /// puts it in its place. Reading may take long; meanwhile the machine is asked as ever, but applies nothing.
     ///
     /// # Errors
     /// If the tables cannot be understood.
-    fn restore(&self, saved: Saved) -> Result<(), MachineError>;
+    fn restore(&self, saved: Saved) -> Result<Swap, MachineError>;
 }
+
+/// Puts a state that was read back in the place of the present one, at once, and brings that one: to take it down may
+/// take long.
+pub type Swap = Box<dyn FnOnce() -> Box<dyn Any + Send> + Send>;
 
 /// A state at one moment.
 pub struct Cut {

@@ -34,6 +34,7 @@ mod contact;
 mod elector;
 mod formation;
 mod group;
+mod guard;
 mod hand_over;
 mod heartbeat;
 mod leader_call;
@@ -47,12 +48,15 @@ mod proposer;
 mod raft;
 mod reach;
 mod read_index;
+mod refusals;
+mod sealed;
 mod service;
 mod snapshot;
 mod standing;
 mod start;
 mod state_machine;
 mod status;
+mod storage;
 mod tables;
 #[cfg(test)]
 mod testing;
@@ -70,7 +74,7 @@ pub use formation::FormationError;
 pub use group::{Group, Member};
 use hand_over::HandOver;
 use leader_call::LeaderCall;
-pub use machine::{Cut, LeaderService, Machine, MachineError, Saved, WriteError};
+pub use machine::{Cut, LeaderService, Machine, MachineError, Saved, Swap, WriteError};
 pub use office::Office;
 use proposer::Proposer;
 pub use proposer::{ProposerLimits, Tenure};
@@ -162,8 +166,10 @@ impl Replica {
     /// has no majority.
     ///
     /// # Errors
-    /// If too many reads are waiting.
+    /// If too many reads are waiting, or this replica is not part of its group: what it holds is nothing then, and
+    /// not even old.
     pub async fn wait_until_current(&self, question: Bytes) -> Result<Freshness, WriteError> {
+        self.must_be_part()?;
         self.inner.reads.wait(question).await
     }
 
@@ -186,7 +192,15 @@ impl Replica {
     /// # Errors
     /// See [`WriteError`].
     pub async fn call_leader(&self, request: Bytes, patience: Duration) -> Result<Bytes, WriteError> {
+        self.must_be_part()?;
         self.inner.leader.call(request, patience).await
+    }
+
+    fn must_be_part(&self) -> Result<(), WriteError> {
+        match self.inner.formation.outside() {
+            None => Ok(()),
+            Some(reason) => Err(WriteError::Unavailable(reason.to_owned())),
+        }
     }
 
     /// Answers a request of another replica: one whose path begins with `/internal/`.
@@ -228,7 +242,8 @@ impl Replica {
 
     /// How this replica stands.
     pub fn status(&self) -> Status {
-        status::status(&self.inner.raft, &self.inner.settings.group, self.office(), self.tables_index())
+        let refusals = &self.inner.formation.peers.refusals;
+        status::status(&self.inner.raft, &self.inner.settings.group, self.office(), self.tables_index(), refusals)
     }
 
     /// The applied index that the CSV tables show.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::stream;
+use hyper::header::HeaderValue;
 use openraft::error::{
     Fatal, InstallSnapshotError, NetworkError, RPCError, RaftError, RemoteError, ReplicationClosed, StreamingError,
     Unreachable,
@@ -22,10 +23,12 @@ use serde::{Deserialize, Serialize};
 
 use super::commit_notice::{CommitNotices, Sending};
 use super::group::Group;
-use super::log::Durability;
+use super::guard;
+use super::log::{Durability, LogReader};
 use super::marker::Marker;
 use super::raft::{TypeConfig, Vote, last_confirmed_by};
 use super::reach::Reach;
+use super::refusals::{Direction, Refusals};
 use super::snapshot::{Manifest, SnapshotFiles};
 use super::wire::{self, PeerError};
 use crate::http::client::{CallError, Client, Request};
@@ -53,6 +56,9 @@ pub struct Peers {
     pub reach: Arc<Reach>,
     /// Of this replica's own log.
     pub durability: Durability,
+    /// Of the same log.
+    pub log: LogReader,
+    pub refusals: Refusals,
     /// How long a follower may take to store entries and to say so. After as long without a word it stands for
     /// election anyway.
     pub append_timeout: Duration,
@@ -63,7 +69,6 @@ pub struct Peers {
 pub struct Peer {
     peers: Peers,
     number: u64,
-    address: Option<String>,
     notices: CommitNotices,
 }
 
@@ -75,6 +80,62 @@ pub struct SnapshotHeader {
     pub manifest: String,
 }
 
+impl Peers {
+    /// Posts `message` to the replica of this number and reads its answer.
+    ///
+    /// # Errors
+    /// See [`PeerError`].
+    pub async fn post<Q: Serialize, A: serde::de::DeserializeOwned>(
+        &self,
+        number: u64,
+        path: &'static str,
+        message: &Q,
+        timeout: Duration,
+    ) -> Result<A, PeerError> {
+        self.send(number, Request::post(path, wire::encode(message)), timeout).await
+    }
+
+    async fn send<A: serde::de::DeserializeOwned>(
+        &self,
+        number: u64,
+        request: Request,
+        timeout: Duration,
+    ) -> Result<A, PeerError> {
+        let name = || self.group.label(number);
+        let Some(member) = self.group.members.get(&number) else {
+            let what = "nothing: it has no address here".to_owned();
+            return Err(PeerError::Refused { address: name(), what, is_misdirected: false });
+        };
+        let header = |name: &str| HeaderValue::try_from(name).unwrap_or(HeaderValue::from_static("unnamed"));
+        let (from, to) = (header(&self.group.label(self.group.own)), header(&member.id));
+        let request = wire::Envelope { cluster: self.marker.cluster(), from, to }.seal(request);
+        let answer = wire::send(&self.client, &member.address, request, timeout).await;
+        match &answer {
+            Ok(_) => self.refusals.clear(Direction::To, name),
+            Err(PeerError::Refused { what, is_misdirected: true, .. }) => {
+                self.refusals.note(Direction::To, &name(), &format!("at {}, {what}", member.address));
+            }
+            Err(_) => {}
+        }
+        answer
+    }
+
+    /// Takes an answer only if openraft can bear it.
+    fn accept(&self, number: u64, checked: Result<(), guard::Refusal>) -> Result<(), Unreachable> {
+        let peer = || self.group.label(number);
+        match checked {
+            Ok(()) => {
+                self.refusals.clear(Direction::From, peer);
+                Ok(())
+            }
+            Err(reason) => {
+                self.refusals.note(Direction::From, &peer(), &reason);
+                Err(Unreachable::new(&io::Error::new(io::ErrorKind::InvalidData, reason)))
+            }
+        }
+    }
+}
+
 impl RaftNetworkFactory<TypeConfig> for Peers {
     type Network = Peer;
 
@@ -82,20 +143,13 @@ impl RaftNetworkFactory<TypeConfig> for Peers {
     /// round in which a majority confirms the leader. With those that replicate, a notice that only waits would be
     /// taken there for a follower's word.
     async fn new_client(&mut self, target: u64, _node: &EmptyNode) -> Peer {
-        let address = self.group.members.get(&target).map(|member| member.address.clone());
-        Peer { peers: self.clone(), number: target, address, notices: CommitNotices::default() }
+        Peer { peers: self.clone(), number: target, notices: CommitNotices::default() }
     }
 }
 
 type RpcError<E> = RPCError<u64, EmptyNode, RaftError<u64, E>>;
 
 impl Peer {
-    fn address(&self) -> Result<&str, Unreachable> {
-        self.address.as_deref().ok_or_else(|| {
-            Unreachable::new(&io::Error::other(format!("{} has no address", self.peers.group.label(self.number))))
-        })
-    }
-
     async fn call<Q: Serialize, A>(
         &self,
         path: &'static str,
@@ -105,9 +159,7 @@ impl Peer {
     where
         Result<A, RaftError<u64>>: serde::de::DeserializeOwned,
     {
-        let cluster = self.peers.marker.cluster();
-        let answer = wire::post(&self.peers.client, self.address()?, path, cluster, message, timeout).await;
-        match answer {
+        match self.peers.post(self.number, path, message, timeout).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(RemoteError::new(self.number, error).into()),
             // A peer that is not there is not asked again at once; a lost answer is.
@@ -132,6 +184,9 @@ impl Peer {
             Err(error) => self.peers.reach.failed(&self.peers.group, self.number, error),
         }
         let answer = answer?;
+        let own = self.peers.group.own;
+        let checked = self.peers.log.examine(|log| guard::appended(&answer, request, own, log));
+        self.peers.accept(self.number, checked)?;
         if let (Some(last), AppendEntriesResponse::Success) = (last_confirmed_by(request), &answer) {
             // What a follower confirms is committed soon. It must be on this disk, too.
             self.peers.durability.reached(last.index).await.map_err(|error| NetworkError::new(&error))?;
@@ -182,7 +237,12 @@ impl RaftNetwork<TypeConfig> for Peer {
             true => wire::VOTE_FOR_SUCCESSOR,
             false => wire::VOTE,
         };
-        self.call(path, &rpc, option.hard_ttl()).await
+        let answer: VoteResponse<u64> = self.call(path, &rpc, option.hard_ttl()).await?;
+        if answer.vote != rpc.vote {
+            let checked = self.peers.log.examine(|log| guard::vote(&answer.vote, self.peers.group.own, log));
+            self.peers.accept(self.number, checked)?;
+        }
+        Ok(answer)
     }
 
     async fn full_snapshot(
@@ -198,15 +258,20 @@ impl RaftNetwork<TypeConfig> for Peer {
             bytes = manifest.tables.iter().map(|table| table.bytes).sum::<u64>(), "sending a snapshot"
         );
         let body = snapshot_stream(self.peers.platform.clone(), vote, *snapshot.snapshot);
-        let request = wire::meant_for(self.peers.marker.cluster(), Request::post_stream(wire::SNAPSHOT, body));
-        let reply = tokio::select! {
-            reply = self.peers.client.send(self.address()?, request, SNAPSHOT_TIMEOUT) => reply,
+        let request = Request::post_stream(wire::SNAPSHOT, body);
+        let answer: Result<Result<SnapshotResponse<u64>, Fatal<u64>>, _> = tokio::select! {
+            answer = self.peers.send(self.number, request, SNAPSHOT_TIMEOUT) => answer,
             closed = cancel => return Err(closed.into()),
         };
-        let reply = reply.map_err(|error| Unreachable::new(&error))?;
-        let answer = wire::decode::<Result<SnapshotResponse<u64>, Fatal<u64>>>(&reply.body);
         match answer.map_err(|error| Unreachable::new(&error))? {
-            Ok(response) => Ok(response),
+            Ok(response) => {
+                let own = self.peers.group.own;
+                let checked = self.peers.log.examine(|log| guard::vote(&response.vote, own, log));
+                if response.vote != vote {
+                    self.peers.accept(self.number, checked)?;
+                }
+                Ok(response)
+            }
             Err(fatal) => Err(RemoteError::new(self.number, fatal).into()),
         }
     }

@@ -70,9 +70,7 @@ impl Ballot {
         let question = Question { last_log_id: self.last_log_id() };
         let others: BTreeSet<u64> = memberships.iter().flatten().copied().filter(|voter| *voter != server.id).collect();
         let ask = |voter: u64| async move {
-            let address = &peers.group.members.get(&voter)?.address;
-            let cluster = peers.marker.cluster();
-            let answer = wire::post(&peers.client, address, wire::PRE_VOTE, cluster, &question, timeout).await;
+            let answer = peers.post(voter, wire::PRE_VOTE, &question, timeout).await;
             answer.is_ok_and(|would_vote: bool| would_vote).then_some(voter)
         };
         let mut answers: FuturesUnordered<_> = others.into_iter().map(ask).collect();

@@ -21,7 +21,7 @@ use super::raft::Raft;
 use super::wire::{self, Answer};
 
 /// Reads that may wait for the next round; more are refused.
-const QUEUED_READS: usize = 8192;
+pub const QUEUED_READS: usize = 8192;
 
 /// How soon a failed round is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
@@ -268,13 +268,10 @@ impl ReadRounds {
                 }
             }
             Office::Other(leader) => {
-                let Some(member) = self.peers.group.members.get(&leader) else { return Err(WriteError::NotLeader) };
-                let cluster = self.peers.marker.cluster();
-                let timeout = self.round_timeout;
-                let asked =
-                    wire::post(&self.peers.client, &member.address, wire::READ_INDEX, cluster, &questions, timeout);
                 tokio::select! {
-                    answer = asked => answer.unwrap_or_else(|error| Err(WriteError::Unavailable(error.to_string()))),
+                    answer = self.peers.post(leader, wire::READ_INDEX, &questions, self.round_timeout) => {
+                        answer.unwrap_or_else(|error| Err(WriteError::Unavailable(error.to_string())))
+                    }
                     // A leader that was replaced is not waited for.
                     Ok(()) = self.office.changed() => Err(WriteError::NotLeader),
                 }

@@ -18,21 +18,24 @@ use http_body_util::BodyExt;
 use hyper::{Method, StatusCode};
 use openraft::Snapshot;
 use openraft::error::RaftError;
-use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse};
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use super::contact::Engaged;
 use super::formation::Formation;
+use super::guard;
 use super::hand_over::HandOver;
 use super::leader_call::LeaderCall;
 use super::log::Durability;
 use super::network::{SNAPSHOT_TIMEOUT, SnapshotHeader};
 use super::pre_vote::Ballot;
-use super::raft::{Raft, TypeConfig, Vote, last_confirmed_by};
-use super::read_index::ReadIndex;
+use super::raft::{LogId, Raft, TypeConfig, Vote, last_confirmed_by};
+use super::read_index::{QUEUED_READS, ReadIndex};
+use super::refusals::Direction;
 use super::snapshot::{Manifest, SnapshotFiles};
+use super::start::MAX_APPEND_ENTRIES;
 use super::state_machine::StateMachine;
 use super::wire;
 use crate::error::ApiError;
@@ -40,8 +43,17 @@ use crate::http::body;
 use crate::http::reply::{self, Response};
 use crate::platform::{DiskFile, Platform};
 
-/// The largest request from another replica, in bytes; snapshots are streamed and have no such bound.
-const MAX_REQUEST_BYTES: usize = 64 << 20;
+/// The largest AppendEntries, in bytes: what a log hands out at once, or a single entry that is larger.
+const MAX_APPEND_BYTES: usize = 32 << 20;
+
+/// The largest request to the leader, in bytes: what another node may bring in one.
+const MAX_LEADER_REQUEST_BYTES: usize = 17 << 20;
+
+/// The largest question about how far the group has committed, in bytes.
+const MAX_READ_INDEX_BYTES: usize = 16 << 20;
+
+/// The largest of all other requests, in bytes; snapshots are streamed.
+const MAX_SMALL_REQUEST_BYTES: usize = 4096;
 
 /// How long the body of a request may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -61,6 +73,8 @@ pub struct Service {
     pub reads: ReadIndex,
     pub leader: LeaderCall,
     pub formation: Formation,
+    /// Why this replica cannot go on.
+    pub failed: watch::Sender<Option<String>>,
     /// Snapshots are received one at a time.
     pub receiving: Mutex<()>,
 }
@@ -75,17 +89,46 @@ impl Service {
         if request.method() != Method::POST {
             return Err(ApiError::MethodNotAllowed { allow: "POST" });
         }
-        let is_about_membership = [wire::ORIGIN, wire::PREPARE, wire::JOIN].contains(&path.as_str());
-        if !is_about_membership {
-            self.check_cluster(&request)?;
+        let limit_bytes = match path.as_str() {
+            wire::APPEND => MAX_APPEND_BYTES,
+            wire::LEADER => MAX_LEADER_REQUEST_BYTES,
+            wire::READ_INDEX => MAX_READ_INDEX_BYTES,
+            wire::SNAPSHOT | wire::VOTE | wire::VOTE_FOR_SUCCESSOR | wire::PRE_VOTE | wire::HAND_OVER => {
+                MAX_SMALL_REQUEST_BYTES
+            }
+            wire::ORIGIN | wire::PREPARE | wire::JOIN | wire::ADMIT => MAX_SMALL_REQUEST_BYTES,
+            _ => return Err(ApiError::UnknownPath),
+        };
+        let sender = self.sender(&request);
+        let checked = self.check_addressee(&request).and_then(|()| match path.as_str() {
+            wire::ORIGIN | wire::PREPARE | wire::JOIN => Ok(()),
+            _ => self.check_cluster(&request),
+        });
+        let answered = match checked {
+            Ok(()) if path == wire::SNAPSHOT => self.receive_snapshot(request.into_body()).await,
+            Ok(()) => self.answer(&path, request.into_body(), limit_bytes).await,
+            Err(refusal) => Err(refusal),
+        };
+        match &answered {
+            Err(refusal @ (ApiError::Misdirected(_) | ApiError::Conflict(_))) => {
+                self.formation.peers.refusals.note(Direction::From, sender, &refusal.to_string());
+            }
+            Ok(_) if path != wire::ORIGIN => self.formation.peers.refusals.clear(Direction::From, || sender.to_owned()),
+            _ => {}
         }
-        if path == wire::SNAPSHOT {
-            return self.receive_snapshot(request.into_body()).await;
-        }
-        let bytes = body::read(request.into_body(), MAX_REQUEST_BYTES, BODY_TIMEOUT).await?;
-        match path.as_str() {
+        answered
+    }
+
+    async fn answer(&self, path: &str, body: Incoming, limit_bytes: usize) -> Result<Response, ApiError> {
+        let bytes = body::read(body, limit_bytes, BODY_TIMEOUT).await?;
+        let (own, log) = (self.formation.peers.group.own, &self.formation.peers.log);
+        match path {
             wire::APPEND => {
+                // Decoded, many small entries take much more room than they did on their way.
+                let (_, _, entries): (Vote, Option<LogId>, u64) = beginning(&bytes)?;
+                at_most(MAX_APPEND_ENTRIES, entries)?;
                 let request: AppendEntriesRequest<TypeConfig> = message(&bytes)?;
+                log.examine(|log| guard::append(&request, own, log)).map_err(ApiError::Conflict)?;
                 let last = last_confirmed_by(&request);
                 let _engaged = self.engage(&request.vote);
                 let appended = self.raft.append_entries(request).await;
@@ -94,14 +137,20 @@ impl Service {
                 }
                 answer(&appended)
             }
-            wire::VOTE => match self.ballot.refusal() {
-                Some(refusal) => answer(&Ok::<_, RaftError<u64>>(refusal)),
-                None => self.vote(&bytes).await,
-            },
-            wire::VOTE_FOR_SUCCESSOR => self.vote(&bytes).await,
+            wire::VOTE | wire::VOTE_FOR_SUCCESSOR => {
+                let request: VoteRequest<u64> = message(&bytes)?;
+                log.examine(|log| guard::candidate(&request, own, log)).map_err(ApiError::Conflict)?;
+                match self.ballot.refusal().filter(|_| path == wire::VOTE) {
+                    Some(refusal) => answer(&Ok::<_, RaftError<u64>>(refusal)),
+                    None => self.vote(request).await,
+                }
+            }
             wire::PRE_VOTE => answer(&self.ballot.would_vote(message(&bytes)?)),
             wire::HAND_OVER => answer(&self.hand_over.receive(message(&bytes)?)),
-            wire::READ_INDEX => answer(&self.reads.position_as_leader(message(&bytes)?).await),
+            wire::READ_INDEX => {
+                at_most(QUEUED_READS as u64, beginning(&bytes)?)?;
+                answer(&self.reads.position_as_leader(message(&bytes)?).await)
+            }
             wire::LEADER => answer(&self.leader.call_here(message::<Bytes>(&bytes)?).await),
             wire::ORIGIN => answer(&self.formation.origin().await),
             wire::PREPARE => answer(&self.formation.prepare(message(&bytes)?).await),
@@ -111,8 +160,8 @@ impl Service {
         }
     }
 
-    async fn vote(&self, request: &[u8]) -> Result<Response, ApiError> {
-        let voted = self.raft.vote(message(request)?).await;
+    async fn vote(&self, request: VoteRequest<u64>) -> Result<Response, ApiError> {
+        let voted = self.raft.vote(request).await;
         if voted.as_ref().is_ok_and(|vote| vote.vote_granted) {
             self.ballot.contact.note();
         }
@@ -125,13 +174,43 @@ impl Service {
         is_current.then(|| self.ballot.contact.engage())
     }
 
+    /// The member of the group that a request says it comes from.
+    fn sender(&self, request: &hyper::Request<Incoming>) -> &str {
+        let named = request.headers().get(wire::FROM_HEADER);
+        let members = self.formation.peers.group.members.values();
+        let member = named.and_then(|named| members.into_iter().find(|member| *named == *member.id));
+        member.map_or("a stranger", |member| member.id.as_str())
+    }
+
+    /// Refuses what is meant for another replica, or comes from one of this replica's own name.
+    fn check_addressee(&self, request: &hyper::Request<Incoming>) -> Result<(), ApiError> {
+        let group = &self.formation.peers.group;
+        let own = group.label(group.own);
+        let says = |name| request.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
+        match (says(wire::TO_HEADER), says(wire::FROM_HEADER)) {
+            (Some(to), _) if to != own => {
+                let what = format!("it is for {to}, and {own} is at this address: compare the addresses in the files");
+                Err(ApiError::Misdirected(what))
+            }
+            (_, Some(from)) if from == own => {
+                Err(ApiError::Misdirected(format!("it comes from {from}, as this replica is called: there are two")))
+            }
+            (Some(_), Some(_)) => Ok(()),
+            _ => Err(ApiError::Misdirected("it does not say whom it is for and who sends it".to_owned())),
+        }
+    }
+
     /// Refuses what is meant for another group, and everything while this replica belongs to none.
     fn check_cluster(&self, request: &hyper::Request<Incoming>) -> Result<(), ApiError> {
         let meant = request.headers().get(wire::CLUSTER_HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
         let own = self.formation.peers.marker.cluster();
-        match own.is_some() && own == meant {
-            true => Ok(()),
-            false => Err(ApiError::Conflict("this replica is not part of that group".to_owned())),
+        match own {
+            Some(own) if meant == Some(own) => Ok(()),
+            Some(own) => Err(ApiError::Conflict(match meant {
+                Some(meant) => format!("it is for the group {meant}, and this replica's data is of the group {own}"),
+                None => format!("it is for no group, and this replica's data is of the group {own}"),
+            })),
+            None => Err(ApiError::Conflict("this replica is part of no group yet".to_owned())),
         }
     }
 
@@ -154,31 +233,52 @@ impl Service {
             return Err(ApiError::BodyTooLarge { limit_bytes: MAX_SNAPSHOT_HEADER_BYTES });
         }
         let header: SnapshotHeader = message(&arrived.take(&mut body, length).await?)?;
+        let (own, log) = (self.formation.peers.group.own, &self.formation.peers.log);
         let manifest: Manifest =
             serde_json::from_str(&header.manifest).map_err(|error| ApiError::Malformed(error.to_string()))?;
-        tracing::info!(snapshot = %manifest.meta.snapshot_id, "receiving a snapshot");
+        log.examine(|log| guard::snapshot(&header.vote, manifest.meta.last_log_id, own, log))
+            .map_err(ApiError::Conflict)?;
         let engage = || self.engage(&header.vote);
-
         let snapshots = self.state_machine.snapshots();
-        let begin =
-            move || snapshots.lock().unwrap_or_else(std::sync::PoisonError::into_inner).begin_receiving(&manifest);
+        let begin = move || {
+            let mut snapshots = snapshots.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            match snapshots.objection(&manifest) {
+                Some(objection) => Ok(Err(objection)),
+                None => snapshots.begin_receiving(&manifest).map(Ok),
+            }
+        };
         let engaged = engage();
-        let files = self.platform.blocking(begin).await.map_err(internal)?;
+        let begun = self.platform.blocking(begin).await.map_err(|error| self.cannot_store(&error))?;
         drop(engaged);
+        let files = begun.map_err(|objection| ApiError::Conflict(format!("the snapshot is none: {objection}")))?;
+        tracing::info!(snapshot = %files.manifest.meta.snapshot_id, "receiving a snapshot");
         for (table, file) in files.manifest.tables.iter().zip(&files.files) {
             let mut missing = table.bytes;
+            let mut checksum = crc32fast::Hasher::new();
             while missing > 0 {
                 let chunk = arrived.some(&mut body, missing).await?;
                 missing -= chunk.len() as u64;
+                checksum.update(&chunk);
                 let _engaged = engage();
                 self.store(file.clone(), chunk).await?;
+            }
+            // Not the fault of this disk: the leader sends it again.
+            if checksum.finalize() != table.crc32 {
+                return Err(ApiError::Conflict(format!("table {} of the snapshot was damaged on its way", table.name)));
             }
         }
         Ok((header, files))
     }
 
     async fn store(&self, file: Arc<dyn DiskFile>, chunk: Bytes) -> Result<(), ApiError> {
-        self.platform.blocking(move || file.append(&chunk)).await.map_err(internal)
+        self.platform.blocking(move || file.append(&chunk)).await.map_err(|error| self.cannot_store(&error))
+    }
+
+    /// A disk that does not take a snapshot stops the replica, as one that does not take an entry does.
+    fn cannot_store(&self, error: &std::io::Error) -> ApiError {
+        let what = format!("a snapshot cannot be stored: {error}");
+        self.failed.send_replace(Some(what.clone()));
+        ApiError::Internal(what)
     }
 }
 
@@ -214,6 +314,19 @@ impl Arrived {
 
 fn internal(error: std::io::Error) -> ApiError {
     ApiError::Internal(error.to_string())
+}
+
+/// What a message begins with.
+fn beginning<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    let begun = postcard::take_from_bytes(bytes).map(|(beginning, _)| beginning);
+    begun.map_err(|error| ApiError::Malformed(format!("not a message between replicas: {error}")))
+}
+
+fn at_most(limit: u64, count: u64) -> Result<(), ApiError> {
+    match count <= limit {
+        true => Ok(()),
+        false => Err(ApiError::Malformed(format!("{count} at once, and {limit} are the most"))),
+    }
 }
 
 fn message<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {

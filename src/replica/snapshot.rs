@@ -16,14 +16,28 @@ use tokio::sync::watch;
 
 use super::machine::{Cut, Saved};
 use super::raft::{LogId, SnapshotMeta};
+use super::sealed::{self, Unreadable};
 use crate::model::UnixMillis;
-use crate::platform::{Disk, DiskFile};
+use crate::platform::{Disk, DiskFile, naming};
 use crate::store::{Prefix, TableFile};
 
 const MANIFEST: &str = "manifest.json";
 
+/// The key `format` of the manifest's file.
+const FORMAT: &str = "bazar snapshot 2";
+
+/// The file of a manifest.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored<M> {
+    format: String,
+    crc32: u32,
+    manifest: M,
+}
+
 /// Everything about a snapshot but the bytes of its tables.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// The log position and the membership at it.
     pub meta: SnapshotMeta,
@@ -37,6 +51,7 @@ pub struct Manifest {
 
 /// One table of a snapshot.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ManifestTable {
     /// The table's name.
     pub name: String,
@@ -46,6 +61,41 @@ pub struct ManifestTable {
     pub bytes: u64,
     /// The CRC-32 of these bytes.
     pub crc32: u32,
+}
+
+impl Manifest {
+    /// Checks what must hold of the manifest of any snapshot of a machine that has `tables`.
+    ///
+    /// # Errors
+    /// Why it is none.
+    fn check(&self, tables: &[&str]) -> Result<(), String> {
+        if !self.tables.iter().map(|table| table.name.as_str()).eq(tables.iter().copied()) {
+            let named: Vec<&str> = self.tables.iter().map(|table| table.name.as_str()).collect();
+            return Err(format!("it names the tables {named:?}, and there must be {tables:?}"));
+        }
+        let is_own_file = |table: &ManifestTable| {
+            let number = table.file.strip_prefix(table.name.as_str()).and_then(|rest| rest.strip_prefix('.'));
+            let number = number.and_then(|rest| rest.strip_suffix(".csv"));
+            number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+        };
+        if let Some(table) = self.tables.iter().find(|table| !is_own_file(table)) {
+            return Err(format!("the file of table {} cannot be {:?}", table.name, table.file));
+        }
+        let expected = snapshot_id(self.meta.last_log_id);
+        if self.meta.last_log_id.is_none() || self.meta.snapshot_id != expected {
+            return Err(format!("the snapshot is {:?}, and must be {expected:?}", self.meta.snapshot_id));
+        }
+        let membership = &self.meta.last_membership;
+        if membership.voter_ids().next().is_none() || *membership.log_id() > self.meta.last_log_id {
+            return Err("its members cannot be".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// What the snapshot that reaches so far is called.
+pub fn snapshot_id(last: Option<LogId>) -> String {
+    format!("{}-{}", last.map_or(0, |last| last.leader_id.term), last.map_or(0, |last| last.index))
 }
 
 /// A snapshot whose files are at hand: one to send, or one that was received.
@@ -67,6 +117,8 @@ impl fmt::Debug for SnapshotFiles {
 pub struct SnapshotStore {
     disk: Arc<dyn Disk>,
     folder: PathBuf,
+    /// The machine's, in their order.
+    tables: Vec<&'static str>,
     current: Option<Arc<Manifest>>,
     /// Files that this process wrote and may grow, by table.
     growing: BTreeMap<&'static str, TableFile>,
@@ -78,21 +130,22 @@ pub struct SnapshotStore {
 }
 
 impl SnapshotStore {
-    /// Opens the folder, or makes it.
+    /// Opens the folder of the snapshots of a machine that has these tables, or makes it.
     ///
     /// # Errors
-    /// If the disk fails or the manifest is not readable.
-    pub fn open(disk: Arc<dyn Disk>, folder: &Path) -> io::Result<SnapshotStore> {
-        disk.create_folders(folder)?;
+    /// If the disk fails or the manifest is not such a machine's. The error names the file.
+    pub fn open(disk: Arc<dyn Disk>, folder: &Path, tables: Vec<&'static str>) -> io::Result<SnapshotStore> {
+        disk.create_folders(folder).map_err(naming(folder))?;
         // A killed process may have left a manifest whose name is not on disk yet. From here on it counts.
-        disk.sync_folder(folder)?;
+        disk.sync_folder(folder).map_err(naming(folder))?;
         let path = folder.join(MANIFEST);
-        let current: Option<Arc<Manifest>> = match disk.exists(&path)? {
-            true => Some(Arc::new(read_manifest(&*disk, &path)?)),
+        let current: Option<Arc<Manifest>> = match disk.exists(&path).map_err(naming(&path))? {
+            true => Some(Arc::new(read_manifest(&*disk, &path, &tables)?)),
             false => None,
         };
         let next_file_number = disk
-            .list(folder)?
+            .list(folder)
+            .map_err(naming(folder))?
             .iter()
             .filter_map(|name| name.rsplit('.').nth(1)?.parse::<u64>().ok())
             .max()
@@ -102,6 +155,7 @@ impl SnapshotStore {
         let mut store = SnapshotStore {
             disk,
             folder: folder.to_owned(),
+            tables,
             current,
             growing: BTreeMap::new(),
             receiving: Vec::new(),
@@ -116,6 +170,11 @@ impl SnapshotStore {
     pub fn watch_covered(&self) -> watch::Receiver<Option<LogId>> {
         let closed = || watch::Sender::new(None).subscribe();
         self.covered.as_ref().map_or_else(closed, watch::Sender::subscribe)
+    }
+
+    /// The file that names the newest snapshot.
+    pub fn manifest_path(&self) -> PathBuf {
+        self.folder.join(MANIFEST)
     }
 
     /// The newest snapshot.
@@ -176,7 +235,13 @@ impl SnapshotStore {
         self.publish(Manifest { meta, at_ms, scalars: cut.scalars.clone(), tables })
     }
 
-    /// Prepares to receive a snapshot: its files, empty, under names of their own.
+    /// Why a snapshot with this manifest is not received, if it is not.
+    pub fn objection(&self, sent: &Manifest) -> Option<String> {
+        sent.check(&self.tables).err()
+    }
+
+    /// Prepares to receive a snapshot to which there is no [objection](Self::objection): its files, empty, under
+    /// names of their own.
     pub fn begin_receiving(&mut self, sent: &Manifest) -> io::Result<SnapshotFiles> {
         self.check()?;
         // What broke off earlier must not fill the disk.
@@ -235,8 +300,9 @@ impl SnapshotStore {
     }
 
     fn publish(&mut self, manifest: Manifest) -> io::Result<Arc<Manifest>> {
-        let text = serde_json::to_vec_pretty(&manifest)?;
-        self.disk.replace(&self.folder.join(MANIFEST), &text)?;
+        let stored = Stored { format: FORMAT.to_owned(), crc32: sealed::checksum(&manifest)?, manifest: &manifest };
+        let path = self.manifest_path();
+        self.disk.replace(&path, &serde_json::to_vec_pretty(&stored)?).map_err(naming(&path))?;
         let manifest = Arc::new(manifest);
         self.current = Some(manifest.clone());
         if let Some(covered) = &self.covered {
@@ -261,9 +327,22 @@ impl SnapshotStore {
     }
 }
 
-fn read_manifest(disk: &dyn Disk, path: &Path) -> io::Result<Manifest> {
-    let unreadable = |error| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()));
-    serde_json::from_slice(&disk.read(path)?).map_err(unreadable)
+fn read_manifest(disk: &dyn Disk, path: &Path, tables: &[&str]) -> io::Result<Manifest> {
+    let unreadable = |error: Unreadable| {
+        let advice = match error {
+            Unreadable::OtherVersion { .. } => "",
+            Unreadable::Damaged(_) => {
+                ". Keep this folder for inspection, then re-join the replica with an empty one (`--join`): the others \
+                 bring it up to date"
+            }
+        };
+        io::Error::new(io::ErrorKind::InvalidData, format!("{} {error}{advice}", path.display()))
+    };
+    let bytes = disk.read(path).map_err(naming(path))?;
+    let Stored::<Manifest> { crc32, manifest, .. } = sealed::read(&bytes, FORMAT).map_err(unreadable)?;
+    sealed::check(&manifest, crc32).map_err(unreadable)?;
+    manifest.check(tables).map_err(|what| unreadable(Unreadable::Damaged(what)))?;
+    Ok(manifest)
 }
 
 fn file_name(path: &Path) -> String {

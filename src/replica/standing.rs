@@ -54,7 +54,8 @@ impl Leading {
 impl Inner {
     /// How this replica stands; if `is_tried`, it serves only if a read that is made now is current soon.
     pub(super) async fn standing(&self, is_tried: bool) -> Standing {
-        let serves = self.reads.may_serve()
+        let serves = self.formation.outside().is_none()
+            && self.reads.may_serve()
             && (!is_tried || {
                 let read = tokio::time::timeout(TRIAL_PATIENCE, self.reads.wait(bytes::Bytes::new())).await;
                 matches!(read, Ok(Ok(Freshness::Current(_))))

@@ -17,9 +17,8 @@ use super::group::Group;
 use super::hand_over::HandOver;
 use super::heartbeat;
 use super::leader_call::LeaderCall;
-use super::log::{Durability, Log, LogError, LogLimits, LogReader};
+use super::log::{Durability, LogError, LogLimits, LogReader};
 use super::machine::{LeaderService, Machine};
-use super::marker::Marker;
 use super::network::{self, Peers};
 use super::office::{Office, OfficeKeeper};
 use super::pre_vote::Ballot;
@@ -27,18 +26,19 @@ use super::proposer::{Proposer, ProposerLimits};
 use super::raft::Raft;
 use super::reach::Reach;
 use super::read_index::{ReadIndex, ReadRounds};
+use super::refusals::Refusals;
 use super::service::Service;
-use super::snapshot::SnapshotStore;
 use super::state_machine::StateMachine;
+use super::storage::Storage;
 use super::{Consensus, Inner, Replica, tables};
 use crate::http::client::Client;
-use crate::platform::{FolderLock, Platform};
+use crate::platform::{FolderLock, Platform, naming};
 
 /// Log entries that are kept although a snapshot covers them, for followers that are a little behind.
 const ENTRIES_KEPT_BEHIND_SNAPSHOT: u64 = 1000;
 
 /// Entries in one AppendEntries request; the log bounds their bytes besides.
-const MAX_APPEND_ENTRIES: u64 = 512;
+pub const MAX_APPEND_ENTRIES: u64 = 512;
 
 /// openraft's heartbeat is off, but what it does at each remains: it looks whether its leader is still a member, and
 /// gives up on a peer that has not answered. Peers are given up on long before, by [`Peers::append_timeout`].
@@ -79,13 +79,14 @@ pub enum StartError {
     #[error("{0} is in use by another process: is this replica running already?")]
     InUse(PathBuf),
     /// The disk failed, or holds something that is not this replica's.
-    #[error("{path}: {source}")]
-    Io {
-        /// The folder.
-        path: PathBuf,
-        /// What went wrong.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(io::Error),
+    /// The state cannot be restored.
+    #[error(
+        "{0}. It belongs to the snapshot that this replica starts from. If that is no passing fault, keep this folder \
+         for inspection, then re-join the replica with an empty one (`--join`): the others bring it up to date"
+    )]
+    Snapshot(io::Error),
     /// The log cannot be used.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -118,25 +119,31 @@ pub async fn open(
     machine: Arc<dyn Machine>,
 ) -> Result<Opened, StartError> {
     let folder = &settings.folder;
-    let at = |source| StartError::Io { path: folder.clone(), source };
     let lock = lock_in_time(platform, folder).await.map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => StartError::InUse(folder.clone()),
-        _ => at(error),
+        _ => StartError::Io(naming(folder)(error)),
     })?;
 
     let group = Arc::new(settings.group.clone());
-    let marker = Marker::open(platform, folder, &group.label(group.own)).map_err(at)?;
-    let snapshots = SnapshotStore::open(platform.disk.clone(), &folder.join("snapshot")).map_err(at)?;
-    let own = settings.group.own;
-    let log = Log::open(platform, &folder.join("log"), own, settings.log, snapshots.watch_covered()).await?;
+    let own = group.own;
+    let opened = Storage::open(platform, folder, (own, &group.label(own)), settings.log, machine).await?;
+    let Storage { marker, log, state_machine } = opened;
     let (log_reader, durability) = (log.reader(), log.durability());
-    let state_machine = StateMachine::open(platform, machine, snapshots, durability.clone()).await.map_err(at)?;
     let append_timeout = settings.election_timeout.min;
     let (platform, client) = (platform.clone(), client.clone());
-    let is_successor = Arc::default();
-    let reach = Arc::new(Reach::new(&group));
-    let peers =
-        Peers { platform: platform.clone(), group, reach, marker, client, is_successor, durability, append_timeout };
+    let (log_of_peers, refusals) = (log_reader.clone(), Refusals::default());
+    let peers = Peers {
+        platform: platform.clone(),
+        reach: Arc::new(Reach::new(&group)),
+        group,
+        marker,
+        client,
+        is_successor: Arc::default(),
+        durability,
+        log: log_of_peers,
+        refusals,
+        append_timeout,
+    };
 
     let config = raft_config(&settings);
     let raft = Raft::new(own, Arc::new(config), peers.clone(), log, state_machine.clone());
@@ -246,10 +253,11 @@ impl Opened {
 
         let tables_index = Arc::new(AtomicU64::new(0));
         let folder = settings.folder.join("tables").into();
+        let tables_failed = failed.clone();
         let follow = tables::follow(platform.clone(), state_machine.clone(), folder, tables_index.clone());
         tokio::spawn(async move {
             if let Err(error) = follow.await {
-                failed.send_replace(Some(format!("the CSV tables cannot be written: {error}")));
+                tables_failed.send_replace(Some(format!("the CSV tables cannot be written: {error}")));
             }
         });
 
@@ -269,7 +277,7 @@ impl Opened {
             answer_timeout: settings.proposer.commit_timeout + settings.majority_wait,
             majority_wait: settings.majority_wait,
         };
-        let formation = Formation { raft: raft.clone(), peers: peers.clone(), office: watched.clone() };
+        let formation = Formation::new(raft.clone(), peers.clone(), watched.clone());
         let service = Service {
             raft: raft.clone(),
             ballot,
@@ -280,6 +288,7 @@ impl Opened {
             reads: reads.clone(),
             leader: leader.clone(),
             formation: formation.clone(),
+            failed,
             receiving: Mutex::new(()),
         };
         let office = watched;

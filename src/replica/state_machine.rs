@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::log::Durability;
 use super::machine::{Cut, Machine};
 use super::raft::{Entry, LogId, Replies, StorageError, StoredMembership, TypeConfig};
-use super::snapshot::{Manifest, SnapshotFiles, SnapshotStore};
+use super::snapshot::{Manifest, SnapshotFiles, SnapshotStore, snapshot_id};
 use crate::model::UnixMillis;
 use crate::platform::Platform;
 
@@ -68,7 +68,7 @@ impl StateMachine {
                 let applied = match snapshots.current() {
                     None => Applied::default(),
                     Some(manifest) => {
-                        restored.restore(snapshots.load(&manifest)?).map_err(io::Error::other)?;
+                        restored.restore(snapshots.load(&manifest)?).map_err(io::Error::other)?();
                         applied_by(&manifest)
                     }
                 };
@@ -204,10 +204,14 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let announce = self.announce.clone();
         self.on_snapshots(ErrorVerb::Write, move |snapshots| {
             let saved = snapshots.adopt(&snapshot)?;
+            let swap = machine.restore(saved).map_err(io::Error::other)?;
+            // Locked for this alone: asynchronous tasks take this lock.
             let mut applied = applied.lock().unwrap_or_else(PoisonError::into_inner);
-            machine.restore(saved).map_err(io::Error::other)?;
+            let before = swap();
             *applied = applied_by(&snapshot.manifest);
             announce.send_replace(applied.index());
+            drop(applied);
+            drop(before);
             Ok(())
         })
         .await
@@ -229,7 +233,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     async fn build_snapshot(&mut self) -> Result<Snapshot<TypeConfig>, StorageError> {
         let (cut, applied) = self.taken.take().unwrap_or_else(|| self.state_machine.cut());
         let meta = SnapshotMeta {
-            snapshot_id: format!("{}-{}", applied.log_id.map_or(0, |log_id| log_id.leader_id.term), applied.index()),
+            snapshot_id: snapshot_id(applied.log_id),
             last_log_id: applied.log_id,
             last_membership: applied.membership,
         };

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::group::Group;
 use super::office::Office;
 use super::raft::Raft;
+use super::refusals::Refusals;
 
 /// How one replica stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +33,8 @@ pub struct Status {
     pub voters: Vec<String>,
     /// What a leader knows of the others.
     pub peers: Vec<PeerStatus>,
+    /// Messages between this replica and others that are refused, by whom and why. None in a group that is well.
+    pub refusals: Vec<String>,
 }
 
 /// What a leader knows of another replica.
@@ -45,7 +48,7 @@ pub struct PeerStatus {
     pub lag: u64,
 }
 
-pub(super) fn status(raft: &Raft, group: &Group, office: Office, tables_index: u64) -> Status {
+pub(super) fn status(raft: &Raft, group: &Group, office: Office, tables_index: u64, refusals: &Refusals) -> Status {
     let metrics = raft.metrics().borrow().clone();
     let last_log_index = metrics.last_log_index.unwrap_or(0);
     let peer = |(number, matched): (u64, Option<openraft::LogId<u64>>)| {
@@ -71,6 +74,7 @@ pub(super) fn status(raft: &Raft, group: &Group, office: Office, tables_index: u
         tables_index,
         snapshot_index: metrics.snapshot.map_or(0, |log_id| log_id.index),
         voters: metrics.membership_config.membership().voter_ids().map(|number| group.label(number)).collect(),
+        refusals: refusals.list(),
         peers: replication.into_iter().filter(|(number, _)| *number != group.own).map(peer).collect(),
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper::StatusCode;
 use hyper::header::{HeaderName, HeaderValue};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -11,9 +12,16 @@ use super::machine::WriteError;
 use super::marker::ClusterId;
 use crate::error::Certainty;
 use crate::http::client::{CallError, Client, Request};
+use crate::http::reply;
 
 /// Names the group that a request is meant for, so that no replica takes part in another one's.
 pub const CLUSTER_HEADER: HeaderName = HeaderName::from_static("bazar-cluster");
+
+/// Names the replica that a request is meant for, by its id: another one at its address must not answer for it.
+pub const TO_HEADER: HeaderName = HeaderName::from_static("bazar-to");
+
+/// Names the replica that a request comes from.
+pub const FROM_HEADER: HeaderName = HeaderName::from_static("bazar-from");
 
 /// openraft's AppendEntries.
 pub const APPEND: &str = "/internal/raft/append";
@@ -45,6 +53,8 @@ pub const ADMIT: &str = "/internal/replica/admit";
 pub struct Origin {
     /// Whether it holds anything of a group's history.
     pub has_history: bool,
+    /// Whether it was started to join a group, and has not been let in yet.
+    pub is_joining: bool,
     /// The group that it belongs to.
     pub cluster: Option<ClusterId>,
 }
@@ -73,6 +83,8 @@ pub enum PeerError {
         address: String,
         /// What it answered.
         what: String,
+        /// Whether it did not take the request for its own.
+        is_misdirected: bool,
     },
     /// It answered something that does not tell whether it did anything.
     #[error("{address} answered {what}")]
@@ -91,33 +103,43 @@ impl PeerError {
     }
 }
 
-/// Says on a request which group it is meant for.
-pub fn meant_for(cluster: Option<ClusterId>, request: Request) -> Request {
-    let name = cluster.and_then(|cluster| HeaderValue::try_from(cluster.to_string()).ok());
-    match name {
-        Some(name) => request.header(CLUSTER_HEADER, name),
-        None => request,
+/// What a request says of itself.
+pub struct Envelope {
+    /// The group.
+    pub cluster: Option<ClusterId>,
+    /// Who sends it.
+    pub from: HeaderValue,
+    /// Who is to answer it.
+    pub to: HeaderValue,
+}
+
+impl Envelope {
+    /// Says so on a request.
+    pub fn seal(self, request: Request) -> Request {
+        let request = request.header(FROM_HEADER, self.from).header(TO_HEADER, self.to);
+        match self.cluster.and_then(|cluster| HeaderValue::try_from(cluster.to_string()).ok()) {
+            Some(name) => request.header(CLUSTER_HEADER, name),
+            None => request,
+        }
     }
 }
 
-/// Posts `message` to a replica and reads its answer.
-pub async fn post<Q: Serialize, A: DeserializeOwned>(
+/// Sends a request to a replica and reads its answer.
+pub async fn send<A: DeserializeOwned>(
     client: &Client,
     address: &str,
-    path: &'static str,
-    cluster: Option<ClusterId>,
-    message: &Q,
+    request: Request,
     timeout: Duration,
 ) -> Result<A, PeerError> {
-    let request = meant_for(cluster, Request::post(path, encode(message)));
     let reply = client.send(address, request, timeout).await?;
     let address = address.to_owned();
     if !reply.status.is_success() {
-        let what = format!("{}: {}", reply.status, String::from_utf8_lossy(&reply.body).trim_end());
+        let what = format!("{}: {}", reply.status.as_u16(), reply::problem_detail(&reply.body));
+        let is_misdirected = matches!(reply.status, StatusCode::CONFLICT | StatusCode::MISDIRECTED_REQUEST);
         return Err(match Certainty::of(reply.status) {
             Certainty::Unknown => PeerError::Unreadable { address, what },
             // Replicas answer in the body: another status says that the request was not even looked at.
-            Certainty::Decided | Certainty::NotDone => PeerError::Refused { address, what },
+            Certainty::Decided | Certainty::NotDone => PeerError::Refused { address, what, is_misdirected },
         });
     }
     decode(&reply.body)

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::record::State;
 use crate::platform::DiskFile;
-use crate::replica::raft::{Entry, LogId};
+use crate::replica::guard::Own;
+use crate::replica::raft::{Entry, LogId, Vote};
 
 /// What is where. At most the last write is not on disk yet, and its entries are in memory.
 #[derive(Default)]
@@ -14,6 +15,8 @@ pub struct Index {
     pub state: State,
     /// One slot per entry, oldest first.
     pub slots: VecDeque<Slot>,
+    /// A committed position that the next frame takes along; it is not worth an fsync of its own.
+    pub committed_hint: Option<LogId>,
     /// The newest entries: the last of `slots`, as many as there are here.
     pub cache: VecDeque<Entry>,
     pub cache_bytes: u64,
@@ -90,6 +93,11 @@ impl Index {
         }
     }
 
+    /// Everything up to here is known to be committed.
+    pub fn committed(&self) -> Option<LogId> {
+        self.committed_hint.or(self.state.committed)
+    }
+
     /// Where an entry is read from. The file stays readable even if its segment is removed meanwhile.
     pub fn locate(&self, slot: &Slot) -> (Arc<dyn DiskFile>, Place) {
         let segment = self.segments.get(&slot.place.segment).expect("a segment stays while it has an entry");
@@ -101,5 +109,23 @@ impl Index {
         let first = self.slots.front().map_or(0, |slot| slot.log_id.index);
         let position = |index: u64| (index.saturating_sub(first) as usize).min(self.slots.len());
         position(from)..position(to).max(position(from))
+    }
+}
+
+impl Own for Index {
+    fn vote(&self) -> Vote {
+        self.state.vote.unwrap_or_default()
+    }
+
+    fn committed(&self) -> Option<LogId> {
+        Index::committed(self).max(self.state.purged)
+    }
+
+    fn at(&self, index: u64) -> Option<LogId> {
+        if let Some(purged) = self.state.purged.filter(|purged| purged.index >= index) {
+            return Some(purged).filter(|purged| purged.index == index);
+        }
+        let first = self.slots.front()?.log_id.index;
+        self.slots.get(index.checked_sub(first)? as usize).map(|slot| slot.log_id)
     }
 }

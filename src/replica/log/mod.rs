@@ -33,12 +33,13 @@ use index::{Index, Place, Segment, Slot};
 use openraft::storage::{LogFlushed, RaftLogStorage};
 use openraft::{AnyError, ErrorSubject, ErrorVerb, LogState, OptionalSend, StorageIOError};
 pub use reader::LogReader;
-use record::{Frame, MAGIC, MAX_FRAME_BYTES, Placed, Record, State};
+use record::{Boot, Frame, MAGIC, MAX_FRAME_BYTES, Placed, Record, State};
 pub use recovery::LogError;
 use tokio::sync::watch;
 
+use super::marker::{Mark, Marker};
 use super::raft::{Entry, LogId, StorageError, TypeConfig, Vote};
-use crate::platform::{Disk, Platform};
+use crate::platform::{Disk, Platform, naming};
 
 /// By how many bytes a segment's file grows at a time.
 const ROOM_BYTES: u64 = 256 << 10;
@@ -61,10 +62,17 @@ pub struct Log {
     durability: Durability,
     /// The replica that the log belongs to.
     own: u64,
-    /// A committed position that the next frame takes along; it is not worth an fsync of its own.
-    committed_hint: Option<LogId>,
+    /// Says how far the log must have come. It follows the log: see [`Log::begin`].
+    marker: Marker,
+    /// This start, once something was written in it.
+    boot: Option<Boot>,
+    /// The segment that the mark names as the newest, as of this start.
+    claimed_segment: Option<u64>,
     /// How far the newest durable snapshot reaches.
     snapshot: watch::Receiver<Option<LogId>>,
+    /// openraft's own tests append entries that do not follow.
+    #[cfg(test)]
+    pub has_holes: bool,
 }
 
 #[derive(Clone)]
@@ -81,24 +89,41 @@ fn segment_path(folder: &Path, number: u64) -> PathBuf {
 
 impl Log {
     /// Opens the log in `folder`, of the replica `own`, or starts one there. `snapshot` tells how far the newest
-    /// durable snapshot reaches.
+    /// durable snapshot reaches, and `marker` how much there must be.
     ///
     /// # Errors
-    /// If the disk fails, or entries that were acknowledged cannot be read back.
+    /// If the disk fails, or something that was acknowledged is not there or cannot be read back.
     pub async fn open(
         platform: &Platform,
         folder: &Path,
         own: u64,
         limits: LogLimits,
+        marker: Marker,
         snapshot: watch::Receiver<Option<LogId>>,
     ) -> Result<Log, LogError> {
-        let disk = platform.disk.clone();
+        let (disk, mark) = (platform.disk.clone(), marker.mark());
         let path = folder.to_owned();
-        let index = platform.blocking(move || open_index(&*disk, &path, limits)).await?;
+        let index = platform.blocking(move || open_index(&*disk, &path, limits, &mark)).await?;
         let durability = Durability::opened(index.last_index());
         let (platform, folder) = (platform.clone(), folder.into());
         let shared = Shared { platform, folder, limits, index: Arc::new(Mutex::new(index)) };
-        Ok(Log { shared, durability, own, committed_hint: None, snapshot })
+        let (boot, claimed_segment) = (None, None);
+        Ok(Log {
+            shared,
+            durability,
+            own,
+            marker,
+            boot,
+            claimed_segment,
+            snapshot,
+            #[cfg(test)]
+            has_holes: false,
+        })
+    }
+
+    /// The last entry that was removed because a snapshot covers it.
+    pub fn purged(&self) -> Option<LogId> {
+        self.shared.index().state.purged
     }
 
     /// A reading end.
@@ -113,12 +138,20 @@ impl Log {
 
     /// Begins to write one frame, once the one before is durable, and brings the index up to date by `change`.
     ///
-    /// After a failure nothing more is written: behind a torn frame it would be lost.
+    /// After a failure nothing more is written: behind a torn frame it would be lost. The first frame after a start
+    /// says so, and a frame counts as durable only once the [mark](super::marker) names this start and the segment
+    /// that it stands in: so nothing is answered that could later be missed without anybody's noticing.
     async fn begin(&mut self, records: Vec<Record>, change: impl FnOnce(&mut Index, &[Slot])) -> io::Result<()> {
         self.durability.settled().await?;
-        let committed = self.committed_hint.take();
+        let boot = match self.boot {
+            Some(boot) => boot,
+            None => self.next_boot()?,
+        };
+        let is_first = self.boot.is_none().then_some(Record::Boot(boot));
+        let committed = self.shared.index().committed_hint.take();
         let mut frame = Frame::new();
-        committed.map(Record::Committed).iter().chain(&records).for_each(|record| frame.push(record));
+        let hint = committed.map(Record::Committed);
+        is_first.iter().chain(&hint).chain(&records).for_each(|record| frame.push(record));
         if frame.bytes() > MAX_FRAME_BYTES {
             let what = format!("{} bytes are more than the log takes at once", frame.bytes());
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
@@ -147,17 +180,45 @@ impl Log {
             .collect();
         index.written_bytes += length;
         index.state.committed = committed.or(index.state.committed);
+        index.state.boot = Some(boot);
         change(&mut index, &slots);
         let last_index = index.last_index();
         drop(index);
 
+        self.boot = Some(boot);
+        let claims = self.claimed_segment.replace(number) != Some(number);
+        let marker = claims.then(|| self.marker.clone());
         self.durability.begin();
-        let durability = self.durability.clone();
+        let (durability, folder) = (self.durability.clone(), self.shared.folder.clone());
         self.shared.platform.begin_blocking(move || {
             let written = file.write_at(start, &bytes).and_then(|()| file.sync());
-            durability.end(last_index, written);
+            let written = written.map_err(|error| naming(&segment_path(&folder, number))(error));
+            let claimed = written.and_then(|()| marker.map_or(Ok(()), |marker| marker.claim(boot.number, number)));
+            durability.end(last_index, claimed);
         });
         Ok(())
+    }
+
+    /// Entries must follow on what is there and on each other: a log with a hole in it cannot be read back.
+    fn must_follow(&self, entries: &[Entry]) -> io::Result<()> {
+        #[cfg(test)]
+        if self.has_holes {
+            return Ok(());
+        }
+        let next = self.shared.index().last_index().map_or(0, |last| last + 1);
+        match (next..).zip(entries).find(|(expected, entry)| entry.log_id.index != *expected) {
+            None => Ok(()),
+            Some((expected, entry)) => {
+                let what = format!("entry {} was appended where {expected} must follow", entry.log_id.index);
+                Err(io::Error::new(io::ErrorKind::InvalidInput, what))
+            }
+        }
+    }
+
+    fn next_boot(&self) -> io::Result<Boot> {
+        let last = self.shared.index().state.boot.map_or(0, |boot| boot.number);
+        let cluster = self.marker.cluster().ok_or_else(|| io::Error::other("this replica belongs to no group yet"))?;
+        Ok(Boot { number: last + 1, cluster })
     }
 
     /// Writes one frame and waits until it is durable.
@@ -179,10 +240,10 @@ impl Log {
     }
 }
 
-fn open_index(disk: &dyn Disk, folder: &Path, limits: LogLimits) -> Result<Index, LogError> {
+fn open_index(disk: &dyn Disk, folder: &Path, limits: LogLimits, mark: &Mark) -> Result<Index, LogError> {
     let at = |source| LogError::Io { path: folder.to_owned(), source };
     disk.create_folders(folder).map_err(at)?;
-    let mut index = recovery::recover(disk, folder, limits.cache_bytes)?;
+    let mut index = recovery::recover(disk, folder, limits.cache_bytes, mark)?;
     if index.segments.is_empty() {
         let segment = new_segment(disk, folder, 1, &opening(1, index.state, None)).map_err(at)?;
         index.segments.insert(1, segment);
@@ -287,12 +348,12 @@ impl RaftLogStorage<TypeConfig> for Log {
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), StorageError> {
-        self.committed_hint = committed;
+        self.shared.index().committed_hint = committed;
         Ok(())
     }
 
     async fn read_committed(&mut self) -> Result<Option<LogId>, StorageError> {
-        Ok(self.committed_hint.or(self.shared.index().state.committed))
+        Ok(self.shared.index().committed())
     }
 
     async fn append<I>(&mut self, entries: I, flushed: LogFlushed<TypeConfig>) -> Result<(), StorageError>
@@ -304,6 +365,10 @@ impl RaftLogStorage<TypeConfig> for Log {
         if entries.is_empty() {
             flushed.log_io_completed(Ok(()));
             return Ok(());
+        }
+        if let Err(error) = self.must_follow(&entries) {
+            flushed.log_io_completed(Err(io::Error::new(error.kind(), error.to_string())));
+            return Err(storage_error(ErrorVerb::Write, error));
         }
         // Entries share their bytes with these copies.
         let records = entries.iter().cloned().map(Record::Entry).collect();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use openraft::{ErrorVerb, OptionalSend, RaftLogReader};
 
-use super::index::Place;
+use super::index::{Index, Place};
 use super::record::{self, Record};
 use super::{Log, Shared, storage_error};
 use crate::platform::DiskFile;
@@ -26,6 +26,11 @@ impl LogReader {
     /// Bytes that the log had when it was opened, and all that were written since.
     pub fn written_bytes(&self) -> u64 {
         self.shared.index().written_bytes
+    }
+
+    /// Has a message held against this log.
+    pub fn examine<T>(&self, look: impl FnOnce(&Index) -> T) -> T {
+        look(&self.shared.index())
     }
 
     async fn entries(&self, from: u64, to: u64, limit_bytes: u64) -> Result<Vec<Entry>, StorageError> {
@@ -63,7 +68,16 @@ impl RaftLogReader<TypeConfig> for LogReader {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, StorageError> {
-        self.entries(start, end, MAX_APPEND_BYTES).await
+        let entries = self.entries(start, end, MAX_APPEND_BYTES).await?;
+        // Those behind what was purged are not what was asked for: to a follower they would be a log with a hole.
+        match entries.first().map(|first| first.log_id.index) {
+            Some(first) if first == start => Ok(entries),
+            _ if start >= end => Ok(entries),
+            _ => {
+                let absent = io::Error::new(io::ErrorKind::NotFound, format!("entry {start} is not in the log"));
+                Err(storage_error(ErrorVerb::Read, absent))
+            }
+        }
     }
 }
 
@@ -72,8 +86,7 @@ impl RaftLogReader<TypeConfig> for Log {
         &mut self,
         range: RB,
     ) -> Result<Vec<Entry>, StorageError> {
-        let (from, to) = half_open(&range);
-        self.reader().entries(from, to, u64::MAX).await
+        self.reader().try_get_log_entries(range).await
     }
 }
 

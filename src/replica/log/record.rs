@@ -11,10 +11,14 @@
 use openraft::RaftLogId;
 use serde::{Deserialize, Serialize};
 
+use crate::replica::marker::ClusterId;
 use crate::replica::raft::{Entry, LogId, Vote};
 
 /// The first bytes of every segment file.
-pub const MAGIC: &[u8; 16] = b"bazar raft log 2";
+pub const MAGIC: &[u8; 16] = b"bazar raft log 3";
+
+/// What [`MAGIC`] begins with in every version; one digit follows.
+pub const ANY_MAGIC: &[u8] = MAGIC.split_at(MAGIC.len() - 1).0;
 
 /// Bytes of a frame before its records.
 pub const FRAME_HEADER_BYTES: usize = 12;
@@ -29,6 +33,8 @@ pub enum Record {
     State(State),
     /// Says, in a segment's opening, how long the segment before it is: what is behind that was never written.
     Follows { bytes: u64 },
+    /// A start of the replica, in the first frame that it wrote after it.
+    Boot(Boot),
     /// A vote that was cast, or a leader that was recognised.
     Vote(Vote),
     /// An entry was appended.
@@ -44,9 +50,20 @@ pub enum Record {
 /// What a log knows besides its entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
+    /// The last start in which something was written. None: the log is blank.
+    pub boot: Option<Boot>,
     pub vote: Option<Vote>,
     pub committed: Option<LogId>,
     pub purged: Option<LogId>,
+}
+
+/// One start of the replica in which it wrote to its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Boot {
+    /// Counts up from 1. The [mark](crate::replica::marker) counts the same.
+    pub number: u64,
+    /// The group whose log this is.
+    pub cluster: ClusterId,
 }
 
 /// Where an entry stands inside a frame.

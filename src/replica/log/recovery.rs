@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use openraft::RaftLogId;
 
 use super::index::{Index, Place, Segment, Slot};
-use super::record::{FRAME_HEADER_BYTES, MAGIC, Record, frame_at, read_record};
+use super::record::{ANY_MAGIC, FRAME_HEADER_BYTES, MAGIC, Record, frame_at, read_record};
 use super::{opening, segment_path};
 use crate::platform::Disk;
+use crate::replica::marker::Mark;
 
 /// Why a log cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,30 @@ pub enum LogError {
         path: PathBuf,
         /// What the operating system said.
         source: io::Error,
+    },
+    /// Another version of bazar wrote it.
+    #[error(
+        "{path}: the log was written by another version of bazar, in its format {found}, and this executable knows \
+         {known}. Start the version that wrote it; nothing was changed"
+    )]
+    OtherVersion {
+        /// The segment file.
+        path: PathBuf,
+        /// The format's digit.
+        found: char,
+        /// The digit that was expected.
+        known: char,
+    },
+    /// Something that was acknowledged is not there any more.
+    #[error(
+        "{path}: {what}. This replica may have forgotten what it acknowledged, so it does not start. Keep this folder \
+         for inspection, then re-join the replica with an empty one (`--join`): the others bring it up to date"
+    )]
+    Lost {
+        /// The file that is missing or too old.
+        path: PathBuf,
+        /// What is known of it.
+        what: String,
     },
     /// Acknowledged entries cannot be read back.
     #[error(
@@ -41,8 +66,8 @@ pub enum LogError {
     },
 }
 
-/// Reads all segments in `folder`.
-pub(super) fn recover(disk: &dyn Disk, folder: &Path, cache_bytes: u64) -> Result<Index, LogError> {
+/// Reads all segments in `folder`. There must be as much as `mark` says.
+pub(super) fn recover(disk: &dyn Disk, folder: &Path, cache_bytes: u64, mark: &Mark) -> Result<Index, LogError> {
     let at = |path: &Path| {
         let path = path.to_owned();
         move |source| LogError::Io { path, source }
@@ -55,7 +80,11 @@ pub(super) fn recover(disk: &dyn Disk, folder: &Path, cache_bytes: u64) -> Resul
         .collect();
     numbers.sort_unstable();
 
-    let mut replay = Replay { index: Index::default(), cache_bytes, previous: None };
+    if numbers.last().copied().unwrap_or(0) < mark.newest_segment {
+        let path = segment_path(folder, mark.newest_segment);
+        return Err(LogError::Lost { path, what: "the newest file of the log is missing".to_owned() });
+    }
+    let mut replay = Replay { index: Index::default(), cache_bytes, previous: None, claimed: mark.newest_segment };
     for (position, &number) in numbers.iter().enumerate() {
         let path = segment_path(folder, number);
         let is_last = position + 1 == numbers.len();
@@ -88,6 +117,7 @@ pub(super) fn recover(disk: &dyn Disk, folder: &Path, cache_bytes: u64) -> Resul
         replay.index.segments.insert(number, Segment { file, bytes, room: bytes });
     }
     replay.check_continuity(folder)?;
+    check_standing(&replay.index, folder, mark)?;
     disk.sync_folder(folder).map_err(at(folder))?;
     Ok(replay.index)
 }
@@ -98,6 +128,8 @@ struct Replay {
     cache_bytes: u64,
     /// The segment before the one that is being read, and how many of its bytes are valid.
     previous: Option<(PathBuf, usize)>,
+    /// Something was written to the segment of this number.
+    claimed: u64,
 }
 
 impl Replay {
@@ -106,27 +138,36 @@ impl Replay {
     fn segment(&mut self, path: &Path, number: u64, bytes: &[u8], is_last: bool) -> Result<Option<usize>, LogError> {
         let damaged = |offset, what: &str| LogError::Damaged { path: path.to_owned(), offset, what: what.to_owned() };
         // Only the first segment ever is made without one before it.
-        let may_be_new = is_last && (number == 1 || self.previous.is_some());
+        let may_be_new = is_last && number > self.claimed && (number == 1 || self.previous.is_some());
         let previous_bytes = self.previous.as_ref().map(|(_, valid)| *valid as u64);
         let is_torn_opening = may_be_new && bytes.len() <= opening(number, self.index.state, previous_bytes).len();
 
         if frame_at(number, bytes, MAGIC.len()).is_none() && is_torn_opening {
             return Ok(None);
         }
+        if let Some(&digit) = bytes.strip_prefix(ANY_MAGIC).and_then(<[u8]>::first)
+            && digit.is_ascii_digit()
+            && !bytes.starts_with(MAGIC)
+        {
+            let known = char::from(MAGIC[MAGIC.len() - 1]);
+            return Err(LogError::OtherVersion { path: path.to_owned(), found: char::from(digit), known });
+        }
         if !bytes.starts_with(MAGIC) || bytes.len() == MAGIC.len() {
             return Err(damaged(0, "it does not begin as a log segment does"));
         }
         let mut offset = MAGIC.len();
+        let mut frames = 0;
         while offset < bytes.len() {
             let Some(mut records) = frame_at(number, bytes, offset) else {
                 let is_end = is_room(&bytes[offset..]) || (is_last && !is_frame_behind(number, bytes, offset));
-                if is_end && offset > MAGIC.len() {
-                    return Ok(Some(offset));
+                if is_end && frames > 0 {
+                    break;
                 }
                 return Err(damaged(offset, "the checksum does not match, and this was not the last write"));
             };
             let mut position = offset + FRAME_HEADER_BYTES;
             offset = position + records.len();
+            frames += 1;
             while !records.is_empty() {
                 let (record, rest) =
                     read_record(records).map_err(|error| damaged(position, &format!("unreadable record: {error}")))?;
@@ -138,6 +179,11 @@ impl Replay {
                 records = rest;
             }
         }
+        // The first frame is the segment's opening.
+        if number == self.claimed && frames < 2 {
+            let what = "nothing is left of what was written to it".to_owned();
+            return Err(LogError::Lost { path: path.to_owned(), what });
+        }
         Ok(Some(offset))
     }
 
@@ -146,6 +192,7 @@ impl Replay {
         match record {
             Record::State(state) => index.state = state,
             Record::Follows { bytes } => return self.check_previous(bytes),
+            Record::Boot(boot) => index.state.boot = Some(boot),
             Record::Vote(vote) => index.state.vote = Some(vote),
             Record::Committed(log_id) => index.state.committed = Some(log_id),
             Record::Truncate(since) => index.truncate(since.index),
@@ -185,6 +232,26 @@ impl Replay {
             }),
             _ => Ok(()),
         }
+    }
+}
+
+/// A log may be ahead of the replica's mark, by what a crash kept from it; one that is behind was lost in part.
+fn check_standing(index: &Index, folder: &Path, mark: &Mark) -> Result<(), LogError> {
+    let lost = |what: String| Err(LogError::Lost { path: folder.to_owned(), what });
+    match (index.state.boot, mark.cluster) {
+        (Some(_), None) => {
+            lost("the log holds a history, but `member.json`, which says of which group, is missing".into())
+        }
+        (Some(boot), Some(cluster)) if boot.cluster != cluster => {
+            lost(format!("the log is that of the group {}, and `member.json` names {cluster}", boot.cluster))
+        }
+        (boot, _) => match boot.map_or(0, |boot| boot.number) {
+            number if number < mark.boots => lost(format!(
+                "the log is an old copy: the replica wrote to it in {} starts, and this knows {number}",
+                mark.boots
+            )),
+            _ => Ok(()),
+        },
     }
 }
 

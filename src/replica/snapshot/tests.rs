@@ -3,17 +3,22 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use openraft::Membership;
 
 use super::*;
 use crate::replica::machine::Machine;
+use crate::replica::raft::StoredMembership;
 use crate::replica::testing::{Journal, MemoryDisk, PowerLoss, log_id};
+
+/// The tables of a [`Journal`].
+const TABLES: [&str; 2] = ["journal", "count"];
 
 fn folder() -> &'static Path {
     Path::new("/snapshot")
 }
 
 fn open(disk: &MemoryDisk) -> SnapshotStore {
-    SnapshotStore::open(Arc::new(disk.clone()), folder()).unwrap()
+    SnapshotStore::open(Arc::new(disk.clone()), folder(), TABLES.to_vec()).unwrap()
 }
 
 fn apply(journal: &Journal, commands: &[&str]) {
@@ -22,7 +27,8 @@ fn apply(journal: &Journal, commands: &[&str]) {
 }
 
 fn meta(index: u64) -> SnapshotMeta {
-    SnapshotMeta { last_log_id: Some(log_id(1, index)), snapshot_id: format!("1-{index}"), ..SnapshotMeta::default() }
+    let last_membership = StoredMembership::new(Some(log_id(1, 0)), Membership::new(vec![[1, 2, 3].into()], None));
+    SnapshotMeta { last_log_id: Some(log_id(1, index)), snapshot_id: format!("1-{index}"), last_membership }
 }
 
 fn write(store: &mut SnapshotStore, journal: &Journal, index: u64) -> io::Result<Arc<Manifest>> {
@@ -39,7 +45,7 @@ fn content(store: &SnapshotStore) -> Option<(u64, Vec<String>)> {
 
 fn commands(saved: Saved) -> Vec<String> {
     let journal = Journal::default();
-    journal.restore(saved).unwrap();
+    journal.restore(saved).unwrap()();
     journal.lines()
 }
 
@@ -93,6 +99,7 @@ fn a_table_that_grew_is_appended_to_and_what_an_earlier_manifest_names_stays() {
     let mut store = open(&disk);
     apply(&journal, &["a", "b"]);
     let earlier = write(&mut store, &journal, 1).unwrap();
+    let earlier_file = disk.read(&folder().join(MANIFEST)).unwrap();
     apply(&journal, &["c"]);
     let later = write(&mut store, &journal, 2).unwrap();
     assert_eq!(earlier.tables[0].file, later.tables[0].file);
@@ -101,7 +108,7 @@ fn a_table_that_grew_is_appended_to_and_what_an_earlier_manifest_names_stays() {
 
     // As a crash before the later manifest would have left it.
     let disk = disk.after_kill();
-    disk.put(&folder().join(MANIFEST), &serde_json::to_vec(&*earlier).unwrap());
+    disk.put(&folder().join(MANIFEST), &earlier_file);
     disk.put(&folder().join(&earlier.tables[1].file), b"line\n2\n");
     assert_eq!(reopened_content(&disk), Some((1, vec!["a".to_owned(), "b".to_owned()])));
 }
@@ -160,7 +167,7 @@ fn a_snapshot_that_was_received_replaces_the_own_one() {
     assert_eq!(reopened_content(&disk.after_power_loss(PowerLoss::Total)), expected);
     assert_eq!(files(&disk).len(), 3, "{:?}", files(&disk).keys());
 
-    journal.restore(store.load(&store.current().unwrap()).unwrap()).unwrap();
+    journal.restore(store.load(&store.current().unwrap()).unwrap()).unwrap()();
     apply(&journal, &["z"]);
     write(&mut store, &journal, 21).unwrap();
     assert_eq!(reopened_content(&disk.after_kill()), Some((21, vec!["x".to_owned(), "y".to_owned(), "z".to_owned()])));
@@ -254,7 +261,7 @@ fn a_damaged_snapshot_is_not_loaded() {
     assert!(error.to_string().contains(&manifest.tables[0].file), "{error}");
 
     disk.rot(&folder().join(MANIFEST), 0);
-    let error = SnapshotStore::open(Arc::new(disk), folder()).map(drop).unwrap_err();
+    let error = SnapshotStore::open(Arc::new(disk), folder(), TABLES.to_vec()).map(drop).unwrap_err();
     assert!(error.to_string().contains(MANIFEST), "{error}");
 }
 
@@ -280,14 +287,14 @@ fn how_far_the_newest_snapshot_reaches_is_told_once_it_is_durable() {
 
 /// Writes and receives snapshots, and notes what was confirmed last. Goes on after a failure.
 fn exercise(disk: &MemoryDisk, confirmed: &mut Option<(u64, Vec<String>)>) -> io::Result<()> {
-    let mut store = SnapshotStore::open(Arc::new(disk.clone()), folder())?;
+    let mut store = SnapshotStore::open(Arc::new(disk.clone()), folder(), TABLES.to_vec())?;
     let journal = Journal::default();
     let sender = sender(&["x", "y"], 20);
     let mut last_error = Ok(());
     for step in 1..10 {
         let done = match step {
             4 => send(&sender, &mut store).and_then(|received| store.adopt(&received)).map(|saved| {
-                journal.restore(saved).unwrap();
+                journal.restore(saved).unwrap()();
                 20
             }),
             _ => {

@@ -8,9 +8,13 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::replica::log::{Log, LogLimits};
+use crate::replica::marker::{ClusterId, Marker};
+use crate::replica::storage::Storage;
 use crate::replica::testing::{Journal, MemoryDisk, NONSENSE, PowerLoss, entry, log_id, platform};
 
 const LIMITS: LogLimits = LogLimits { segment_bytes: 200, cache_bytes: 100 };
+
+const CLUSTER: ClusterId = ClusterId::from_u128(7);
 
 /// A state machine that receives each snapshot as if from another folder.
 struct Distant(StateMachine);
@@ -67,11 +71,16 @@ impl StoreBuilder<TypeConfig, Log, Distant, TempDir> for OnRealDisk {
     async fn build(&self) -> Result<(TempDir, Log, Distant), StorageError> {
         let folder = tempfile::tempdir().unwrap();
         let platform = Platform::system();
+        let journal = Arc::new(Journal::default());
+        let marker = Marker::open(&platform, folder.path(), "catalog-9").unwrap();
+        marker.set(CLUSTER).await.unwrap();
+        // As if a snapshot covered all that may be purged.
         let everything = watch::Sender::new(Some(log_id(u64::MAX, u64::MAX))).subscribe();
-        let log = Log::open(&platform, &folder.path().join("log"), 9, LIMITS, everything).await.unwrap();
-        let snapshots = SnapshotStore::open(platform.disk.clone(), &folder.path().join("snapshot")).unwrap();
-        let machine = Arc::new(Journal::default());
-        let state_machine = StateMachine::open(&platform, machine, snapshots, log.durability()).await.unwrap();
+        let mut log = Log::open(&platform, &folder.path().join("log"), 9, LIMITS, marker, everything).await.unwrap();
+        log.has_holes = true;
+        let tables = vec!["journal", "count"];
+        let snapshots = SnapshotStore::open(platform.disk.clone(), &folder.path().join("snapshot"), tables).unwrap();
+        let state_machine = StateMachine::open(&platform, journal, snapshots, log.durability()).await.unwrap();
         Ok((folder, log, Distant(state_machine)))
     }
 }
@@ -85,10 +94,15 @@ fn log_and_state_machine_are_what_openraft_expects() {
 async fn open(disk: &MemoryDisk) -> (Log, StateMachine, Arc<Journal>) {
     let platform = platform(disk.clone());
     let journal = Arc::new(Journal::default());
-    let snapshots = SnapshotStore::open(platform.disk.clone(), "/snapshot".as_ref()).unwrap();
-    let log = Log::open(&platform, "/log".as_ref(), 9, LIMITS, snapshots.watch_covered()).await.unwrap();
-    let state_machine = StateMachine::open(&platform, journal.clone(), snapshots, log.durability()).await.unwrap();
+    let opened = Storage::open(&platform, "/".as_ref(), (9, "catalog-9"), LIMITS, journal.clone()).await.unwrap();
+    let Storage { marker, log, state_machine } = opened;
+    marker.set(CLUSTER).await.unwrap();
     (log, state_machine, journal)
+}
+
+/// The members of a group, and eight commands.
+fn nine_entries() -> Vec<Entry> {
+    std::iter::once(membership(0)).chain((1..9).map(|index| entry(1, index, "a"))).collect()
 }
 
 fn membership(index: u64) -> Entry {
@@ -150,14 +164,14 @@ async fn a_snapshot_holds_the_state_of_the_moment_at_which_it_was_taken() {
     assert_eq!(snapshot.meta.last_log_id, Some(log_id(1, 0)));
     let saved = state_machine.snapshots().lock().unwrap().load(&snapshot.snapshot.manifest).unwrap();
     let restored = Journal::default();
-    restored.restore(saved).unwrap();
+    restored.restore(saved).unwrap()();
     assert_eq!(restored.lines(), ["a"]);
 }
 
 #[tokio::test]
 async fn a_snapshot_that_is_built_while_another_is_installed_does_not_undo_it() {
     let (_, mut leader, _) = open(&MemoryDisk::default()).await;
-    leader.apply((0..9).map(|index| entry(1, index, "a"))).await.unwrap();
+    leader.apply(nine_entries()).await.unwrap();
     let sent = leader.get_snapshot_builder().await.build_snapshot().await.unwrap();
 
     let disk = MemoryDisk::default();
@@ -168,15 +182,15 @@ async fn a_snapshot_that_is_built_while_another_is_installed_does_not_undo_it() 
     follower.install_snapshot(&sent.meta, Box::new(received)).await.unwrap();
     let built = builder.build_snapshot().await.unwrap();
     assert_eq!(built.meta.last_log_id, Some(log_id(1, 8)));
-    assert_eq!((follower.applied().index(), journal.lines().len()), (8, 9));
+    assert_eq!((follower.applied().index(), journal.lines().len()), (8, 8));
     let (_, follower, journal) = open(&disk).await;
-    assert_eq!((follower.applied().index(), journal.lines().len()), (8, 9));
+    assert_eq!((follower.applied().index(), journal.lines().len()), (8, 8));
 }
 
 #[tokio::test]
 async fn a_crash_while_a_snapshot_is_installed_and_the_log_purged_leaves_no_gap_between_them() {
     let (_, mut leader, _) = open(&MemoryDisk::default()).await;
-    leader.apply((0..9).map(|index| entry(1, index, "a"))).await.unwrap();
+    leader.apply(nine_entries()).await.unwrap();
     let sent = leader.get_snapshot_builder().await.build_snapshot().await.unwrap();
 
     for fails_after in 0.. {
@@ -201,4 +215,33 @@ async fn a_crash_while_a_snapshot_is_installed_and_the_log_purged_leaves_no_gap_
             return;
         }
     }
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_state_that_is_being_read_back() {
+    let (_, mut leader, _) = open(&MemoryDisk::default()).await;
+    leader.apply(nine_entries()).await.unwrap();
+    let sent = leader.get_snapshot_builder().await.build_snapshot().await.unwrap();
+
+    let (_, mut follower, journal) = open(&MemoryDisk::default()).await;
+    let disk = follower.platform.disk.clone();
+    follower.platform = Platform::system();
+    follower.platform.disk = disk;
+    follower.apply([membership(0)]).await.unwrap();
+    let received = receive(&follower, &sent.snapshot);
+    journal.hold(true);
+    let looking = follower.clone();
+    let meta = sent.meta.clone();
+    let installing = tokio::spawn(async move { follower.install_snapshot(&meta, Box::new(received)).await });
+    // On a thread of its own, so that the test fails and does not hang.
+    let looks = tokio::task::spawn_blocking(move || {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        let (cut, applied) = looking.cut();
+        (looking.applied().index(), applied.index(), cut.tables[0].rows())
+    });
+    let seen = tokio::time::timeout(std::time::Duration::from_secs(5), looks).await;
+    journal.hold(false);
+    assert_eq!(seen.expect("the state is seen while another is read back").unwrap(), (0, 0, 0));
+    installing.await.unwrap().unwrap();
+    assert_eq!(journal.lines().len(), 8);
 }

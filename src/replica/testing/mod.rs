@@ -3,14 +3,14 @@
 mod memory_disk;
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::{io, str};
 
 use bytes::Bytes;
 use openraft::{CommittedLeaderId, EntryPayload};
 use serde_json::json;
 
-use super::machine::{Cut, Machine, MachineError, Saved};
+use super::machine::{Cut, Machine, MachineError, Saved, Swap};
 use super::raft::{Batch, Entry, LogId};
 use crate::model::UnixMillis;
 use crate::platform::{Disk, Platform, SystemClock, TcpNetwork};
@@ -38,7 +38,9 @@ pub fn platform(disk: impl Disk + 'static) -> Platform {
 /// A machine that remembers all commands in order: in one table that grows, and counted in one that changes.
 #[derive(Default)]
 pub struct Journal {
-    lines: Mutex<Lines>,
+    lines: Arc<Mutex<Lines>>,
+    /// Whether a restore waits, and how to have it go on.
+    held: (Mutex<bool>, Condvar),
 }
 
 /// The commands, and in which generation of them.
@@ -51,6 +53,12 @@ struct Lines {
 impl Journal {
     pub fn lines(&self) -> Vec<String> {
         self.lock().lines.clone()
+    }
+
+    /// Has each restore wait until it is told to go on.
+    pub fn hold(&self, is_held: bool) {
+        *self.held.0.lock().unwrap() = is_held;
+        self.held.1.notify_all();
     }
 
     fn lock(&self) -> MutexGuard<'_, Lines> {
@@ -81,7 +89,7 @@ impl Machine for Journal {
         Cut { scalars: json!({ "commands": journal.lines.len() }), tables }
     }
 
-    fn restore(&self, saved: Saved) -> Result<(), MachineError> {
+    fn restore(&self, saved: Saved) -> Result<Swap, MachineError> {
         let names: Vec<&str> = saved.tables.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["journal", "count"]);
         let rows = |(_, text): (String, Box<dyn io::Read + Send>)| -> Vec<String> {
@@ -91,9 +99,13 @@ impl Machine for Journal {
         let (lines, count) = (tables.next().unwrap(), tables.next().unwrap());
         assert_eq!(count, [lines.len().to_string()]);
         assert_eq!(saved.scalars, json!({ "commands": lines.len() }));
-        let mut journal = self.lock();
-        *journal = Lines { lines, generation: journal.generation + 1 };
-        Ok(())
+        drop(self.held.1.wait_while(self.held.0.lock().unwrap(), |is_held| *is_held).unwrap());
+        let present = self.lines.clone();
+        Ok(Box::new(move || {
+            let mut journal = present.lock().unwrap();
+            let generation = journal.generation + 1;
+            Box::new(std::mem::replace(&mut *journal, Lines { lines, generation }))
+        }))
     }
 }
 

@@ -1,8 +1,11 @@
 //! What was acknowledged is kept, by every replica alike.
 
+mod addresses;
 mod crash;
 mod disk;
+mod memory;
 mod rejoin;
 mod seed;
 mod snapshot;
+mod strangers;
 mod tables;

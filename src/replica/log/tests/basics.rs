@@ -167,8 +167,8 @@ fn nothing_is_purged_before_a_durable_snapshot_covers_it() {
     run(async {
         let disk = MemoryDisk::default();
         let covered = watch::Sender::new(Some(log_id(1, 3)));
-        let machine = platform(disk.clone());
-        let mut log = Log::open(&machine, folder(), OWN, SMALL, covered.subscribe()).await.unwrap();
+        let (machine, marker) = (platform(disk.clone()), marker(&disk).await.unwrap());
+        let mut log = Log::open(&machine, folder(), OWN, SMALL, marker, covered.subscribe()).await.unwrap();
         append_each(&mut log, 1, 0..9).await;
         log.purge(log_id(1, 3)).await.unwrap();
         {
@@ -221,5 +221,33 @@ fn a_leader_that_restarts_finds_itself_not_elected() {
 
         log.save_vote(&Vote::new_committed(4, OWN + 1)).await.unwrap();
         assert_eq!(log.read_vote().await.unwrap(), Some(Vote::new_committed(4, OWN + 1)));
+    });
+}
+
+#[test]
+fn entries_that_were_purged_are_an_error_and_never_others_in_their_place() {
+    run(async {
+        let disk = MemoryDisk::default();
+        let mut log = open(&disk, SMALL).await.unwrap();
+        append_each(&mut log, 1, 0..10).await;
+        log.purge(log_id(1, 5)).await.unwrap();
+        log.reader().limited_get_log_entries(5, 8).await.unwrap_err();
+        assert_eq!(log.reader().limited_get_log_entries(6, 8).await.unwrap().len(), 2);
+    });
+}
+
+#[test]
+fn an_entry_that_does_not_follow_is_not_appended() {
+    run(async {
+        let disk = MemoryDisk::default();
+        let mut log = open(&disk, SMALL).await.unwrap();
+        append_each(&mut log, 1, 0..3).await;
+        for index in [0, 2, 4] {
+            append(&mut log, [entry(1, index, "elsewhere")]).await.unwrap_err();
+        }
+        append(&mut log, [entry(1, 3, "next"), entry(1, 5, "after a hole")]).await.unwrap_err();
+        let seen = view(&mut log).await;
+        assert_eq!(seen.last, Some(log_id(1, 2)));
+        assert_eq!(reopened_view(&disk.after_kill(), SMALL).await, seen);
     });
 }

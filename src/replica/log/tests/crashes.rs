@@ -81,7 +81,10 @@ fn a_segment_that_was_being_made_is_made_anew() {
         let disk = MemoryDisk::default();
         let mut log = open(&disk, SMALL).await.unwrap();
         let mut next = 0;
+        let mark = Path::new("/member.json");
+        let mut mark_before = Vec::new();
         while segments(&disk).len() < 3 {
+            mark_before = disk.read(mark).unwrap();
             append_each(&mut log, 1, next..next + 1).await;
             next += 1;
         }
@@ -95,6 +98,7 @@ fn a_segment_that_was_being_made_is_made_anew() {
             for opening in [&bytes[..length], &zeros] {
                 let disk = disk.after_kill();
                 disk.put(&segment(3), opening);
+                disk.put(mark, &mark_before);
                 let mut log = open(&disk, SMALL).await.unwrap();
                 append_each(&mut log, 1, next - 1..next + 2).await;
                 let seen = view(&mut log).await;

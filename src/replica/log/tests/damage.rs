@@ -8,6 +8,8 @@ async fn damage_of(disk: &MemoryDisk) -> Option<(PathBuf, usize)> {
     match open(disk, SMALL).await {
         Ok(_) => None,
         Err(LogError::Damaged { path, offset, .. }) => Some((path, offset)),
+        // The digit of the format may rot into another.
+        Err(LogError::OtherVersion { path, .. }) => Some((path, 0)),
         Err(error) => panic!("{error}"),
     }
 }

@@ -39,7 +39,18 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 async fn open(disk: &MemoryDisk, limits: LogLimits) -> Result<Log, LogError> {
     let everything = watch::Sender::new(Some(log_id(u64::MAX, u64::MAX))).subscribe();
     // The last value stays after its sender is gone.
-    Log::open(&platform(disk.clone()), folder(), OWN, limits, everything).await
+    let marker = marker(disk).await?;
+    Log::open(&platform(disk.clone()), folder(), OWN, limits, marker, everything).await
+}
+
+/// The mark of the replica on `disk`, which belongs to a group from its first start on.
+async fn marker(disk: &MemoryDisk) -> Result<Marker, LogError> {
+    let at = |source| LogError::Io { path: folder().to_owned(), source };
+    let marker = Marker::open(&platform(disk.clone()), Path::new("/"), "catalog-9").map_err(at)?;
+    if marker.cluster().is_none() {
+        marker.set(uuid::Uuid::from_u128(7)).await.map_err(at)?;
+    }
+    Ok(marker)
 }
 
 /// All that can be seen of a log.

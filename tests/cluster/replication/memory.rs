@@ -1,0 +1,91 @@
+//! A replica that forgot something does not vote, and says so.
+
+use std::fs;
+use std::process::Command;
+
+use crate::common::cluster::{Cluster, wipe};
+use crate::common::until;
+
+/// Starts a replica that must refuse to, and returns what it says.
+fn refusal(cluster: &mut Cluster, id: &str) -> String {
+    let before = cluster.log(id).len();
+    cluster.start(id);
+    assert_eq!(cluster.wait_exit(id).code(), Some(1), "{id} fails");
+    cluster.log(id)[before..].to_owned()
+}
+
+#[test]
+fn a_replica_whose_log_alone_is_lost_or_old_refuses_until_it_joins_anew() {
+    let mut cluster = Cluster::new(1, 3, 1).open();
+    let mut customer = cluster.client("frontend-1");
+    customer.post("/purchase/1").expect(201);
+    let follower = cluster.follower("catalog");
+    cluster.kill9(&follower);
+    let old_log = cluster.path("old log");
+    let log = cluster.data(&follower).join("log");
+    copy(&log, &old_log);
+    cluster.start(&follower);
+    cluster.wait_ready();
+    customer.post("/purchase/1").expect(201);
+    cluster.agreed_tables("catalog");
+    cluster.kill9(&follower);
+
+    wipe(&log);
+    let told = refusal(&mut cluster, &follower);
+    assert!(told.contains("the newest file of the log is missing") && told.contains("--join"), "{told}");
+    wipe(&log);
+    copy(&old_log, &log);
+    let told = refusal(&mut cluster, &follower);
+    assert!(told.contains("the log is an old copy") && told.contains("--join"), "{told}");
+
+    wipe(&cluster.data(&follower));
+    cluster.start_with(&follower, &["--join"]);
+    cluster.wait_ready();
+    customer.post("/purchase/1").expect(201);
+    assert_eq!(cluster.audit().orders.len(), 3);
+}
+
+#[test]
+fn a_group_that_lost_most_disks_says_nothing_wrong_and_is_recovered_from_the_one_left() {
+    let mut cluster = Cluster::new(1, 3, 1).open();
+    let mut customer = cluster.client("frontend-1");
+    (0..3).for_each(|_| drop(customer.post("/purchase/1").expect(201)));
+    cluster.agreed_tables("catalog");
+    let lost = ["catalog-2", "catalog-3"];
+    cluster.kill9_all(&lost);
+    for id in lost {
+        wipe(&cluster.data(id));
+        cluster.start_with(id, &["--join"]);
+    }
+    for id in lost {
+        until(&format!("{id} says what it waits for"), || {
+            cluster.log(id).contains("When most disks of a group are lost")
+        });
+        cluster.client(id).get("/info/3").problem(503, "unavailable");
+        cluster.client(id).get("/search/theory").problem(503, "unavailable");
+        cluster.client(id).get("/ready").problem(503, "unavailable");
+    }
+    for _ in 0..12 {
+        let read = customer.ask("GET /info/3").header("cache-control", "no-cache").send();
+        assert!(read.status == 503 || (read.status == 200 && read.is_marked_stale()), "{}", read.text());
+    }
+    assert_ne!(customer.post("/purchase/1").status, 201);
+
+    // As README has it.
+    cluster.kill9_all(&["catalog-1", "catalog-2", "catalog-3"]);
+    for id in lost {
+        wipe(&cluster.data(id));
+        copy(&cluster.data("catalog-1"), &cluster.data(id));
+        let mark = cluster.data(id).join("member.json");
+        fs::write(&mark, fs::read_to_string(&mark).unwrap().replace("\"catalog-1\"", &format!("\"{id}\""))).unwrap();
+    }
+    ["catalog-1", "catalog-2", "catalog-3"].iter().for_each(|id| cluster.start(id));
+    cluster.wait_ready();
+    customer.post("/purchase/1").expect(201);
+    let books = cluster.audit();
+    assert!(books.orders.len() >= 4, "{:?}", books.orders);
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+}

@@ -1,0 +1,105 @@
+//! Messages that no replica sends, from somebody who knows all names.
+
+use serde_json::Value;
+
+use crate::common::client::{Answer, Client};
+use crate::common::cluster::Cluster;
+
+struct Stranger {
+    cluster: String,
+    to: String,
+    client: Client,
+}
+
+impl Stranger {
+    fn new(cluster: &Cluster, to: &str) -> Stranger {
+        let mark = std::fs::read(cluster.data(to).join("member.json")).unwrap();
+        let mark: Value = serde_json::from_slice(&mark).unwrap();
+        let name = mark["cluster"].as_str().unwrap().to_owned();
+        Stranger { cluster: name, to: to.to_owned(), client: cluster.client(to) }
+    }
+
+    fn post(&mut self, path: &str, body: Vec<u8>) -> Answer {
+        let ask = self.client.ask(&format!("POST /internal/{path}")).header("bazar-cluster", &self.cluster);
+        ask.header("bazar-to", &self.to).header("bazar-from", "catalog-77").body(body).send()
+    }
+}
+
+/// A number as postcard writes it.
+fn varint(mut number: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+    bytes
+}
+
+/// The vote of an elected leader.
+fn vote(term: u64, leader: u64) -> Vec<u8> {
+    [varint(term), vec![1], varint(leader), vec![1]].concat()
+}
+
+/// AppendEntries without entries.
+fn append(term: u64, leader: u64) -> Vec<u8> {
+    [vote(term, leader), vec![0, 0, 0]].concat()
+}
+
+/// A snapshot without bytes, under this manifest.
+fn snapshot(term: u64, leader: u64, manifest: &str) -> Vec<u8> {
+    let header = [vote(term, leader), varint(manifest.len() as u64), manifest.as_bytes().to_vec()].concat();
+    [(header.len() as u32).to_le_bytes().to_vec(), header].concat()
+}
+
+#[test]
+fn no_single_message_kills_removes_or_deposes_a_replica_for_good() {
+    let mut cluster = Cluster::new(1, 3, 1).open();
+    let mut customer = cluster.client("frontend-1");
+    customer.post("/purchase/1").expect(201);
+    let (leader, follower) = (cluster.leader("catalog"), cluster.follower("catalog"));
+    let term = cluster.status(&leader).unwrap()["term"].as_u64().unwrap();
+    let number = |id: &str| id.rsplit('-').next().unwrap().parse::<u64>().unwrap();
+    let second = (1..=3).find(|candidate| ![number(&leader), number(&follower)].contains(candidate)).unwrap();
+    for id in [&follower, &leader] {
+        let mut stranger = Stranger::new(&cluster, id);
+        stranger.post("raft/append", append(u64::MAX, second)).problem(409, "conflict");
+        stranger.post("raft/append", append(term, second)).problem(409, "conflict");
+        stranger.post("raft/append", append(term + 1, number(id))).problem(409, "conflict");
+        let candidate = [vote(u64::MAX, second), vec![0]].concat();
+        stranger.post("raft/vote", candidate).problem(409, "conflict");
+        for path in ["raft/vote", "replica/origin", "replica/join", "replica/admit"] {
+            stranger.post(path, vec![0; 70_000]).problem(413, "body-too-large");
+        }
+        // So many questions, or entries, would take gigabytes once decoded.
+        stranger.post("replica/read-index", varint(1 << 40)).problem(400, "malformed");
+        stranger.post("raft/append", [vote(term, second), vec![0], varint(1 << 40)].concat()).problem(400, "malformed");
+        let meta = r#"{"last_log_id":{"leader_id":TERM,"index":900000},"last_membership":{"log_id":null,"membership":{"configs":[[1,2,3]],"nodes":{"1":{},"2":{},"3":{}}}},"snapshot_id":"TERM-900000"}"#;
+        let meta = meta.replace("TERM", &term.to_string());
+        let table = r#"{"name":"../../../elsewhere/pwned","file":"x","bytes":0,"crc32":0}"#;
+        let manifest = format!(r#"{{"meta":{meta},"at_ms":0,"scalars":null,"tables":[{table}]}}"#);
+        let told = stranger.post("raft/snapshot", snapshot(term, number(&leader), &manifest));
+        let reason = if *id == leader { "it does not come from a leader" } else { "it names the tables" };
+        assert!(told.text().contains(reason), "{}", told.text());
+        assert!(!cluster.path("elsewhere").exists());
+    }
+    // A healthy replica is not taken out because somebody says that it joins, and a stranger is not let in.
+    for (path, number) in [("replica/join", number(&follower)), ("replica/join", 9), ("replica/admit", 9)] {
+        let answer = Stranger::new(&cluster, &leader).post(path, varint(number)).expect(200);
+        assert_eq!(answer.body[0], 1, "an error: {:?}", answer.body);
+    }
+    let mut other = Stranger::new(&cluster, &leader);
+    other.to = follower.clone();
+    other.post("raft/append", append(term, second)).problem(421, "misdirected");
+
+    let status = cluster.status(&leader).unwrap();
+    assert_eq!((status["term"].as_u64(), status["voters"].as_array().unwrap().len()), (Some(term), 3));
+    assert!(status["refusals"].to_string().contains("a stranger"), "{status}");
+    for _ in 0..3 {
+        customer.post("/purchase/1").expect(201);
+    }
+    cluster.kill9_everything();
+    cluster.start_all();
+    cluster.wait_ready();
+    assert_eq!(cluster.audit().orders.len(), 4);
+}
