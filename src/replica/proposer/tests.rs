@@ -5,6 +5,7 @@ use openraft::EmptyNode;
 use super::*;
 use crate::http::client::Client;
 use crate::replica::log::LogLimits;
+use crate::replica::marker::Marker;
 use crate::replica::testing::{Journal, MemoryDisk, platform};
 use crate::replica::{ElectionTimeout, Group, Member, Settings};
 
@@ -24,6 +25,9 @@ async fn leading() -> (Proposer, u64) {
         log: LogLimits { segment_bytes: 1 << 20, cache_bytes: 1 << 20 },
         snapshot_log_bytes: 1 << 30,
     };
+    platform.disk.create_folders(&settings.folder).unwrap();
+    let marker = Marker::open(&platform, &settings.folder, "catalog-1").unwrap();
+    marker.set(uuid::Uuid::from_u128(7)).await.unwrap();
     let client = Client::new(&platform);
     let opened = crate::replica::open(&platform, &client, settings, Arc::new(Journal::default())).await.unwrap();
     let consensus = opened.consensus();
