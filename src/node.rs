@@ -285,9 +285,13 @@ impl NodeHandler {
             _ => {}
         }
         if let Some(replica) = self.service.replica() {
-            if path == "/cluster" && is_get {
-                return Ok(reply::json(StatusCode::OK, &replica.status()));
+            match path {
+                "/cluster" if is_get => return Ok(reply::json(StatusCode::OK, &replica.status())),
+                "/cluster" => return Err(ApiError::MethodNotAllowed { allow: "GET, HEAD" }),
+                _ => {}
             }
+            // What nodes say to each other has one spelling.
+            let path = request.uri().path();
             if path == replica::STANDING && is_get {
                 let is_tried = request.uri().query() == Some(replica::TRIED);
                 return Ok(reply::json(StatusCode::OK, &replica.standing(is_tried).await));

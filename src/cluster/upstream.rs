@@ -212,8 +212,13 @@ impl Upstream {
                             }
                             Meaning::Unavailable | Meaning::Overloaded => return Ok(Answered { by, reply }),
                         },
-                        Err(error @ CallError::NotSent { .. }) => WriteError::Unavailable(error.to_string()),
-                        Err(error @ CallError::Unknown { .. }) => WriteError::Unknown(error.to_string()),
+                        // By its name: where it is, is no customer's business.
+                        Err(CallError::NotSent { reason, .. }) => {
+                            WriteError::Unavailable(format!("{by} was not asked: {reason}"))
+                        }
+                        Err(CallError::Unknown { reason, .. }) => {
+                            WriteError::Unknown(format!("{by} gave no answer: {reason}"))
+                        }
                     }
                 }
             };

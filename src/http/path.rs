@@ -18,7 +18,8 @@ impl<'a> Path<'a> {
     /// Decodes a path as it stands in the request line, without its query.
     ///
     /// # Errors
-    /// [`ApiError::Malformed`] where the percent-encoding is broken or does not encode UTF-8.
+    /// [`ApiError::Malformed`] where the percent-encoding is broken or does not encode UTF-8; [`ApiError::UnknownPath`] for
+    /// another spelling of `/internal/…`, by which a proxy that keeps customers from such paths would be passed.
     pub fn parse(path: &'a str) -> Result<Self, ApiError> {
         let inner = path.strip_prefix('/').unwrap_or(path);
         let inner = inner.strip_suffix('/').unwrap_or(inner);
@@ -27,7 +28,11 @@ impl<'a> Path<'a> {
         }
         let mut segments = inner.split('/').peekable();
         segments.next_if_eq(&"api");
-        segments.map(decode).collect::<Result<_, _>>().map(Path)
+        let segments = segments.map(decode).collect::<Result<Vec<_>, _>>()?;
+        match segments.first() {
+            Some(first) if first == "internal" && !path.starts_with("/internal/") => Err(ApiError::UnknownPath),
+            _ => Ok(Path(segments)),
+        }
     }
 
     /// The segments, to be matched: `match path.segments()[..] { ["info", id] => …, _ => … }`.
@@ -141,6 +146,16 @@ mod tests {
     fn broken_encoding_is_malformed() {
         for path in ["/a%", "/a%2", "/a%zz", "/a%%20", "/a%+1", "/a%FF"] {
             assert!(matches!(Path::parse(path), Err(ApiError::Malformed(_))), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_nodes_say_to_each_other_has_one_spelling() {
+        assert_eq!(segments("/internal/cache/announce"), ["internal", "cache", "announce"]);
+        assert_eq!(segments("/search/internal"), ["search", "internal"]);
+        for path in ["/api/internal/cache", "/%69nternal/cache", "/api/%69nternal/cache", "internal/cache", "/internal"]
+        {
+            assert_eq!(Path::parse(path).err(), Some(ApiError::UnknownPath), "{path}");
         }
     }
 

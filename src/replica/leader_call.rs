@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::machine::{LeaderService, WriteError};
 use super::network::Peers;
 use super::office::Office;
+use super::raft::Raft;
 use super::wire::{self, Answer};
 
 /// How soon a refused request is tried again, unless the leader changes before.
@@ -21,6 +22,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(10);
 /// Carries requests to whoever leads. Cheap to clone.
 #[derive(Clone)]
 pub struct LeaderCall {
+    pub(super) raft: Raft,
     pub(super) peers: Peers,
     pub(super) office: watch::Receiver<Office>,
     pub(super) service: Arc<dyn LeaderService>,
@@ -102,7 +104,9 @@ impl LeaderCall {
 
     fn no_leader(&self) -> WriteError {
         let group = &self.peers.group;
-        let members: Vec<&str> = group.members.values().map(|member| member.id.as_str()).collect();
+        // Those that vote, be they in the configuration or not: without their majority nobody leads.
+        let voters = self.raft.server_metrics().borrow().membership_config.clone();
+        let members: Vec<String> = voters.membership().voter_ids().map(|voter| group.label(voter)).collect();
         WriteError::Unavailable(format!(
             "the {} group has no leader with a majority of its replicas ({}); writes are refused until enough of them \
              are back",

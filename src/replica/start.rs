@@ -271,6 +271,7 @@ impl Opened {
         };
         let reads = ReadIndex::start(rounds, state_machine.watch_applied(), settings.majority_wait);
         let leader = LeaderCall {
+            raft: raft.clone(),
             peers: peers.clone(),
             office: watched.clone(),
             service,
