@@ -203,7 +203,7 @@ mod tests {
             (UnsupportedMediaType(text()), Decided),
             (Invalid(text()), Decided),
             (KeyReused(text()), Decided),
-            (KeyExpired(text()), Decided),
+            (KeyExpired(text()), NotDone),
             (Misdirected(text()), NotDone),
             (RequestTimeout, NotDone),
             (Overloaded(text()), NotDone),
