@@ -84,7 +84,7 @@ pub enum ApiError {
     /// The `Idempotency-Key` was used before, for another request.
     #[error("{0}")]
     KeyReused(String),
-    /// The request was first sent so long ago that its `Idempotency-Key` may be forgotten.
+    /// The `Idempotency-Key` is not known, but may be among those that are forgotten. Nothing was done.
     #[error("{0}")]
     KeyExpired(String),
     /// The client did not send its request in time.
@@ -122,7 +122,8 @@ impl ApiError {
 
     /// After how many seconds the same request may succeed; nothing where waiting alone does not help.
     pub fn retry_after_s(&self) -> Option<u32> {
-        matches!(self, ApiError::Overloaded(_) | ApiError::Unavailable(_)).then_some(RETRY_AFTER_S)
+        matches!(self, ApiError::Overloaded(_) | ApiError::Unavailable(_) | ApiError::KeyExpired(_))
+            .then_some(RETRY_AFTER_S)
     }
 
     fn entry(&self) -> (StatusCode, &'static str, &'static str) {
@@ -154,7 +155,11 @@ impl ApiError {
             KeyReused(_) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "key-reused", "The Idempotency-Key belongs to another request")
             }
-            KeyExpired(_) => (StatusCode::UNPROCESSABLE_ENTITY, "key-expired", "The Idempotency-Key is too old"),
+            KeyExpired(_) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "key-expired",
+                "Whether the key is new cannot be told yet: this attempt changed nothing",
+            ),
             RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "request-timeout", "The request took too long to arrive"),
             Overloaded(_) => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Too busy: this attempt changed nothing"),
             Unavailable(_) => {
@@ -198,7 +203,7 @@ mod tests {
             (UnsupportedMediaType(text()), Decided),
             (Invalid(text()), Decided),
             (KeyReused(text()), Decided),
-            (KeyExpired(text()), Decided),
+            (KeyExpired(text()), NotDone),
             (Misdirected(text()), NotDone),
             (RequestTimeout, NotDone),
             (Overloaded(text()), NotDone),

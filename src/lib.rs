@@ -37,6 +37,7 @@ pub mod cluster;
 pub mod coherence;
 pub mod config;
 pub mod error;
+pub mod fence;
 pub mod frontend;
 pub mod http;
 mod key_index;

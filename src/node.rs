@@ -419,6 +419,8 @@ fn order_settings(config: &Config, node: &Node) -> order::Settings {
         catalog_probes: probes(config, false),
         may_answer_stale: may_answer_stale(config),
         patience: millis(config.reads.majority_wait_ms),
+        max_body_bytes: config.http.max_body_bytes,
+        body_timeout: millis(config.http.header_timeout_ms),
     }
 }
 

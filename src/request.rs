@@ -9,18 +9,19 @@ use hyper::{HeaderMap, StatusCode};
 
 use crate::coherence::normalized;
 use crate::error::ApiError;
+use crate::fence::{DECISIONS, Decisions};
 use crate::http::body;
-use crate::http::path::Query;
+use crate::http::path::{Query, number};
 use crate::http::reply::{self, Response};
-use crate::model::{Key, MAX_TEXT_BYTES, UnixMillis};
+use crate::model::{BookId, Key, MAX_TEXT_BYTES, OrderId};
 use crate::platform::Platform;
 use crate::replica::WriteError;
 
 /// Requests with the same key are one request.
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// When a request was first sent, in milliseconds since the Unix epoch.
-pub const SENT_AT: HeaderName = HeaderName::from_static("bazar-sent-at");
+/// The key that a node made for a write whose client sent none.
+pub const MADE_KEY: HeaderName = HeaderName::from_static("bazar-made-key");
 
 /// Says `stale` on an answer that may be behind.
 pub const CONSISTENCY: HeaderName = HeaderName::from_static("bazar-consistency");
@@ -37,57 +38,65 @@ const MAX_INTERNAL_BYTES: usize = 4 << 20;
 /// How long the body of such a request may take to arrive.
 const INTERNAL_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// By how much the clock of a request's sender may be ahead, in milliseconds. Keys are remembered for longer than
-/// requests are accepted by at least as much.
-const MAX_CLOCK_LEAD_MS: u64 = 60 * 60 * 1000;
-
 /// What makes a write happen once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WriteIdentity {
     /// Requests with the same key are one request.
     pub key: Key,
-    /// When it was first sent.
-    pub sent_at_ms: UnixMillis,
+    /// Whether a node made the key, because the client sent none.
+    pub is_keyless: bool,
+    /// How many decisions of the catalog whoever first sent it had heard of.
+    pub heard: Decisions,
 }
 
 impl WriteIdentity {
-    /// Reads it from a request, and makes up what is missing.
+    /// Reads a client's key from its request, or makes one; `heard` is what this node has heard of.
     ///
     /// # Errors
-    /// If the key is none, or the time is none that a request can have been sent at.
-    pub fn of(headers: &HeaderMap, platform: &Platform) -> Result<WriteIdentity, ApiError> {
-        let now_ms = platform.clock.wall_ms();
-        let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
-        let key = match headers.get(IDEMPOTENCY_KEY) {
-            Some(value) => {
-                text(value).parse().map_err(|error| ApiError::Malformed(format!("{IDEMPOTENCY_KEY}: {error}")))?
-            }
-            None => fresh_key(now_ms),
-        };
-        let sent_at_ms = match headers.get(SENT_AT) {
-            Some(value) => text(value)
-                .parse()
-                // A request from the future would still be accepted when its key is forgotten.
-                .ok()
-                .filter(|sent_at_ms| *sent_at_ms <= now_ms + MAX_CLOCK_LEAD_MS)
-                .ok_or_else(|| ApiError::Malformed(format!("{SENT_AT}: not a time, in milliseconds, until now")))?,
-            None => now_ms,
-        };
-        Ok(WriteIdentity { key, sent_at_ms })
+    /// If the key is none, or there are two.
+    pub fn of_client(headers: &HeaderMap, heard: Decisions, platform: &Platform) -> Result<WriteIdentity, ApiError> {
+        match key_in(headers, &IDEMPOTENCY_KEY)? {
+            Some(key) => Ok(WriteIdentity { key, is_keyless: false, heard }),
+            None => Ok(WriteIdentity { key: fresh_key(platform.clock.wall_ms().get()), is_keyless: true, heard }),
+        }
+    }
+
+    /// Reads what another node sent, or else as [`of_client`](Self::of_client).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn of(headers: &HeaderMap, heard: Decisions, platform: &Platform) -> Result<WriteIdentity, ApiError> {
+        let heard = Decisions::of(headers).unwrap_or(heard);
+        match key_in(headers, &MADE_KEY)? {
+            Some(key) => Ok(WriteIdentity { key, is_keyless: true, heard }),
+            None => WriteIdentity::of_client(headers, heard, platform),
+        }
     }
 
     /// The same identity as headers.
     pub fn headers(&self) -> [(HeaderName, HeaderValue); 2] {
+        let name = if self.is_keyless { MADE_KEY } else { IDEMPOTENCY_KEY };
         let key = HeaderValue::try_from(self.key.to_string()).expect("a key is visible ASCII");
-        [(IDEMPOTENCY_KEY, key), (SENT_AT, HeaderValue::from(self.sent_at_ms))]
+        [(name, key), (DECISIONS, self.heard.header())]
     }
 }
 
+/// The key under `name`, of which there may be one.
+fn key_in(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Key>, ApiError> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(ApiError::Malformed(format!("{name}: there are two of them")));
+    }
+    let key = value.to_str().unwrap_or_default().parse();
+    key.map(Some).map_err(|error| ApiError::Malformed(format!("{name}: {error}")))
+}
+
 /// A key that nobody has used: a UUID of version 7, so that keys made later sort later.
-fn fresh_key(now_ms: UnixMillis) -> Key {
+fn fresh_key(now_ms: u64) -> Key {
     let (seconds, nanoseconds) = (now_ms / 1000, (now_ms % 1000) as u32 * 1_000_000);
     let moment = uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanoseconds);
-    Key::Uuid(uuid::Uuid::new_v7(moment).as_u128())
+    uuid::Uuid::new_v7(moment).into()
 }
 
 /// Reads the whole request of another node.
@@ -155,6 +164,24 @@ pub fn searched_topic(topic: &str) -> Result<String, ApiError> {
     }
 }
 
+/// The book that a path names.
+///
+/// # Errors
+/// If it is no number, or none that a book can have.
+pub fn book_id(segment: &str) -> Result<BookId, ApiError> {
+    let id = number(segment)?;
+    BookId::new(id).map_err(|_| ApiError::NotFound(format!("there is no book {id}")))
+}
+
+/// The order that a path names.
+///
+/// # Errors
+/// If it is no number, or none that an order can have.
+pub fn order_id(segment: &str) -> Result<OrderId, ApiError> {
+    let id = number(segment)?;
+    OrderId::new(id).map_err(|_| ApiError::NotFound(format!("there is no order {id}")))
+}
+
 /// The path of a search, encoded.
 pub fn search_path(topic: &str) -> String {
     format!("/search/{}", percent_encoding::utf8_percent_encode(topic, percent_encoding::NON_ALPHANUMERIC))
@@ -173,11 +200,14 @@ pub fn key_reused() -> ApiError {
     )
 }
 
-/// The error of a request that is older than keys are remembered.
+/// The error of a key that may be among those that are forgotten.
 pub fn key_expired() -> ApiError {
-    ApiError::KeyExpired(
-        "the request was first sent over a day ago: it can no longer be told from a new one".to_owned(),
-    )
+    ApiError::KeyExpired("whether this key was used before cannot be told yet; this attempt did nothing".to_owned())
+}
+
+/// The error of a write that could not be remembered.
+pub fn no_room() -> WriteError {
+    WriteError::Overloaded("too much was refused or changed within a day under keys of clients'".to_owned())
 }
 
 impl From<WriteError> for ApiError {

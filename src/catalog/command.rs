@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::coherence::ProcessId;
-use crate::model::{Book, BookId, Cents, Key, OrderId, UnixMillis};
+use crate::fence::Decisions;
+use crate::model::{Book, BookId, Cents, Copies, Key, OrderId, Quantity, QuantityChange, Text, UnixMillis};
 
 /// One command of the catalog's log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,10 +59,12 @@ pub struct SeedPart {
 pub struct Write {
     /// Requests with the same key are one request.
     pub key: Key,
-    /// When it was first sent. One older than keys are remembered is refused.
-    pub sent_at_ms: UnixMillis,
-    /// The last order that whoever asks knows to be recorded; 0 if it does not know.
-    pub recorded_order_id: OrderId,
+    /// Whether a node made the key, because the client sent none: then no client will ever ask with it again.
+    pub is_keyless: bool,
+    /// How many decisions its sender had heard of when it first sent it.
+    pub heard: Decisions,
+    /// How many orders whoever asks knows to be recorded; 0 if it does not know.
+    pub recorded_orders: u64,
     /// What to do.
     pub action: Action,
 }
@@ -69,10 +72,12 @@ pub struct Write {
 /// What can be done to the catalog.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
-    /// Takes one copy out of the stock and gives out the next order number.
+    /// Takes copies out of the stock, all of them or none, and gives out the next order number.
     Purchase {
         /// Which book.
         book_id: BookId,
+        /// How many copies.
+        quantity: Copies,
     },
     /// Changes a book's price, its stock or both.
     Update {
@@ -81,20 +86,20 @@ pub enum Action {
         /// The new price.
         price: Option<Cents>,
         /// Copies that came (positive) or went.
-        quantity_change: Option<i64>,
+        quantity_change: Option<QuantityChange>,
     },
     /// Puts a new book on sale.
     Add {
         /// Its number; the next free one if none is given.
         book_id: Option<BookId>,
         /// Its title.
-        title: String,
+        title: Text,
         /// Its topic.
-        topic: String,
+        topic: Text,
         /// Its price.
         price: Cents,
         /// Copies in stock.
-        quantity: u64,
+        quantity: Quantity,
     },
     /// Takes a book off sale.
     Remove {
@@ -107,7 +112,7 @@ impl Action {
     /// The book that it is about, where its number is known beforehand.
     pub fn book_id(&self) -> Option<BookId> {
         match self {
-            Action::Purchase { book_id } | Action::Update { book_id, .. } | Action::Remove { book_id } => {
+            Action::Purchase { book_id, .. } | Action::Update { book_id, .. } | Action::Remove { book_id } => {
                 Some(*book_id)
             }
             Action::Add { book_id, .. } => *book_id,
@@ -122,14 +127,21 @@ pub enum Reply {
     Decided(Decision),
     /// The key belongs to another request. Nothing was done.
     KeyReused,
-    /// The request is older than keys are remembered. Nothing was done.
-    KeyExpired,
+    /// The key is not known, but may be among those that are forgotten. Nothing was done.
+    KeyExpired {
+        /// How many decisions there are now.
+        now: Decisions,
+    },
+    /// The order leader must look for the key in a longer list first. Nothing was done.
+    ListBehind,
+    /// It could not be remembered. Nothing was done.
+    NoRoom,
 }
 
 /// What was decided about a request, for ever.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
-    /// When.
+    /// When, by the leader's wall clock.
     pub at_ms: UnixMillis,
     /// What.
     pub outcome: Outcome,
@@ -139,19 +151,21 @@ pub struct Decision {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// A copy was sold.
+    /// Copies were sold.
     Bought {
         /// The order's number.
         order_id: OrderId,
         /// The book's title.
-        title: std::sync::Arc<str>,
-        /// What is paid.
+        title: Text,
+        /// What is paid for each copy.
         price: Cents,
     },
-    /// There is no copy left to sell.
+    /// There are not as many copies left to sell.
     SoldOut {
         /// The book's title.
-        title: std::sync::Arc<str>,
+        title: Text,
+        /// The copies that there are.
+        left: Quantity,
     },
     /// The book after the change.
     Updated(Book),
@@ -164,13 +178,15 @@ pub enum Outcome {
     /// More copies would go than there are.
     NotEnough {
         /// The copies that there are.
-        quantity: u64,
+        quantity: Quantity,
     },
     /// More copies would be in stock than a shop can hold.
     TooMany {
         /// The copies that there are.
-        quantity: u64,
+        quantity: Quantity,
     },
     /// Another book has this number.
     NumberTaken,
+    /// The last number, of a book or an order, was given out before.
+    NoNumberLeft,
 }

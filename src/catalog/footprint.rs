@@ -85,19 +85,20 @@ pub fn tags(writes: &[Write], arrivals: &Arrivals, topic_of: impl Fn(BookId) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Cents;
+    use crate::fence::Decisions;
+    use crate::model::testing::{book_id as id, cents, key, stock, text};
 
     fn write(action: Action) -> Write {
-        Write { key: "key".parse().unwrap(), sent_at_ms: 0, recorded_order_id: 0, action }
+        Write { key: key("key"), is_keyless: false, heard: Decisions::default(), recorded_orders: 0, action }
     }
 
-    fn add(book_id: Option<BookId>, topic: &str) -> Write {
-        let (title, topic) = ("title".to_owned(), topic.to_owned());
-        write(Action::Add { book_id, title, topic, price: Cents(1), quantity: 1 })
+    fn add(book_id: Option<u64>, topic: &str) -> Write {
+        let (book_id, title, topic) = (book_id.map(id), text("title"), text(topic));
+        write(Action::Add { book_id, title, topic, price: cents(1), quantity: stock(1) })
     }
 
-    fn topics(arrivals: &Arrivals, book_id: BookId) -> Vec<Tag> {
-        let tags = tags(&[write(Action::Remove { book_id })], arrivals, |_| None);
+    fn topics(arrivals: &Arrivals, number: u64) -> Vec<Tag> {
+        let tags = tags(&[write(Action::Remove { book_id: id(number) })], arrivals, |_| None);
         tags.into_iter().filter(|tag| matches!(tag, Tag::Topic(_))).collect()
     }
 
@@ -132,6 +133,6 @@ mod tests {
     #[test]
     fn a_new_book_changes_its_topic_and_what_was_absent() {
         let tags = tags(&[add(Some(8), "Fall")], &Arrivals::default(), |_| None);
-        assert_eq!(tags.into_iter().collect::<Vec<_>>(), [Tag::Book(8), Tag::Absence, topic("fall")]);
+        assert_eq!(tags.into_iter().collect::<Vec<_>>(), [Tag::Book(id(8)), Tag::Absence, topic("fall")]);
     }
 }

@@ -1,16 +1,41 @@
-//! What was decided under which idempotency key, in the order of the decisions.
+//! What was decided under which idempotency key, in the order of the decisions, and how long it is remembered.
+//!
+//! Under a key that a client chose, all is remembered for [`RETENTION_MS`] at least. Refusals and changes there are
+//! limited in number, and beyond that a further one is not made: so nobody can fill the memory, and nothing is
+//! forgotten early. A client that sent no key cannot ask again with the one that a node made for it. What it was told
+//! is remembered only for as many further decisions as may come while the nodes themselves repeat a request.
+//!
+//! A purchase is a purchase under whatever key: it is remembered until its order is recorded, and as long as the rest.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use imbl::Vector;
+use serde::{Deserialize, Serialize};
 
-use super::command::{Action, Decision, Outcome};
-use crate::key_index::KeyIndex;
-use crate::model::{Key, Order, OrderId, UnixMillis};
+use super::command::{Action, Decision, Outcome, Write};
+use super::memory::Memory;
+use crate::fence::Decisions;
+use crate::model::{Key, Order};
+
+/// How long a decision is remembered at least, by the group's clock: a day, and an hour for clocks that run fast.
+pub const RETENTION_MS: u64 = 25 * 60 * 60 * 1000;
+
+/// The most refused purchases that are remembered under clients' keys.
+pub const MAX_REFUSALS: usize = 250_000;
+
+/// The most changes of the catalog, carried out or refused, that are remembered under clients' keys.
+pub const MAX_CHANGES: usize = 250_000;
+
+/// How many refusals and changes under keys that nodes made are remembered at least, once there were as many.
+pub const KEYLESS_KEPT: usize = 8192;
 
 /// Entries that are forgotten together at the least, so that forgetting one by one does not make the
 /// table anew each time.
 const FORGOTTEN_AT_ONCE: usize = 1024;
+
+/// How exactly it is known when a decision was made, by the group's clock.
+const MARK_INTERVAL_MS: u64 = 5 * 60 * 1000;
 
 /// One decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,14 +46,14 @@ pub struct Entry {
     pub action: Action,
     /// What was decided.
     pub decision: Decision,
-    /// The highest order number given until then, this decision included.
-    pub last_order_id: OrderId,
+    /// How many orders there were then, that of this decision included.
+    pub orders: u64,
 }
 
 /// One decision as it is kept. Nearly all are purchases, which so take a third of what an [`Entry`] does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kept {
-    /// A copy was sold.
+    /// Copies were sold.
     Sold(Order),
     /// Anything else.
     Other(Arc<Entry>),
@@ -37,11 +62,12 @@ pub enum Kept {
 impl From<Entry> for Kept {
     fn from(entry: Entry) -> Kept {
         match (&entry.action, entry.decision.outcome) {
-            (Action::Purchase { book_id }, Outcome::Bought { order_id, title, price }) => Kept::Sold(Order {
+            (Action::Purchase { book_id, quantity }, Outcome::Bought { order_id, title, price }) => Kept::Sold(Order {
                 order_id,
                 book_id: *book_id,
                 title,
                 price,
+                quantity: *quantity,
                 placed_at_ms: entry.decision.at_ms,
                 key: entry.key,
             }),
@@ -54,24 +80,19 @@ impl From<Entry> for Kept {
 }
 
 impl Kept {
-    fn key(&self) -> &Key {
+    /// Under which key.
+    pub fn key(&self) -> &Key {
         match self {
             Kept::Sold(order) => &order.key,
             Kept::Other(entry) => &entry.key,
         }
     }
 
-    fn at_ms(&self) -> UnixMillis {
+    /// How many orders there were then.
+    fn orders(&self) -> u64 {
         match self {
-            Kept::Sold(order) => order.placed_at_ms,
-            Kept::Other(entry) => entry.decision.at_ms,
-        }
-    }
-
-    fn last_order_id(&self) -> OrderId {
-        match self {
-            Kept::Sold(order) => order.order_id,
-            Kept::Other(entry) => entry.last_order_id,
+            Kept::Sold(order) => order.order_id.get(),
+            Kept::Other(entry) => entry.orders,
         }
     }
 
@@ -81,118 +102,180 @@ impl Kept {
             Kept::Sold(order) => {
                 let Order { order_id, title, price, .. } = order.clone();
                 let outcome = Outcome::Bought { order_id, title, price };
-                (Action::Purchase { book_id: order.book_id }, Decision { at_ms: order.placed_at_ms, outcome })
+                let action = Action::Purchase { book_id: order.book_id, quantity: order.quantity };
+                (action, Decision { at_ms: order.placed_at_ms, outcome })
             }
             Kept::Other(entry) => (entry.action.clone(), entry.decision.clone()),
         }
     }
 }
 
+/// The group's time at some decision: those before it were made no later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Mark {
+    group_ms: u64,
+    position: u64,
+}
+
 /// All decisions that are remembered.
 #[derive(Default)]
 pub struct Ledger {
-    entries: Vector<Kept>,
-    /// How many were forgotten: positions count them, too.
-    forgotten: u64,
-    by_key: KeyIndex,
-    generation: u64,
+    kept: Memory,
+    keyless: Memory,
+    /// The number of the last order that is forgotten.
+    forgotten_orders: u64,
+    marks: VecDeque<Mark>,
+    /// Refused purchases among those kept.
+    refusals: usize,
+    /// What is no purchase among those kept.
+    changes: usize,
+}
+
+/// The parts of a [`Ledger`] that its tables do not tell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scalars {
+    forgotten: Decisions,
+    forgotten_orders: u64,
+    marks: VecDeque<Mark>,
 }
 
 impl Ledger {
-    /// An empty ledger, whose table has this generation.
-    pub fn new(generation: u64) -> Self {
-        Ledger { generation, ..Ledger::default() }
-    }
-
     /// What was decided under `key`.
     pub fn find(&self, key: &Key) -> Option<&Kept> {
-        let at = |position: u64| self.entries.get((position - self.forgotten) as usize);
-        self.by_key.find(key, |position| at(position).map(Kept::key)).and_then(at)
+        self.kept.find(key).or_else(|| self.keyless.find(key))
     }
 
-    /// Adds a decision. Its key must be new.
-    pub fn record(&mut self, entry: impl Into<Kept>) {
-        let entry = entry.into();
-        self.by_key.insert(entry.key(), self.forgotten + self.entries.len() as u64);
-        self.entries.push_back(entry);
+    /// How many decisions there ever were.
+    pub fn decisions(&self) -> Decisions {
+        Decisions { ledger: self.kept.decided(), keyless: self.keyless.decided() }
     }
 
-    /// Forgets decisions from before `moment`, up to the first purchase after order number `recorded`, once they
-    /// are many and at least half of all.
-    pub fn forget_before(&mut self, moment: UnixMillis, recorded: OrderId) {
-        let is_over = |entry: &Kept| entry.at_ms() < moment && entry.last_order_id() <= recorded;
-        let enough = FORGOTTEN_AT_ONCE.max(self.entries.len() / 2);
-        if self.entries.get(enough).is_none_or(|entry| !is_over(entry)) {
+    /// Whether a write whose key is not known was certainly never decided about. Not so if its sender had heard of
+    /// less than is forgotten now, nor if it had heard of more than there ever was: that was another ledger.
+    pub fn is_surely_new(&self, write: &Write) -> bool {
+        let covers = |memory: &Memory, heard: u64| (memory.forgotten()..=memory.decided()).contains(&heard);
+        covers(&self.kept, write.heard.ledger) && (!write.is_keyless || covers(&self.keyless, write.heard.keyless))
+    }
+
+    /// Whether an order leader asks that looked for the key in a list without all orders that are forgotten here.
+    pub fn is_list_behind(&self, write: &Write) -> bool {
+        matches!(write.action, Action::Purchase { .. }) && write.recorded_orders < self.forgotten_orders
+    }
+
+    /// Whether what is decided about `write` can be remembered, unless it is a purchase that succeeds: that always can.
+    pub fn has_room(&self, write: &Write) -> bool {
+        write.is_keyless
+            || match write.action {
+                Action::Purchase { .. } => self.refusals < MAX_REFUSALS,
+                _ => self.changes < MAX_CHANGES,
+            }
+    }
+
+    /// Remembers a decision, made at this time of the group's. Its key must be new.
+    pub fn record(&mut self, group_ms: u64, is_keyless: bool, entry: Entry) {
+        let entry = Kept::from(entry);
+        if is_keyless && matches!(entry, Kept::Other(_)) {
+            self.keyless.record(entry);
+            if self.keyless.entries().len() >= 2 * KEYLESS_KEPT {
+                self.keyless.forget(KEYLESS_KEPT);
+            }
             return;
         }
-        // Neither time nor order numbers ever fall along the ledger.
-        let low = self.first_where(enough, |entry| !is_over(entry));
-        let kept = self.entries.split_off(low);
-        for entry in std::mem::replace(&mut self.entries, kept) {
-            self.by_key.remove(entry.key(), self.forgotten);
-            self.forgotten += 1;
+        if self.marks.back().is_none_or(|last| last.group_ms.saturating_add(MARK_INTERVAL_MS) <= group_ms) {
+            self.marks.push_back(Mark { group_ms, position: self.kept.decided() });
         }
-        self.generation += 1;
+        self.keep(entry);
     }
 
-    /// The first position from `start` on where `holds` does, which from there on does for all.
-    fn first_where(&self, start: usize, holds: impl Fn(&Kept) -> bool) -> usize {
-        let (mut low, mut high) = (start, self.entries.len());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match holds(&self.entries[middle]) {
-                true => high = middle,
-                false => low = middle + 1,
+    fn keep(&mut self, entry: Kept) {
+        if let Some(count) = self.count_of(&entry) {
+            *count += 1;
+        }
+        self.kept.record(entry);
+    }
+
+    /// What counts decisions of this kind, if they are limited.
+    fn count_of(&mut self, entry: &Kept) -> Option<&mut usize> {
+        match entry {
+            Kept::Sold(_) => None,
+            Kept::Other(entry) if matches!(entry.action, Action::Purchase { .. }) => Some(&mut self.refusals),
+            Kept::Other(_) => Some(&mut self.changes),
+        }
+    }
+
+    /// Forgets what is older than [`RETENTION_MS`], up to the first purchase that is not among the first
+    /// `recorded_orders`, once that is much and at least half of all.
+    pub fn forget_old(&mut self, group_ms: u64, recorded_orders: u64) {
+        let is_over = |mark: &Mark| mark.group_ms.saturating_add(RETENTION_MS) <= group_ms;
+        let Some(last_over) = self.marks.partition_point(is_over).checked_sub(1) else { return };
+        let old = self.marks[last_over].position.saturating_sub(self.kept.forgotten()) as usize;
+        let enough = FORGOTTEN_AT_ONCE.max(self.kept.entries().len() / 2);
+        if old < enough {
+            return;
+        }
+        // The number of orders never falls along the ledger.
+        let old = old.min(self.kept.first_where(|entry| entry.orders() > recorded_orders));
+        if old < enough {
+            return;
+        }
+        for entry in self.kept.forget(old) {
+            self.forgotten_orders = entry.orders();
+            if let Some(count) = self.count_of(&entry) {
+                *count -= 1;
             }
         }
-        low
+        let forgotten = self.kept.forgotten();
+        self.marks.retain(|mark| mark.position > forgotten);
     }
 
-    /// The entries, sharing their memory.
-    pub fn entries(&self) -> Vector<Kept> {
-        self.entries.clone()
-    }
-
-    /// Changes when entries are forgotten.
-    pub fn generation(&self) -> u64 {
-        self.generation
-    }
-
-    /// Up to `limit` purchases after order number `after`, in order of their numbers.
-    pub fn purchases_after(&self, after: OrderId, limit: usize) -> Vec<Order> {
-        let low = self.first_where(0, |entry| entry.last_order_id() > after);
-        let sold = self.entries.focus().narrow(low..).into_iter().filter_map(|entry| match entry {
+    /// Up to `limit` purchases after the first `after`, in order of their numbers.
+    pub fn purchases_after(&self, after: u64, limit: usize) -> Vec<Order> {
+        let first = self.kept.first_where(|entry| entry.orders() > after);
+        let sold = self.kept.entries().focus().narrow(first..).into_iter().filter_map(|entry| match entry {
             Kept::Sold(order) => Some(order.clone()),
             Kept::Other(_) => None,
         });
         sold.take(limit).collect()
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    /// What is remembered under clients' keys and all purchases, sharing their memory, and their generation.
+    pub fn kept(&self) -> (Vector<Kept>, u64) {
+        (self.kept.entries().clone(), self.kept.generation())
+    }
 
-    fn entry(number: u64, at_ms: UnixMillis) -> Entry {
-        Entry {
-            key: format!("key-{number}").parse().unwrap(),
-            action: Action::Purchase { book_id: 1 },
-            decision: Decision { at_ms, outcome: Outcome::UnknownBook },
-            last_order_id: 0,
+    /// What else is remembered under keys that nodes made, in the same way.
+    pub fn keyless(&self) -> (Vector<Kept>, u64) {
+        (self.keyless.entries().clone(), self.keyless.generation())
+    }
+
+    /// What the tables do not tell.
+    pub fn scalars(&self) -> Scalars {
+        let forgotten = Decisions { ledger: self.kept.forgotten(), keyless: self.keyless.forgotten() };
+        Scalars { forgotten, forgotten_orders: self.forgotten_orders, marks: self.marks.clone() }
+    }
+
+    /// The ledger of a snapshot, before its decisions are put in. Its tables are none that `before` had.
+    pub fn restoring(scalars: Scalars, before: &Ledger) -> Ledger {
+        let Scalars { forgotten, forgotten_orders, marks } = scalars;
+        Ledger {
+            kept: Memory::new(forgotten.ledger, before.kept.generation() + 1),
+            keyless: Memory::new(forgotten.keyless, before.keyless.generation() + 1),
+            forgotten_orders,
+            marks,
+            ..Ledger::default()
         }
     }
 
-    #[test]
-    fn decisions_are_forgotten_many_at_a_time_and_only_when_old() {
-        let mut ledger = Ledger::new(7);
-        (0..3000).for_each(|number| ledger.record(entry(number, number)));
-        ledger.forget_before(1400, 0);
-        assert_eq!((ledger.entries().len(), ledger.generation()), (3000, 7));
-        ledger.forget_before(2000, 0);
-        assert_eq!((ledger.entries().len(), ledger.generation()), (1000, 8));
-        assert!(ledger.find(&entry(1999, 0).key).is_none());
-        assert_eq!(ledger.find(&entry(2000, 0).key), Some(&entry(2000, 2000).into()));
-        ledger.record(entry(3000, 3000));
-        assert_eq!(ledger.find(&entry(3000, 0).key), Some(&entry(3000, 3000).into()));
+    /// Puts back a decision of the first table.
+    pub fn restore_kept(&mut self, entry: Kept) {
+        self.keep(entry);
+    }
+
+    /// Puts back a decision of the second table.
+    pub fn restore_keyless(&mut self, entry: Kept) {
+        self.keyless.record(entry);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `catalog.csv` | the books on sale |
 //! | `ledger.csv` | what was decided under which idempotency key |
+//! | `keyless.csv` | the latest refusals and changes under keys that nodes made |
 
 use std::io;
 use std::ops::Range;
@@ -15,13 +16,14 @@ use imbl::{OrdMap, Vector};
 use super::command::{Action, Command, Decision, Outcome};
 use super::ledger::{Entry, Kept};
 use super::state::{Scalars, State};
-use crate::model::{Book, BookId, Order, UnixMillis, from_rfc3339, to_rfc3339};
-use crate::replica::{Cut, Machine, MachineError, Saved, Swap};
+use crate::fence::Decisions;
+use crate::model::{Book, BookId, Order, Text};
+use crate::replica::{BatchTime, Cut, Machine, MachineError, Saved, Swap};
 use crate::store::{RowError, RowWriter, Table, books, read_rows};
 
 /// A purchase has its columns, anything else those of a request and its outcome, in JSON.
 const LEDGER_HEADER: &[&str] =
-    &["idempotency_key", "decided_at", "last_order_id", "book_id", "title", "price", "request", "outcome"];
+    &["idempotency_key", "decided_at", "last_order_id", "book_id", "title", "price", "quantity", "request", "outcome"];
 
 /// The catalog of one replica.
 #[derive(Default)]
@@ -36,14 +38,24 @@ impl CatalogMachine {
     }
 }
 
+/// Tells how many decisions a replica knows of, and nothing else of its state.
+pub struct DecisionCounter(pub Arc<CatalogMachine>);
+
+impl DecisionCounter {
+    /// How many there are by now.
+    pub fn count(&self) -> Decisions {
+        self.0.state().ledger.decisions()
+    }
+}
+
 impl Machine for CatalogMachine {
-    fn apply(&self, at_ms: UnixMillis, commands: &[Bytes]) -> Result<Vec<Bytes>, MachineError> {
+    fn apply(&self, time: BatchTime, commands: &[Bytes]) -> Result<Vec<Bytes>, MachineError> {
         let unknown = |error: postcard::Error| MachineError(format!("not a command of the catalog: {error}"));
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let mut replies = Vec::with_capacity(commands.len());
         for command in commands {
             let command: Command = postcard::from_bytes(command).map_err(unknown)?;
-            let reply = state.apply(at_ms, command);
+            let reply = state.apply(time, command);
             let reply = postcard::to_stdvec(&reply).expect("replies hold nothing that postcard cannot write");
             replies.push(reply.into());
         }
@@ -52,11 +64,13 @@ impl Machine for CatalogMachine {
 
     fn cut(&self) -> Cut {
         let state = self.state();
+        let decisions = |name, (entries, generation)| Box::new(LedgerTable { name, entries, generation });
         Cut {
             scalars: serde_json::to_value(state.scalars()).expect("numbers and truth values have a form in JSON"),
             tables: vec![
                 Box::new(BookTable { books: state.books.clone(), generation: state.books_generation }),
-                Box::new(LedgerTable { entries: state.ledger.entries(), generation: state.ledger.generation() }),
+                decisions("ledger", state.ledger.kept()),
+                decisions("keyless", state.ledger.keyless()),
             ],
         }
     }
@@ -72,7 +86,8 @@ impl Machine for CatalogMachine {
                     titles.0.push((book.id, book.title.clone()));
                     state.put(book);
                 }),
-                "ledger" => read_ledger(text, &titles, |decision| state.ledger.record(decision)),
+                "ledger" => read_ledger(text, &titles, |decision| state.ledger.restore_kept(decision)),
+                "keyless" => read_ledger(text, &titles, |decision| state.ledger.restore_keyless(decision)),
                 _ => return Err(MachineError(format!("there is no table {name}"))),
             };
             read.map_err(|error| MachineError(format!("table {name}, {error}")))?;
@@ -113,13 +128,14 @@ impl Table for BookTable {
 }
 
 struct LedgerTable {
+    name: &'static str,
     entries: Vector<Kept>,
     generation: u64,
 }
 
 impl Table for LedgerTable {
     fn name(&self) -> &'static str {
-        "ledger"
+        self.name
     }
 
     fn header(&self) -> &'static [&'static str] {
@@ -144,18 +160,20 @@ fn write_entry(out: &mut RowWriter<'_>, entry: &Kept) -> io::Result<()> {
     match entry {
         Kept::Sold(order) => out
             .value(&order.key)?
-            .text(&to_rfc3339(order.placed_at_ms))?
+            .value(order.placed_at_ms)?
             .value(order.order_id)?
             .value(order.book_id)?
             .text(&order.title)?
             .value(order.price)?
+            .value(order.quantity)?
             .text("")?
             .text("")?
             .end_row(),
         Kept::Other(entry) => out
             .value(&entry.key)?
-            .text(&to_rfc3339(entry.decision.at_ms))?
-            .value(entry.last_order_id)?
+            .value(entry.decision.at_ms)?
+            .value(entry.orders)?
+            .text("")?
             .text("")?
             .text("")?
             .text("")?
@@ -167,37 +185,37 @@ fn write_entry(out: &mut RowWriter<'_>, entry: &Kept) -> io::Result<()> {
 
 /// The titles of the books on sale, in the order of their numbers, for the decisions about them to share.
 #[derive(Default)]
-struct Titles(Vec<(BookId, Arc<str>)>);
+struct Titles(Vec<(BookId, Text)>);
 
 impl Titles {
-    fn share(&self, book_id: BookId, title: &str) -> Arc<str> {
-        let number = |(id, _): &(BookId, Arc<str>)| *id;
+    fn share(&self, book_id: BookId, title: Text) -> Text {
+        let number = |(id, _): &(BookId, Text)| *id;
         // Most shops number their books without gaps.
-        let guess = book_id.wrapping_sub(self.0.first().map_or(0, number)) as usize;
-        let position = match self.0.get(guess) {
-            Some(book) if number(book) == book_id => Ok(guess),
+        let guess = self.0.first().and_then(|first| book_id.get().checked_sub(number(first).get()));
+        let position = match guess.map(|guess| (guess as usize, self.0.get(guess as usize))) {
+            Some((guess, Some(book))) if number(book) == book_id => Ok(guess),
             _ => self.0.binary_search_by_key(&book_id, number),
         };
         match position.map(|position| &self.0[position].1) {
-            Ok(known) if **known == *title => known.clone(),
-            _ => title.into(),
+            Ok(known) if *known == title => known.clone(),
+            _ => title,
         }
     }
 }
 
 fn read_ledger(text: impl io::Read, titles: &Titles, mut each: impl FnMut(Kept)) -> Result<(), RowError> {
     read_rows(text, LEDGER_HEADER, |row| {
-        let (key, last_order_id) = (row.value(0)?, row.value(2)?);
-        let at_ms = from_rfc3339(row.text(1)).ok_or_else(|| row.error(1, "not a moment"))?;
-        if row.text(6).is_empty() {
-            let (order_id, book_id) = (last_order_id, row.value(3)?);
-            let (title, price) = (titles.share(book_id, row.text(4)), row.value(5)?);
-            each(Kept::Sold(Order { order_id, book_id, title, price, placed_at_ms: at_ms, key }));
+        let (key, at_ms) = (row.value(0)?, row.value(1)?);
+        if row.text(7).is_empty() {
+            let (order_id, book_id) = (row.value(2)?, row.value(3)?);
+            let title = titles.share(book_id, row.value(4)?);
+            let (price, quantity) = (row.value(5)?, row.value(6)?);
+            each(Kept::Sold(Order { order_id, book_id, title, price, quantity, placed_at_ms: at_ms, key }));
             return Ok(());
         }
-        let action: Action = serde_json::from_str(row.text(6)).map_err(|error| row.error(6, error))?;
-        let outcome: Outcome = serde_json::from_str(row.text(7)).map_err(|error| row.error(7, error))?;
-        each(Entry { key, action, decision: Decision { at_ms, outcome }, last_order_id }.into());
+        let action: Action = serde_json::from_str(row.text(7)).map_err(|error| row.error(7, error))?;
+        let outcome: Outcome = serde_json::from_str(row.text(8)).map_err(|error| row.error(8, error))?;
+        each(Entry { key, action, decision: Decision { at_ms, outcome }, orders: row.value(2)? }.into());
         Ok(())
     })
 }
@@ -206,45 +224,57 @@ fn read_ledger(text: impl io::Read, titles: &Titles, mut each: impl FnMut(Kept))
 mod tests {
     use super::*;
     use crate::catalog::command::{SeedPart, Write};
-    use crate::model::Cents;
+    use crate::model::Copies;
+    use crate::model::UnixMillis;
+    use crate::model::testing::{book_id, cents, change, key, stock, text as words};
+    use crate::store::Readers;
 
-    const NOW: UnixMillis = 1_800_000_000_000;
+    fn now() -> BatchTime {
+        BatchTime { wall: UnixMillis::of_clock(1_800_000_000_000), group_ms: 5 }
+    }
 
     fn encode(command: &Command) -> Bytes {
         postcard::to_stdvec(command).unwrap().into()
     }
 
+    fn buy(number: u64) -> Action {
+        Action::Purchase { book_id: book_id(number), quantity: Copies::ONE }
+    }
+
     fn busy_machine() -> CatalogMachine {
         let machine = CatalogMachine::default();
-        let book = |id: BookId, title: &str| Book {
-            id,
-            title: title.into(),
-            topic: "a, \"b\"\n".into(),
-            price: Cents(4550),
-            quantity: 1,
+        let book = |id, title| Book {
+            id: book_id(id),
+            title: words(title),
+            topic: words("a, \"b\""),
+            price: cents(4550),
+            quantity: stock(1),
         };
-        let write = |key: &str, action| {
+        let update =
+            |price, quantity_change| Action::Update { book_id: book_id(2), price: Some(cents(price)), quantity_change };
+        let write = |text: &str, action| {
             encode(&Command::Writes(vec![Write {
-                key: key.parse().unwrap(),
-                sent_at_ms: NOW,
-                recorded_order_id: 0,
+                key: key(text),
+                is_keyless: false,
+                heard: Decisions::default(),
+                recorded_orders: 0,
                 action,
             }]))
         };
         let commands = [
             encode(&Command::Seed(SeedPart {
-                books: vec![book(1, "Ünï,code"), book(2, "two\nlines"), book(3, "\"")],
+                books: vec![book(1, "Ünï,code"), book(2, "=two,lines"), book(3, "\"")],
                 is_first: true,
                 is_last: true,
             })),
-            write("a", Action::Purchase { book_id: 1 }),
-            write("b", Action::Purchase { book_id: 1 }),
-            write("c", Action::Purchase { book_id: 9 }),
-            write("d", Action::Update { book_id: 2, price: Some(Cents(1)), quantity_change: Some(-9) }),
-            write("e", Action::Update { book_id: 2, price: Some(Cents(101)), quantity_change: None }),
-            write("f", Action::Remove { book_id: 3 }),
+            write("a", buy(1)),
+            write("b", buy(1)),
+            write("c", buy(9)),
+            write("d", update(1, Some(change(-9)))),
+            write("e", update(101, None)),
+            write("f", Action::Remove { book_id: book_id(3) }),
         ];
-        machine.apply(NOW, &commands).unwrap();
+        machine.apply(now(), &commands).unwrap();
         machine
     }
 
@@ -257,7 +287,7 @@ mod tests {
     fn text(cut: &Cut) -> Vec<(String, Vec<u8>)> {
         let written = |table: &dyn Table| {
             let mut text = Vec::new();
-            let mut out = RowWriter::new(&mut text);
+            let mut out = RowWriter::new(&mut text, Readers::Bazar);
             out.header(table.header()).unwrap();
             table.write(0..table.rows(), &mut out).unwrap();
             out.finish().unwrap();
@@ -278,12 +308,13 @@ mod tests {
 
         // It goes on alike, too.
         let next = [encode(&Command::Writes(vec![Write {
-            key: "a".parse().unwrap(),
-            sent_at_ms: NOW,
-            recorded_order_id: 0,
-            action: Action::Purchase { book_id: 1 },
+            key: key("a"),
+            is_keyless: false,
+            heard: Decisions::default(),
+            recorded_orders: 0,
+            action: buy(1),
         }]))];
-        assert_eq!(restored.apply(NOW, &next).unwrap(), machine.apply(NOW, &next).unwrap());
+        assert_eq!(restored.apply(now(), &next).unwrap(), machine.apply(now(), &next).unwrap());
     }
 
     #[test]
@@ -292,18 +323,19 @@ mod tests {
         let cut = machine.cut();
         let before = text(&cut);
         let removal = Command::Writes(vec![Write {
-            key: "z".parse().unwrap(),
-            sent_at_ms: NOW,
-            recorded_order_id: 0,
-            action: Action::Remove { book_id: 1 },
+            key: key("z"),
+            is_keyless: false,
+            heard: Decisions::default(),
+            recorded_orders: 0,
+            action: Action::Remove { book_id: book_id(1) },
         }]);
-        machine.apply(NOW, &[encode(&removal)]).unwrap();
+        machine.apply(now(), &[encode(&removal)]).unwrap();
         assert_eq!(text(&cut), before);
         assert_ne!(text(&machine.cut()), before);
     }
 
     #[test]
     fn a_command_that_cannot_be_understood_is_an_error() {
-        assert!(CatalogMachine::default().apply(NOW, &[Bytes::from_static(b"\xff")]).is_err());
+        assert!(CatalogMachine::default().apply(now(), &[Bytes::from_static(b"\xff")]).is_err());
     }
 }

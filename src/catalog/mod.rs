@@ -5,6 +5,7 @@
 //! | [`command`] | what the log says and what applying it answers |
 //! | [`state`] | the pure function from commands to the shop's state |
 //! | [`ledger`] | what was decided under which idempotency key |
+//! | [`memory`] | decisions that are found by their keys |
 //! | [`machine`] | the state as CSV tables, and back |
 //! | [`leader`] | what only the leader does: decide writes |
 //! | [`footprint`] | what a write may change for readers |
@@ -18,6 +19,7 @@ mod footprint;
 mod leader;
 mod ledger;
 mod machine;
+mod memory;
 pub mod routes;
 mod sessions;
 mod state;
@@ -31,21 +33,21 @@ use serde::{Deserialize, Serialize};
 
 use self::leader::CatalogLeader;
 pub use self::leader::{Decided, LeaderRequest};
-use self::machine::CatalogMachine;
+use self::machine::{CatalogMachine, DecisionCounter};
 pub use self::sessions::LeaseTerms;
 use crate::error::ApiError;
+use crate::fence::DECISIONS;
 use crate::http::client::Client;
-use crate::http::reply::Response;
-use crate::model::OrderId;
+use crate::http::reply::{self, Response};
 use crate::platform::Platform;
 use crate::reads::Reads;
 use crate::replica::{self, Member, Replica, StartError};
 
-/// Asks for the purchases after an order number.
+/// Asks for the purchases after the first so many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PurchasesAfter {
-    /// The last order number that is known already.
-    pub after: OrderId,
+    /// How many are known already.
+    pub after: u64,
     /// How many to tell at most.
     pub limit: usize,
 }
@@ -75,6 +77,7 @@ pub struct Settings {
 pub struct Catalog {
     replica: Replica,
     reads: Reads<CatalogMachine>,
+    decisions: DecisionCounter,
     platform: Platform,
     patience: Duration,
     max_body_bytes: usize,
@@ -99,7 +102,8 @@ impl Catalog {
         };
         let replica = opened.start(Arc::new(leader));
         Ok(Catalog {
-            reads: Reads::new(replica.clone(), machine, settings.may_answer_stale),
+            reads: Reads::new(replica.clone(), machine.clone(), settings.may_answer_stale),
+            decisions: DecisionCounter(machine),
             replica,
             platform: platform.clone(),
             patience: settings.patience,
@@ -118,6 +122,15 @@ impl Catalog {
     /// # Errors
     /// What the client is to be told.
     pub async fn handle(&self, request: hyper::Request<Incoming>) -> Result<Response, ApiError> {
-        self.route(request).await
+        let path = (!request.method().is_safe()).then(|| request.uri().path().to_owned());
+        let answer = self.route(request).await;
+        let Some(path) = path else { return answer };
+        let mut response = match answer {
+            // Who hears of too few decisions is told how many there are.
+            Err(expired @ ApiError::KeyExpired(_)) => reply::problem(&expired, &path),
+            other => other?,
+        };
+        response.headers_mut().insert(DECISIONS, self.decisions.count().header());
+        Ok(response)
     }
 }

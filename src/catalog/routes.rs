@@ -13,7 +13,7 @@
 //! | `POST /internal/catalog/lease/end` | nothing: a frontend that stops gives its lease back |
 //!
 //! A client's request means the same at every replica. A write carries its key in `Idempotency-Key` and
-//! the time at which it was first sent in `Bazar-Sent-At`; a replica makes up what is missing.
+//! what a frontend has heard of in `Bazar-Decisions`; a replica makes up what is missing.
 
 use crate::http::body::Incoming;
 use bytes::Bytes;
@@ -28,10 +28,10 @@ use super::{Catalog, PurchasesAfter};
 use crate::coherence::Tag;
 use crate::error::ApiError;
 use crate::http::body;
-use crate::http::path::{Path, number};
+use crate::http::path::Path;
 use crate::http::reply::{self, Response};
-use crate::model::{Book, BookId, Cents, MAX_QUANTITY, MAX_TEXT_BYTES, Order};
-use crate::request::{Page, WriteIdentity, internal_answer, internal_body, search_path, searched_topic};
+use crate::model::{Book, BookId, Cents, Order, Quantity, QuantityChange, Text};
+use crate::request::{Page, WriteIdentity, book_id, internal_answer, internal_body, search_path, searched_topic};
 
 /// Says whether an answer may be cached: not while a write to it is under way.
 pub const CACHEABLE: HeaderName = HeaderName::from_static("bazar-cacheable");
@@ -48,9 +48,9 @@ struct SearchPage<'a> {
 #[derive(Serialize)]
 struct SearchItem {
     id: BookId,
-    title: std::sync::Arc<str>,
+    title: Text,
     price: Cents,
-    quantity: u64,
+    quantity: Quantity,
 }
 
 /// A change of price.
@@ -64,7 +64,7 @@ struct PriceChange {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StockChange {
-    quantity_change: i64,
+    quantity_change: QuantityChange,
 }
 
 /// Either or both.
@@ -72,7 +72,7 @@ struct StockChange {
 #[serde(deny_unknown_fields)]
 struct Change {
     price: Option<Cents>,
-    quantity_change: Option<i64>,
+    quantity_change: Option<QuantityChange>,
 }
 
 /// A new book.
@@ -80,10 +80,10 @@ struct Change {
 #[serde(deny_unknown_fields)]
 struct NewBook {
     id: Option<BookId>,
-    title: String,
-    topic: String,
+    title: Text,
+    topic: Text,
     price: Cents,
-    quantity: u64,
+    quantity: Quantity,
 }
 
 impl Catalog {
@@ -101,17 +101,17 @@ impl Catalog {
             }
             ["info", id] => {
                 get()?;
-                self.info(head.uri.path(), number(id)?).await
+                self.info(head.uri.path(), book_id(id)?).await
             }
             ["update", id, "price"] => {
                 put()?;
                 let change: PriceChange = self.read_json(&head.headers, body).await?;
-                self.update(&head.headers, number(id)?, Some(change.price), None).await
+                self.update(&head.headers, book_id(id)?, Some(change.price), None).await
             }
             ["update", id, "stock"] => {
                 put()?;
                 let change: StockChange = self.read_json(&head.headers, body).await?;
-                self.update(&head.headers, number(id)?, None, Some(change.quantity_change)).await
+                self.update(&head.headers, book_id(id)?, None, Some(change.quantity_change)).await
             }
             ["update", id] => {
                 put()?;
@@ -119,7 +119,7 @@ impl Catalog {
                 if change.price.is_none() && change.quantity_change.is_none() {
                     return Err(ApiError::Invalid("name a \"price\", a \"quantity_change\" or both".to_owned()));
                 }
-                self.update(&head.headers, number(id)?, change.price, change.quantity_change).await
+                self.update(&head.headers, book_id(id)?, change.price, change.quantity_change).await
             }
             ["books"] => {
                 post()?;
@@ -128,7 +128,7 @@ impl Catalog {
             }
             ["books", id] => {
                 allow(&head.method, Method::DELETE, "DELETE")?;
-                let book_id = number(id)?;
+                let book_id = book_id(id)?;
                 let outcome = self.write(&head.headers, Action::Remove { book_id }).await?.outcome;
                 book_or_error(outcome, book_id).map(|book| reply::json(StatusCode::OK, &book))
             }
@@ -162,7 +162,7 @@ impl Catalog {
         let topic = searched_topic(topic)?;
         let respond = |machine: &CatalogMachine, observed: &Bytes| {
             let mut books = machine.state().search(&topic, page.after, page.limit + 1);
-            let next = page.cut(&mut books, &search_path(&topic), |book| book.id);
+            let next = page.cut(&mut books, &search_path(&topic), |book| book.id.get());
             let items = books
                 .into_iter()
                 .map(|Book { id, title, price, quantity, .. }| SearchItem { id, title, price, quantity })
@@ -193,7 +193,7 @@ impl Catalog {
         headers: &HeaderMap,
         book_id: BookId,
         price: Option<Cents>,
-        quantity_change: Option<i64>,
+        quantity_change: Option<QuantityChange>,
     ) -> Result<Response, ApiError> {
         let outcome = self.write(headers, Action::Update { book_id, price, quantity_change }).await?.outcome;
         book_or_error(outcome, book_id).map(|book| reply::json(StatusCode::OK, &book))
@@ -201,20 +201,18 @@ impl Catalog {
 
     async fn add(&self, headers: &HeaderMap, book: NewBook) -> Result<Response, ApiError> {
         let NewBook { id, title, topic, price, quantity } = book;
-        for (name, text) in [("title", &title), ("topic", &topic)] {
-            if text.trim().is_empty() || text.len() > MAX_TEXT_BYTES {
-                return Err(ApiError::Invalid(format!("\"{name}\" is a text of 1 to {MAX_TEXT_BYTES} bytes")));
-            }
-        }
-        if id == Some(0) {
-            return Err(ApiError::Invalid("\"id\" is a number from 1".to_owned()));
-        }
-        if quantity > MAX_QUANTITY {
-            return Err(ApiError::Invalid(format!("\"quantity\" is a number from 0 to {MAX_QUANTITY}")));
-        }
         let action = Action::Add { book_id: id, title, topic, price, quantity };
         let outcome = self.write(headers, action).await?.outcome;
-        let book = book_or_error(outcome, id.unwrap_or(0))?;
+        let book = match outcome {
+            Outcome::Added(book) => book,
+            Outcome::NumberTaken => return Err(ApiError::Conflict("another book has this number".to_owned())),
+            Outcome::NoNumberLeft => {
+                return Err(ApiError::Conflict(
+                    "the last number was given to a book: give this one a number".to_owned(),
+                ));
+            }
+            _ => return Err(another_question()),
+        };
         let mut response = reply::json(StatusCode::CREATED, &book);
         if let Ok(location) = HeaderValue::try_from(format!("/info/{}", book.id)) {
             response.headers_mut().insert(LOCATION, location);
@@ -223,14 +221,17 @@ impl Catalog {
     }
 
     async fn write(&self, headers: &HeaderMap, action: Action) -> Result<Decision, ApiError> {
-        let WriteIdentity { key, sent_at_ms } = WriteIdentity::of(headers, &self.platform)?;
-        let write = Write { key, sent_at_ms, recorded_order_id: 0, action };
+        let heard = self.decisions.count();
+        let WriteIdentity { key, is_keyless, heard } = WriteIdentity::of(headers, heard, &self.platform)?;
+        let write = Write { key, is_keyless, heard, recorded_orders: 0, action };
         let decided = self.replica.call_leader(encode(&LeaderRequest::Decide(vec![write])), self.patience).await?;
         let decided: Decided = decode(&decided).map_err(|error| ApiError::OutcomeUnknown(error.to_string()))?;
         match decided.into_iter().next() {
             Some(Reply::Decided(decision)) => Ok(decision),
             Some(Reply::KeyReused) => Err(crate::request::key_reused()),
-            Some(Reply::KeyExpired) => Err(crate::request::key_expired()),
+            Some(Reply::KeyExpired { .. }) => Err(crate::request::key_expired()),
+            Some(Reply::ListBehind) => Err(another_question()),
+            Some(Reply::NoRoom) => Err(crate::request::no_room().into()),
             None => Err(ApiError::OutcomeUnknown("the catalog's leader gave no reply".to_owned())),
         }
     }
@@ -285,17 +286,19 @@ fn unknown_book(book_id: BookId) -> ApiError {
 
 fn book_or_error(outcome: Outcome, book_id: BookId) -> Result<Book, ApiError> {
     match outcome {
-        Outcome::Updated(book) | Outcome::Added(book) | Outcome::Removed(book) => Ok(book),
+        Outcome::Updated(book) | Outcome::Removed(book) => Ok(book),
         Outcome::UnknownBook => Err(unknown_book(book_id)),
         Outcome::NotEnough { quantity } => Err(ApiError::Conflict(format!(
             "book {book_id} has only {quantity} copies in stock: it cannot go below zero"
         ))),
         Outcome::TooMany { quantity } => Err(ApiError::Invalid(format!(
-            "book {book_id} has {quantity} copies in stock already: the most is {MAX_QUANTITY}"
+            "book {book_id} has {quantity} copies in stock already: the most is {}",
+            Quantity::MOST
         ))),
-        Outcome::NumberTaken => Err(ApiError::Conflict(format!("another book has the number {book_id}"))),
-        Outcome::Bought { .. } | Outcome::SoldOut { .. } => {
-            Err(ApiError::Internal("the catalog answered another question".to_owned()))
-        }
+        _ => Err(another_question()),
     }
+}
+
+fn another_question() -> ApiError {
+    ApiError::Internal("the catalog answered another question".to_owned())
 }

@@ -7,16 +7,10 @@ use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
 use super::command::{Action, Command, Decision, LeaseHolder, Outcome, Reply, SeedPart, Write};
-use super::ledger::{Entry, Kept, Ledger};
+use super::ledger::{self, Entry, Kept, Ledger};
 use crate::coherence::normalized;
-use crate::model::{Book, BookId, MAX_QUANTITY, Order, OrderId, UnixMillis};
-
-/// How long a key is remembered at least, and how old a request may be: a duplicate that is delayed for
-/// longer is refused rather than carried out twice.
-pub const KEY_RETENTION_MS: u64 = 24 * 60 * 60 * 1000;
-
-/// How much longer than that keys are kept, for clocks that differ between senders and the leader.
-const CLOCK_SLACK_MS: u64 = 60 * 60 * 1000;
+use crate::model::{Book, BookId, CannotChange, Copies, Order, OrderId, Text};
+use crate::replica::BatchTime;
 
 /// The state of the shop. Clones of its parts share memory with it.
 #[derive(Default)]
@@ -27,13 +21,13 @@ pub struct State {
     pub books: OrdMap<BookId, Arc<Book>>,
     /// Changes with every change of `books`.
     pub books_generation: u64,
-    /// The highest book number ever given; none is given twice.
-    pub last_book_id: BookId,
-    /// The highest order number given.
-    pub last_order_id: OrderId,
-    /// The highest order number that the order servers are known to have recorded. Purchases after it are not
-    /// forgotten, however old: nobody else knows of them.
-    pub recorded_order_id: OrderId,
+    /// The highest book number ever given, 0 before the first; none is given twice.
+    pub last_book_id: u64,
+    /// How many orders there are, which is also the number of the last.
+    pub orders: u64,
+    /// How many of these the order servers are known to have recorded. Purchases after them are not forgotten, however
+    /// old: nobody else knows of them.
+    pub recorded_orders: u64,
     /// What was decided under which key.
     pub ledger: Ledger,
     /// By the frontend's name: the process that may have a lease.
@@ -45,7 +39,7 @@ pub struct State {
 /// The books of a topic.
 struct Topic {
     /// How one of them spells it. Those that spell it alike share the text.
-    name: Arc<str>,
+    name: Text,
     books: BTreeSet<BookId>,
 }
 
@@ -53,21 +47,22 @@ struct Topic {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scalars {
     seeded: bool,
-    last_book_id: BookId,
-    last_order_id: OrderId,
-    recorded_order_id: OrderId,
+    last_book_id: u64,
+    orders: u64,
+    recorded_orders: u64,
     lease_holders: BTreeMap<String, LeaseHolder>,
+    ledger: ledger::Scalars,
 }
 
 impl State {
     /// Applies one command, and replies to each write in it.
-    pub fn apply(&mut self, at_ms: UnixMillis, command: Command) -> Vec<Reply> {
+    pub fn apply(&mut self, time: BatchTime, command: Command) -> Vec<Reply> {
         match command {
             Command::Seed(part) => {
                 self.seed(part);
                 Vec::new()
             }
-            Command::Writes(writes) => writes.into_iter().map(|write| self.write(at_ms, write)).collect(),
+            Command::Writes(writes) => writes.into_iter().map(|write| self.write(time, write)).collect(),
             Command::LeaseHolder { frontend, holder } => {
                 match holder {
                     Some(holder) => self.lease_holders.insert(frontend, holder),
@@ -92,50 +87,60 @@ impl State {
         self.seeded = is_last;
     }
 
-    fn write(&mut self, at_ms: UnixMillis, write: Write) -> Reply {
-        self.recorded_order_id = self.recorded_order_id.max(write.recorded_order_id.min(self.last_order_id));
+    fn write(&mut self, time: BatchTime, write: Write) -> Reply {
+        self.recorded_orders = self.recorded_orders.max(write.recorded_orders.min(self.orders));
         if let Some((action, decision)) = self.ledger.find(&write.key).map(Kept::decided) {
             return match action == write.action {
                 true => Reply::Decided(decision),
                 false => Reply::KeyReused,
             };
         }
-        if write.sent_at_ms.saturating_add(KEY_RETENTION_MS) < at_ms {
-            return Reply::KeyExpired;
+        if !self.ledger.is_surely_new(&write) {
+            return Reply::KeyExpired { now: self.ledger.decisions() };
         }
-        let decision = Decision { at_ms, outcome: self.decide(&write.action) };
-        self.ledger.record(Entry {
-            key: write.key,
-            action: write.action,
-            decision: decision.clone(),
-            last_order_id: self.last_order_id,
-        });
-        let old = at_ms.saturating_sub(KEY_RETENTION_MS + CLOCK_SLACK_MS);
-        self.ledger.forget_before(old, self.recorded_order_id);
+        if self.ledger.is_list_behind(&write) {
+            return Reply::ListBehind;
+        }
+        self.ledger.forget_old(time.group_ms, self.recorded_orders);
+        let has_room = self.ledger.has_room(&write);
+        // A purchase that is refused changes nothing, so it can still be left undecided.
+        if !has_room && !matches!(write.action, Action::Purchase { .. }) {
+            return Reply::NoRoom;
+        }
+        let outcome = self.decide(&write.action);
+        if !has_room && !matches!(outcome, Outcome::Bought { .. }) {
+            return Reply::NoRoom;
+        }
+        let decision = Decision { at_ms: time.wall, outcome };
+        let Write { key, is_keyless, action, .. } = write;
+        let entry = Entry { key, action, decision: decision.clone(), orders: self.orders };
+        self.ledger.record(time.group_ms, is_keyless, entry);
         Reply::Decided(decision)
     }
 
     fn decide(&mut self, action: &Action) -> Outcome {
         match action {
-            Action::Purchase { book_id } => self.purchase(*book_id),
+            Action::Purchase { book_id, quantity } => self.purchase(*book_id, *quantity),
             Action::Update { book_id, price, quantity_change } => {
                 let Some(mut book) = self.book(*book_id) else { return Outcome::UnknownBook };
                 let quantity = book.quantity;
                 book.price = price.unwrap_or(book.price);
-                book.quantity = match quantity.checked_add_signed(quantity_change.unwrap_or(0)) {
-                    None => return Outcome::NotEnough { quantity },
-                    Some(changed) if changed > MAX_QUANTITY => return Outcome::TooMany { quantity },
-                    Some(changed) => changed,
+                book.quantity = match quantity.changed(quantity_change.unwrap_or_default()) {
+                    Ok(changed) => changed,
+                    Err(CannotChange::BelowZero) => return Outcome::NotEnough { quantity },
+                    Err(CannotChange::TooMany) => return Outcome::TooMany { quantity },
                 };
                 self.put(book.clone());
                 Outcome::Updated(book)
             }
             Action::Add { book_id, title, topic, price, quantity } => {
-                let id = book_id.unwrap_or(self.last_book_id + 1);
+                let Some(id) = book_id.or_else(|| BookId::after(self.last_book_id)) else {
+                    return Outcome::NoNumberLeft;
+                };
                 if self.books.contains_key(&id) {
                     return Outcome::NumberTaken;
                 }
-                let (title, topic) = (title.as_str().into(), topic.as_str().into());
+                let (title, topic) = (title.clone(), topic.clone());
                 let book = Book { id, title, topic, price: *price, quantity: *quantity };
                 self.put(book.clone());
                 Outcome::Added(book)
@@ -149,20 +154,24 @@ impl State {
         }
     }
 
-    fn purchase(&mut self, book_id: BookId) -> Outcome {
-        let Some(book) = self.books.get_mut(&book_id).map(Arc::make_mut) else { return Outcome::UnknownBook };
-        if book.quantity == 0 {
-            return Outcome::SoldOut { title: book.title.clone() };
+    fn purchase(&mut self, book_id: BookId, copies: Copies) -> Outcome {
+        let Some(book) = self.books.get(&book_id) else { return Outcome::UnknownBook };
+        let Some(left) = book.quantity.less(copies) else {
+            return Outcome::SoldOut { title: book.title.clone(), left: book.quantity };
+        };
+        let Some(order_id) = OrderId::after(self.orders) else { return Outcome::NoNumberLeft };
+        let bought = Outcome::Bought { order_id, title: book.title.clone(), price: book.price };
+        if let Some(book) = self.books.get_mut(&book_id).map(Arc::make_mut) {
+            book.quantity = left;
         }
-        book.quantity -= 1;
         self.books_generation += 1;
-        self.last_order_id += 1;
-        Outcome::Bought { order_id: self.last_order_id, title: book.title.clone(), price: book.price }
+        self.orders = order_id.get();
+        bought
     }
 
     /// Puts a book in, or in the place of the one with its number.
     pub fn put(&mut self, mut book: Book) {
-        self.last_book_id = self.last_book_id.max(book.id);
+        self.last_book_id = self.last_book_id.max(book.id.get());
         self.books_generation += 1;
         let new_topic = || Topic { name: book.topic.clone(), books: BTreeSet::new() };
         let topic = self.topics.entry(normalized(&book.topic)).or_insert_with(new_topic);
@@ -188,31 +197,32 @@ impl State {
         Scalars {
             seeded: self.seeded,
             last_book_id: self.last_book_id,
-            last_order_id: self.last_order_id,
-            recorded_order_id: self.recorded_order_id,
+            orders: self.orders,
+            recorded_orders: self.recorded_orders,
             lease_holders: self.lease_holders.clone(),
+            ledger: self.ledger.scalars(),
         }
     }
 
     /// The state of a snapshot, before its books and decisions are put in. Its tables are none that `before` had.
     pub fn restoring(scalars: Scalars, before: &State) -> State {
-        let Scalars { seeded, last_book_id, last_order_id, recorded_order_id, lease_holders } = scalars;
+        let Scalars { seeded, last_book_id, orders, recorded_orders, lease_holders, ledger } = scalars;
         State {
             seeded,
             last_book_id,
-            last_order_id,
-            recorded_order_id,
+            orders,
+            recorded_orders,
             lease_holders,
             books_generation: before.books_generation + 1,
-            ledger: Ledger::new(before.ledger.generation() + 1),
+            ledger: Ledger::restoring(ledger, &before.ledger),
             ..State::default()
         }
     }
 
     /// Up to `limit` books of a topic with numbers above `after`, in order of their numbers.
-    pub fn search(&self, topic: &str, after: BookId, limit: usize) -> Vec<Book> {
-        let Some(topic) = self.topics.get(topic) else { return Vec::new() };
-        let ids = topic.books.range((std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded));
+    pub fn search(&self, topic: &str, after: u64, limit: usize) -> Vec<Book> {
+        let (Some(topic), Some(first)) = (self.topics.get(topic), BookId::after(after)) else { return Vec::new() };
+        let ids = topic.books.range(first..);
         ids.filter_map(|id| self.book(*id)).take(limit).collect()
     }
 
@@ -221,8 +231,8 @@ impl State {
         self.books.get(&book_id).map(|book| (**book).clone())
     }
 
-    /// The purchases after order number `after`, in order, at most `limit` of them.
-    pub fn purchases_after(&self, after: OrderId, limit: usize) -> Vec<Order> {
+    /// The purchases after the first `after`, in order, at most `limit` of them.
+    pub fn purchases_after(&self, after: u64, limit: usize) -> Vec<Order> {
         self.ledger.purchases_after(after, limit)
     }
 }

@@ -20,10 +20,10 @@ use super::answer::CachedAnswer;
 use super::lease::{Lease, LeaseStats};
 use crate::coherence::{Session, Tag};
 use crate::error::ApiError;
-use crate::http::path::{Path, number};
+use crate::http::path::Path;
 use crate::http::prepared::Prepared;
 use crate::model::BookId;
-use crate::request::{Page, searched_topic};
+use crate::request::{Page, book_id, searched_topic};
 
 /// The largest answer that is held, in bytes: one that is larger would push out hundreds that are asked for more often.
 const MAX_ENTRY_BYTES: usize = 256 << 10;
@@ -58,7 +58,7 @@ impl CacheKey {
     /// Why it is no request of the catalog's.
     pub fn parse(segments: &[&str], query: Option<&str>) -> Result<CacheKey, ApiError> {
         match segments {
-            ["info", id] => Ok(CacheKey::Info(number(id)?)),
+            ["info", id] => Ok(CacheKey::Info(book_id(id)?)),
             ["search", topic] => Ok(CacheKey::Search { topic: searched_topic(topic)?, page: Page::of(query)? }),
             _ => Err(ApiError::UnknownPath),
         }
@@ -67,7 +67,7 @@ impl CacheKey {
     /// The key of the request that goes to `target`, if there is one.
     pub fn of(target: &str) -> Option<CacheKey> {
         // The most frequent request of all, without taking it apart.
-        if let Some(id) = target.strip_prefix("/info/").and_then(|id| number(id).ok()) {
+        if let Some(id) = target.strip_prefix("/info/").and_then(|id| book_id(id).ok()) {
             return Some(CacheKey::Info(id));
         }
         let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));

@@ -10,6 +10,7 @@
 //! | [`renewal`] | asking for the lease |
 //! | [`flight`] | identical questions share one answer |
 //! | [`courier`] | purchases that have gathered share a request |
+//! | [`once_more`] | what to do when the catalog cannot tell that a key is new |
 //! | [`overview`] | the cluster as all its nodes see it |
 
 mod answer;
@@ -17,6 +18,7 @@ mod cache;
 mod courier;
 mod flight;
 mod lease;
+mod once_more;
 mod overview;
 mod renewal;
 mod routes;
@@ -38,6 +40,7 @@ use self::routes::Fetched;
 use crate::cluster::{Probes, Timing, Upstream};
 use crate::coherence::ProcessId;
 use crate::error::ApiError;
+use crate::fence::Heard;
 use crate::http::body::Incoming;
 use crate::http::client::Client;
 use crate::http::prepared::Prepared;
@@ -79,6 +82,8 @@ pub struct Frontend {
     flights: Flights<(CacheKey, Noted), Fetched>,
     catalog: Upstream,
     orders: Upstream,
+    /// How many decisions of the catalog it has heard of.
+    heard: Arc<Heard>,
     /// One for each order server, by its position in the balancer.
     couriers: Vec<Courier>,
     probe_timeout: Duration,
@@ -100,7 +105,16 @@ impl Frontend {
         let process = ProcessId::fresh();
         let (begun, has_begun) = watch::channel(!settings.cache.enabled);
         let (lease, frontend) = (settings.lease, settings.id.clone());
-        let renewal = Renewal { frontend, process, cache: cache.clone(), catalog: catalog.clone(), lease, begun };
+        let heard = Arc::<Heard>::default();
+        let renewal = Renewal {
+            frontend,
+            process,
+            cache: cache.clone(),
+            catalog: catalog.clone(),
+            heard: heard.clone(),
+            lease,
+            begun,
+        };
         let left = match settings.cache.enabled {
             true => tokio::spawn(renewal.run(stopping)),
             false => tokio::spawn(std::future::ready(())),
@@ -115,6 +129,7 @@ impl Frontend {
             catalog,
             couriers: Courier::start_all(&orders),
             orders,
+            heard,
             probe_timeout: settings.probes.timeout,
             max_body_bytes: settings.max_body_bytes,
             body_timeout: settings.body_timeout,

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::cache::Cache;
 use crate::cluster::{Ask, Upstream};
 use crate::coherence::{END_LEASE, LEASE, LeaseEnd, LeaseReply, LeaseRequest, ProcessId};
+use crate::fence::Heard;
 
 /// A lease is renewed when this part of it is over, in percent.
 const RENEWED_AFTER_PERCENT: u32 = 66;
@@ -33,6 +34,8 @@ pub struct Renewal {
     pub cache: Arc<Cache>,
     /// Who grants it.
     pub catalog: Upstream,
+    /// What the catalog's answers tell besides.
+    pub heard: Arc<Heard>,
     /// How long leases are expected to last, which sets the pace.
     pub lease: Duration,
     /// Set once the first lease is there, or is certain not to come soon.
@@ -128,6 +131,7 @@ impl Renewal {
         if !answered.reply.status.is_success() {
             return None;
         }
+        self.heard.take_note(&answered.reply.headers);
         postcard::from_bytes(&answered.reply.body).ok()
     }
 }

@@ -24,18 +24,19 @@ use serde_json::json;
 use super::Frontend;
 use super::answer::CachedAnswer;
 use super::cache::CacheKey;
+use super::once_more;
 use super::welcome::welcome;
 use crate::catalog::routes::CACHEABLE;
 use crate::cluster::{Answered, Ask};
 use crate::coherence::{ANNOUNCE, INVALIDATE, Invalidation, MAX_INVALIDATION_BYTES, Tag, normalized};
 use crate::error::ApiError;
 use crate::http::body;
-use crate::http::path::{Path, number};
+use crate::http::path::Path;
 use crate::http::reply::{self, Response};
 use crate::http::server::X_REQUEST_ID;
 use crate::model::{Book, BookId};
 use crate::purchase::{self, Purchase};
-use crate::request::{CONSISTENCY, Page, SERVED_BY, WriteIdentity, internal_answer, search_path};
+use crate::request::{CONSISTENCY, Page, SERVED_BY, WriteIdentity, book_id, internal_answer, order_id, search_path};
 
 /// Headers of a replica's answer that the customer gets too.
 const PASSED_ON: [HeaderName; 5] = [CONTENT_TYPE, LOCATION, CONSISTENCY, RETRY_AFTER, ALLOW];
@@ -67,26 +68,26 @@ impl Frontend {
                 self.cached(CacheKey::parse(segments, head.uri.query())?, headers).await
             }
             (&Method::POST | &Method::PUT, ["purchase", id]) | (&Method::POST, ["buy", id]) => {
-                self.purchase(number(id)?, headers, head.uri.path()).await
+                self.purchase(book_id(id)?, headers, body, head.uri.path()).await
             }
             (&Method::GET | &Method::HEAD, ["orders"]) => {
                 let Page { limit, after } = Page::of(head.uri.query())?;
                 self.read_order(format!("/orders?limit={limit}&after={after}"), headers).await
             }
-            (&Method::GET | &Method::HEAD, ["orders", order_id]) => {
-                self.read_order(format!("/orders/{}", number(order_id)?), headers).await
+            (&Method::GET | &Method::HEAD, ["orders", id]) => {
+                self.read_order(format!("/orders/{}", order_id(id)?), headers).await
             }
             (&Method::PUT, ["update", id]) => {
-                self.change(Method::PUT, format!("/update/{}", number(id)?), headers, body).await
+                self.change(Method::PUT, format!("/update/{}", book_id(id)?), headers, body).await
             }
             (&Method::PUT, ["update", id, what @ ("price" | "stock")]) => {
-                self.change(Method::PUT, format!("/update/{}/{what}", number(id)?), headers, body).await
+                self.change(Method::PUT, format!("/update/{}/{what}", book_id(id)?), headers, body).await
             }
             (&Method::POST, ["books"]) => self.change(Method::POST, "/books".to_owned(), headers, body).await,
             (&Method::DELETE, ["books", id]) => {
-                self.change(Method::DELETE, format!("/books/{}", number(id)?), headers, body).await
+                self.change(Method::DELETE, format!("/books/{}", book_id(id)?), headers, body).await
             }
-            (&Method::POST, ["invalidate", id]) => self.drop_book(number(id)?, headers).await,
+            (&Method::POST, ["invalidate", id]) => self.drop_book(book_id(id)?, headers).await,
             (&Method::POST, ["invalidate-cache"]) => Ok(self.drop_everything()),
             (&Method::GET | &Method::HEAD, ["cache-stats"]) => Ok(reply::json(StatusCode::OK, &self.cache.stats())),
             (&Method::GET | &Method::HEAD, ["cluster"]) => Ok(reply::json(StatusCode::OK, &self.cluster().await)),
@@ -166,15 +167,31 @@ impl Frontend {
         self.orders.read(&Ask::get(path).under(headers.get(X_REQUEST_ID).cloned())).await.map(pass_on)
     }
 
-    /// Buys one copy; `path` is the customer's.
-    async fn purchase(&self, book_id: BookId, headers: &HeaderMap, path: &str) -> Result<Response, ApiError> {
-        let WriteIdentity { key, sent_at_ms } = WriteIdentity::of(headers, &self.platform)?;
+    /// Buys copies of a book; `path` is the customer's.
+    async fn purchase(
+        &self,
+        book_id: BookId,
+        headers: &HeaderMap,
+        body: Incoming,
+        path: &str,
+    ) -> Result<Response, ApiError> {
+        let body = body::read(body, self.max_body_bytes, self.body_timeout).await?;
+        let quantity = purchase::quantity(headers, &body)?;
+        let WriteIdentity { key, is_keyless, heard } =
+            WriteIdentity::of_client(headers, self.heard.so_far(), &self.platform)?;
         let request_id = headers.get(X_REQUEST_ID);
         tracing::debug!(id = ?request_id, %key, "buying");
-        let purchase = Purchase { key, sent_at_ms, book_id };
-        let attempt =
-            |server: usize, timeout| self.couriers[server].carry(purchase.clone(), request_id.cloned(), timeout);
-        let Answered { by, reply } = self.orders.write_through(attempt).await?;
+        let purchase = Purchase { key, is_keyless, heard, book_id, quantity };
+        let send = |heard| {
+            let purchase = Purchase { heard, ..purchase.clone() };
+            async move {
+                let attempt = |server: usize, timeout| {
+                    self.couriers[server].carry(purchase.clone(), request_id.cloned(), timeout)
+                };
+                self.orders.write_through(attempt).await
+            }
+        };
+        let Answered { by, reply } = once_more::send(&self.heard, send).await?;
         let response = purchase::tell(book_id, reply).unwrap_or_else(|error| reply::problem(&error, path));
         Ok(served_by(by, response))
     }
@@ -193,11 +210,19 @@ impl Frontend {
             return Err(ApiError::UnsupportedMediaType("the header Content-Type is too long".to_owned()));
         }
         // Made once, here, so that every retry is the same request.
-        let identity = WriteIdentity::of(headers, &self.platform)?;
+        let identity = WriteIdentity::of_client(headers, self.heard.so_far(), &self.platform)?;
         let media_type = headers.get(CONTENT_TYPE).map(|value| (CONTENT_TYPE, value.clone()));
-        let request_id = headers.get(X_REQUEST_ID).cloned();
-        let headers = identity.headers().into_iter().chain(media_type).collect();
-        Ok(pass_on(self.catalog.write(&Ask { method, path, headers, body }.under(request_id)).await?))
+        let request_id = headers.get(X_REQUEST_ID);
+        let send = |heard| {
+            let identity = WriteIdentity { heard, ..identity.clone() };
+            let headers = identity.headers().into_iter().chain(media_type.clone()).collect();
+            let ask = Ask { method: method.clone(), path: path.clone(), headers, body: body.clone() };
+            let ask = ask.under(request_id.cloned());
+            async move { self.catalog.write(&ask).await }
+        };
+        let answered = once_more::send(&self.heard, send).await?;
+        self.heard.take_note(&answered.reply.headers);
+        Ok(pass_on(answered))
     }
 
     /// Drops what the cache holds about one book, whether there is such a book or not.

@@ -10,7 +10,7 @@ use crate::catalog::command::Write;
 use crate::catalog::{Decided, PurchasesAfter};
 use crate::cluster::{Ask, Probes, Timing, Upstream, no_answer};
 use crate::http::client::{Client, Reply};
-use crate::model::{Order, OrderId};
+use crate::model::Order;
 use crate::replica::{Member, WriteError};
 
 const DECIDE: &str = "/internal/catalog/decide";
@@ -39,11 +39,11 @@ impl CatalogLink {
         self.catalog.write_through(attempt).await?.reply
     }
 
-    /// Up to `limit` purchases after order number `after`, as the catalog decided them.
+    /// Up to `limit` purchases after the first `after`, as the catalog decided them.
     ///
     /// # Errors
     /// If no catalog server can tell now.
-    pub async fn purchases_after(&self, after: OrderId, limit: usize) -> Result<Vec<Order>, WriteError> {
+    pub async fn purchases_after(&self, after: u64, limit: usize) -> Result<Vec<Order>, WriteError> {
         // A POST, but a question that any server answers.
         let ask = &Ask::post(PURCHASES.to_owned(), encode(&PurchasesAfter { after, limit }));
         let attempt = |position, timeout| async move {

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use imbl::Vector;
 
 use super::state::{Command, Reply, State};
-use crate::model::{Order, UnixMillis};
-use crate::replica::{Cut, Machine, MachineError, Saved, Swap};
+use crate::model::Order;
+use crate::replica::{BatchTime, Cut, Machine, MachineError, Saved, Swap};
 use crate::store::{RowWriter, Table, orders};
 
 /// The orders of one replica.
@@ -37,7 +37,7 @@ impl OrderMachine {
 }
 
 impl Machine for OrderMachine {
-    fn apply(&self, _at_ms: UnixMillis, commands: &[Bytes]) -> Result<Vec<Bytes>, MachineError> {
+    fn apply(&self, _time: BatchTime, commands: &[Bytes]) -> Result<Vec<Bytes>, MachineError> {
         let unknown = |error: postcard::Error| MachineError(format!("not a command of the orders: {error}"));
         let mut versioned = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let mut replies = Vec::with_capacity(commands.len());
@@ -64,7 +64,7 @@ impl Machine for OrderMachine {
             }
             let mut misplaced = None;
             let read = orders::read(text, |order| {
-                let (position, found) = (state.last_order_id() + 1, order.order_id);
+                let (position, found) = (state.last_order_id() + 1, order.order_id.get());
                 if state.apply(order) != Reply::Recorded || state.last_order_id() != found {
                     misplaced.get_or_insert((found, position));
                 }

@@ -27,6 +27,7 @@ use self::purchase::OrderLeader;
 use self::recorder::Recorder;
 use crate::cluster::{Probes, Timing};
 use crate::error::ApiError;
+use crate::fence::Heard;
 use crate::http::client::Client;
 use crate::http::reply::Response;
 use crate::platform::Platform;
@@ -48,6 +49,10 @@ pub struct Settings {
     pub may_answer_stale: bool,
     /// How long a purchase waits for the group to have a leader.
     pub patience: Duration,
+    /// The longest body of a client's request, in bytes.
+    pub max_body_bytes: usize,
+    /// How long it may take to arrive.
+    pub body_timeout: Duration,
 }
 
 /// An order server.
@@ -55,7 +60,11 @@ pub struct OrderServer {
     replica: Replica,
     reads: Reads<OrderMachine>,
     platform: Platform,
+    /// How many decisions of the catalog it has heard of.
+    heard: Heard,
     patience: Duration,
+    max_body_bytes: usize,
+    body_timeout: Duration,
 }
 
 impl OrderServer {
@@ -75,7 +84,10 @@ impl OrderServer {
             reads: Reads::new(replica.clone(), machine, settings.may_answer_stale),
             replica,
             platform: platform.clone(),
+            heard: Heard::default(),
             patience: settings.patience,
+            max_body_bytes: settings.max_body_bytes,
+            body_timeout: settings.body_timeout,
         })
     }
 

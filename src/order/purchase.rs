@@ -11,12 +11,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use super::catalog_link::CatalogLink;
 use super::machine::OrderMachine;
 use super::recorder::Recorder;
+use super::state::State;
 use crate::catalog::Decided;
-use crate::catalog::command::{Action, Outcome, Reply, Write};
-use crate::model::{Order, OrderId};
+use crate::catalog::command::{Action, Decision, Outcome, Reply, Write};
+use crate::model::Order;
 use crate::platform::BoxFuture;
 use crate::purchase::{self, Purchase, PurchaseOutcome, PurchaseReply};
 use crate::replica::{LeaderService, Tenure, WriteError};
+use crate::request::no_room;
 
 /// Purchases that may wait for the catalog to decide, those that it was sent included.
 const QUEUED_PURCHASES: usize = 4096;
@@ -71,24 +73,26 @@ impl OrderLeader {
     /// What was, or is now, decided about each purchase.
     async fn decide(&self, purchases: &[Purchase]) -> Vec<PurchaseOutcome> {
         // Orders keep their key for ever, the catalog for a day.
-        let (known, recorded_order_id) = self.machine.with(|state| -> (Vec<Option<Order>>, OrderId) {
-            let order = |purchase: &Purchase| state.by_key(&purchase.key).cloned();
-            (purchases.iter().map(order).collect(), state.last_order_id())
+        let (recorded, recorded_orders) = self.machine.with(|state| -> (Vec<Option<PurchaseReply>>, u64) {
+            (purchases.iter().map(|purchase| recorded(state, purchase)).collect(), state.last_order_id())
         });
-        let write = |Purchase { key, sent_at_ms, book_id }: &Purchase| Write {
+        let write = |Purchase { key, is_keyless, heard, book_id, quantity }: &Purchase| Write {
             key: key.clone(),
-            sent_at_ms: *sent_at_ms,
-            recorded_order_id,
-            action: Action::Purchase { book_id: *book_id },
+            is_keyless: *is_keyless,
+            heard: *heard,
+            recorded_orders,
+            action: Action::Purchase { book_id: *book_id, quantity: *quantity },
         };
-        let new = purchases.iter().zip(&known).filter(|(_, order)| order.is_none());
+        let new = purchases.iter().zip(&recorded).filter(|(_, reply)| reply.is_none());
         let mut replies = self.ask_catalog(new.map(|(purchase, _)| write(purchase)).collect()).await.into_iter();
-        let outcome = |(purchase, known): (&Purchase, Option<Order>)| match known {
-            Some(order) if order.book_id == purchase.book_id => Ok(PurchaseReply::Bought(order)),
-            Some(_) => Ok(PurchaseReply::KeyReused),
-            None => outcome_of(purchase, replies.next().expect("the catalog's replies are as many as the questions")?),
+        let outcome = |(purchase, recorded): (&Purchase, Option<PurchaseReply>)| match recorded {
+            Some(reply) => Ok(reply),
+            None => {
+                let reply = replies.next().expect("the catalog's replies are as many as the questions")?;
+                outcome_of(&self.machine, purchase, reply)
+            }
         };
-        purchases.iter().zip(known).map(outcome).collect()
+        purchases.iter().zip(recorded).map(outcome).collect()
     }
 
     /// The catalog's reply to each of `writes`. Those that do not fit into the queue are refused.
@@ -121,23 +125,46 @@ fn overloaded() -> WriteError {
 }
 
 /// What the catalog's reply means for a purchase.
-fn outcome_of(purchase: &Purchase, reply: Reply) -> PurchaseOutcome {
-    let decision = match reply {
-        Reply::Decided(decision) => decision,
-        Reply::KeyReused => return Ok(PurchaseReply::KeyReused),
-        Reply::KeyExpired => return Ok(PurchaseReply::KeyExpired),
-    };
+fn outcome_of(machine: &OrderMachine, purchase: &Purchase, reply: Reply) -> PurchaseOutcome {
+    // What the catalog has forgotten may have been recorded since the list was looked into.
+    let recorded = || machine.with(|state| recorded(state, purchase));
+    match reply {
+        Reply::Decided(decision) => decided(purchase, decision),
+        Reply::KeyReused => Ok(PurchaseReply::KeyReused),
+        Reply::KeyExpired { now } => Ok(recorded().unwrap_or(PurchaseReply::KeyExpired { now })),
+        Reply::ListBehind => recorded().ok_or_else(list_behind),
+        Reply::NoRoom => Err(no_room()),
+    }
+}
+
+fn list_behind() -> WriteError {
+    WriteError::Unavailable("this server's orders are behind what the catalog knows to be recorded".to_owned())
+}
+
+/// The answer to a purchase whose key an order has.
+fn recorded(state: &State, purchase: &Purchase) -> Option<PurchaseReply> {
+    let order = state.by_key(&purchase.key)?;
+    Some(match (order.book_id, order.quantity) == (purchase.book_id, purchase.quantity) {
+        true => PurchaseReply::Bought(order.clone()),
+        false => PurchaseReply::KeyReused,
+    })
+}
+
+/// What the catalog's decision means for a purchase.
+fn decided(purchase: &Purchase, decision: Decision) -> PurchaseOutcome {
     match decision.outcome {
         Outcome::Bought { order_id, title, price } => Ok(PurchaseReply::Bought(Order {
             order_id,
             book_id: purchase.book_id,
             title,
             price,
+            quantity: purchase.quantity,
             placed_at_ms: decision.at_ms,
             key: purchase.key.clone(),
         })),
-        Outcome::SoldOut { title } => Ok(PurchaseReply::SoldOut { title }),
+        Outcome::SoldOut { title, left } => Ok(PurchaseReply::SoldOut { title, left }),
         Outcome::UnknownBook => Ok(PurchaseReply::UnknownBook),
+        Outcome::NoNumberLeft => Err(WriteError::Unavailable("the last order number was given out".to_owned())),
         outcome => Err(WriteError::Unknown(format!("the catalog decided something else than a purchase: {outcome:?}"))),
     }
 }
@@ -183,5 +210,43 @@ async fn send_to_catalog(catalog: Arc<CatalogLink>, mut waiting: mpsc::Receiver<
             };
             let _ = purchases.decided.send(own);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fence::Decisions;
+    use crate::model::testing::{an_order, copies};
+    use crate::replica::{BatchTime, Machine};
+
+    fn purchase_of(order: &Order) -> Purchase {
+        let Order { key, book_id, quantity, .. } = order.clone();
+        Purchase { key, is_keyless: false, heard: Decisions::default(), book_id, quantity }
+    }
+
+    fn recorded(orders: Vec<Order>) -> OrderMachine {
+        let machine = OrderMachine::default();
+        machine.apply(BatchTime::default(), &[postcard::to_stdvec(&orders).unwrap().into()]).unwrap();
+        machine
+    }
+
+    #[test]
+    fn what_the_catalog_has_forgotten_is_looked_for_once_more_in_the_own_list() {
+        let now = Decisions { ledger: 9, keyless: 0 };
+        let order = an_order(1);
+        let purchase = purchase_of(&order);
+        for refusal in [Reply::KeyExpired { now }, Reply::ListBehind] {
+            let machine = recorded(vec![order.clone()]);
+            let bought = Ok(PurchaseReply::Bought(order.clone()));
+            assert_eq!(outcome_of(&machine, &purchase, refusal.clone()), bought);
+            let other = Purchase { quantity: copies(2), ..purchase.clone() };
+            assert_eq!(outcome_of(&machine, &other, refusal), Ok(PurchaseReply::KeyReused));
+        }
+        let empty = recorded(vec![]);
+        let expired = outcome_of(&empty, &purchase, Reply::KeyExpired { now });
+        assert_eq!(expired, Ok(PurchaseReply::KeyExpired { now }));
+        // Another server, or this one a little later, may have a longer list.
+        assert!(matches!(outcome_of(&empty, &purchase, Reply::ListBehind), Err(WriteError::Unavailable(_))));
     }
 }

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::catalog_link::CatalogLink;
 use super::machine::OrderMachine;
 use super::state::Reply;
-use crate::model::{Order, OrderId};
+use crate::model::Order;
 use crate::replica::{Consensus, Tenure, WriteError};
 use crate::telemetry::Trouble;
 
@@ -132,11 +132,11 @@ struct Task {
     catalog: Arc<CatalogLink>,
     tenure: Tenure,
     /// The number of the next order to propose.
-    next: OrderId,
+    next: u64,
     /// Orders that wait for those before them.
-    held: BTreeMap<OrderId, Order>,
+    held: BTreeMap<u64, Order>,
     /// Who waits, by the last order that they wait for.
-    waiting: BTreeMap<OrderId, Vec<Waiting>>,
+    waiting: BTreeMap<u64, Vec<Waiting>>,
     proposed: FuturesOrdered<BoxFuture<'static, Result<Vec<Reply>, WriteError>>>,
     /// A question to the catalog under way, beside everything else.
     asking: Option<BoxFuture<'static, Result<Vec<Order>, WriteError>>>,
@@ -147,7 +147,7 @@ struct Task {
     /// What is known of a catalog that does not answer.
     silence: Option<Silence>,
     /// An order that the catalog decided and does not know any more: no later one can be recorded.
-    hole: Option<OrderId>,
+    hole: Option<u64>,
     /// Since when orders are held back.
     held_since: Option<Instant>,
     /// The catalog gave out a number that an order has.
@@ -197,14 +197,15 @@ impl Task {
             return;
         }
         waiting.orders.iter().for_each(|order| self.hold(order.clone()));
-        let last = waiting.orders.last().map_or(0, |order| order.order_id);
+        let last = waiting.orders.last().map_or(0, |order| order.order_id.get());
         self.waiting.entry(last).or_default().push(waiting);
         self.answer();
     }
 
     fn hold(&mut self, order: Order) {
-        if order.order_id >= self.next {
-            self.held.insert(order.order_id, order);
+        let number = order.order_id.get();
+        if number >= self.next {
+            self.held.insert(number, order);
         }
     }
 
@@ -221,7 +222,7 @@ impl Task {
             let outcome = |(has_its_number, order): (bool, &Order)| match has_its_number {
                 true => Ok(()),
                 false => {
-                    let error = number_taken(order.order_id);
+                    let error = number_taken(order);
                     if let Some(times) = self.conflict.met() {
                         tracing::error!(%error, times, "an order cannot be recorded");
                     }
@@ -328,8 +329,8 @@ impl Task {
         let is_all = orders.len() < FETCHED_AT_ONCE;
         self.ask_at = Some(Instant::now() + if is_all { ASK_INTERVAL } else { Duration::ZERO });
         // Those that came meanwhile are no news.
-        let missing = || orders.iter().filter(|order| order.order_id >= self.next);
-        let first = missing().next().map(|order| order.order_id);
+        let missing = || orders.iter().filter(|order| order.order_id.get() >= self.next);
+        let first = missing().next().map(|order| order.order_id.get());
         if first.is_some_and(|first| first > self.next) && !self.held.contains_key(&self.next) {
             return self.find_hole(self.next);
         }
@@ -365,7 +366,7 @@ impl Task {
     }
 
     /// The catalog knows later orders but not this one: nothing can be recorded until somebody mends that.
-    fn find_hole(&mut self, missing: OrderId) {
+    fn find_hole(&mut self, missing: u64) {
         let error = cannot_record(missing);
         if self.hole != Some(missing) {
             tracing::error!("no purchase can be acknowledged: {error}");
@@ -377,14 +378,14 @@ impl Task {
 }
 
 /// The catalog no longer knows an order that is not recorded: the orders are older than its memory reaches.
-fn cannot_record(missing: OrderId) -> WriteError {
+fn cannot_record(missing: u64) -> WriteError {
     WriteError::Unknown(format!(
         "order {missing} is not recorded, and the catalog does not know it any more: the orders' data is older than the          catalog's memory reaches, as after restoring a backup of the orders alone. Restore a backup of the orders that is          newer"
     ))
 }
 
 /// The catalog gave out a number that an order has: its data is older than the orders'.
-fn number_taken(order_id: OrderId) -> WriteError {
+fn number_taken(Order { order_id, .. }: &Order) -> WriteError {
     let what = format!(
         "order {order_id} belongs to another purchase: the catalog's data is older than the orders', as after restoring \
          a backup of the catalog alone. Restore a backup of the catalog that is at least as new as the orders"

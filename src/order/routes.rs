@@ -18,11 +18,12 @@ use serde::Serialize;
 use super::OrderServer;
 use super::machine::OrderMachine;
 use crate::error::ApiError;
-use crate::http::path::{Path, number};
+use crate::http::body;
+use crate::http::path::Path;
 use crate::http::reply::{self, Response};
 use crate::model::{BookId, OrderId};
-use crate::purchase::{self, OrderView, Purchase};
-use crate::request::{Page, WriteIdentity, internal_answer, internal_body};
+use crate::purchase::{self, OrderView, Purchase, PurchaseOutcome, PurchaseReply};
+use crate::request::{Page, WriteIdentity, book_id, internal_answer, internal_body, order_id};
 
 /// One page of orders.
 #[derive(Serialize)]
@@ -39,14 +40,12 @@ impl OrderServer {
         let path = Path::parse(head.uri.path())?;
         match (&head.method, &path.segments()[..]) {
             (&Method::POST | &Method::PUT, ["purchase", id]) | (&Method::POST, ["buy", id]) => {
-                self.purchase(&head.headers, number(id)?).await
+                self.purchase(&head.headers, body, book_id(id)?).await
             }
             (&Method::GET | &Method::HEAD, ["orders"]) => {
                 self.orders(head.uri.path(), Page::of(head.uri.query())?).await
             }
-            (&Method::GET | &Method::HEAD, ["orders", order_id]) => {
-                self.order(head.uri.path(), number(order_id)?).await
-            }
+            (&Method::GET | &Method::HEAD, ["orders", id]) => self.order(head.uri.path(), order_id(id)?).await,
             (&Method::POST, ["internal", "order", "purchases"]) => self.purchases(body).await,
             (_, ["purchase", _]) => Err(ApiError::MethodNotAllowed { allow: "POST, PUT" }),
             (_, ["buy", _]) => Err(ApiError::MethodNotAllowed { allow: "POST" }),
@@ -55,12 +54,25 @@ impl OrderServer {
         }
     }
 
-    async fn purchase(&self, headers: &HeaderMap, book_id: BookId) -> Result<Response, ApiError> {
-        let WriteIdentity { key, sent_at_ms } = WriteIdentity::of(headers, &self.platform)?;
-        let request = purchase::encode(&[&Purchase { key, sent_at_ms, book_id }]);
-        let answer = self.replica.call_leader(request, self.patience).await;
-        let outcome = purchase::decode_outcomes(answer, 1).pop().expect("there are as many outcomes as purchases");
+    async fn purchase(&self, headers: &HeaderMap, body: Incoming, book_id: BookId) -> Result<Response, ApiError> {
+        let body = body::read(body, self.max_body_bytes, self.body_timeout).await?;
+        let quantity = purchase::quantity(headers, &body)?;
+        let WriteIdentity { key, is_keyless, heard } =
+            WriteIdentity::of_client(headers, self.heard.so_far(), &self.platform)?;
+        let mut purchase = Purchase { key, is_keyless, heard, book_id, quantity };
+        let mut outcome = self.outcome_of(&purchase).await;
+        if let Ok(PurchaseReply::KeyExpired { now }) = outcome {
+            // Nothing was done, so with the right number it is a first attempt again.
+            self.heard.replace(now);
+            purchase.heard = now;
+            outcome = self.outcome_of(&purchase).await;
+        }
         purchase::tell(book_id, outcome)
+    }
+
+    async fn outcome_of(&self, purchase: &Purchase) -> PurchaseOutcome {
+        let answer = self.replica.call_leader(purchase::encode(&[purchase]), self.patience).await;
+        purchase::decode_outcomes(answer, 1).pop().expect("there are as many outcomes as purchases")
     }
 
     /// Has the leader make all purchases of a request, which only the leader reads.
@@ -72,7 +84,7 @@ impl OrderServer {
     async fn orders(&self, path: &str, page: Page) -> Result<Response, ApiError> {
         let respond = |machine: &OrderMachine, _: &Bytes| {
             let mut orders = machine.with(|state| state.page(page.after, page.limit + 1));
-            let next = page.cut(&mut orders, "/orders", |order| order.order_id);
+            let next = page.cut(&mut orders, "/orders", |order| order.order_id.get());
             let page = OrderPage { orders: orders.into_iter().map(OrderView::from).collect(), next };
             Ok(reply::json(StatusCode::OK, &page))
         };

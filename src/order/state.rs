@@ -34,37 +34,41 @@ pub struct State {
 impl State {
     /// Records one order, if it is the next.
     pub fn apply(&mut self, order: Order) -> Reply {
-        let missing = self.last_order_id() + 1;
         if let Some(recorded) = self.order(order.order_id) {
             return if recorded.key == order.key { Reply::Recorded } else { Reply::NumberTaken };
         }
-        if order.order_id > missing {
-            return Reply::Gap { missing };
+        match OrderId::after(self.last_order_id()) {
+            Some(missing) if order.order_id > missing => return Reply::Gap { missing },
+            _ => {}
         }
-        self.by_key.insert(&order.key, order.order_id);
+        self.by_key.insert(&order.key, order.order_id.get());
         self.orders.push_back(order);
         Reply::Recorded
     }
 
     /// The number of the last order; 0 before the first.
-    pub fn last_order_id(&self) -> OrderId {
+    pub fn last_order_id(&self) -> u64 {
         self.orders.len() as u64
     }
 
     /// One order.
     pub fn order(&self, order_id: OrderId) -> Option<&Order> {
-        let position = usize::try_from(order_id.checked_sub(1)?).ok()?;
-        self.orders.get(position)
+        self.at(order_id.get())
+    }
+
+    /// The order of a number; none has number 0.
+    fn at(&self, number: u64) -> Option<&Order> {
+        self.orders.get(usize::try_from(number.checked_sub(1)?).ok()?)
     }
 
     /// The order that was placed under a key.
     pub fn by_key(&self, key: &Key) -> Option<&Order> {
-        let key_at = |order_id| self.order(order_id).map(|order| &order.key);
-        self.order(self.by_key.find(key, key_at)?)
+        let key_at = |number| self.at(number).map(|order| &order.key);
+        self.at(self.by_key.find(key, key_at)?)
     }
 
     /// Up to `limit` orders after number `after`, in order.
-    pub fn page(&self, after: OrderId, limit: usize) -> Vec<Order> {
+    pub fn page(&self, after: u64, limit: usize) -> Vec<Order> {
         let start = usize::try_from(after).unwrap_or(usize::MAX).min(self.orders.len());
         let end = start.saturating_add(limit).min(self.orders.len());
         self.orders.focus().narrow(start..end).into_iter().cloned().collect()
@@ -81,17 +85,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::Cents;
+    use crate::model::testing::{an_order, key, order_id};
 
-    fn order(order_id: OrderId) -> Order {
-        Order {
-            order_id,
-            book_id: 7,
-            title: "Spring".into(),
-            price: Cents(2000),
-            placed_at_ms: 0,
-            key: format!("key-{order_id}").parse().unwrap(),
-        }
+    fn order(number: u64) -> Order {
+        an_order(number)
     }
 
     proptest! {
@@ -101,11 +98,11 @@ mod tests {
             for id in ids {
                 let last = state.last_order_id();
                 let reply = state.apply(order(id));
-                let expected = if id > last + 1 { Reply::Gap { missing: last + 1 } } else { Reply::Recorded };
+                let expected = if id > last + 1 { Reply::Gap { missing: order_id(last + 1) } } else { Reply::Recorded };
                 prop_assert_eq!(reply, expected);
             }
             let page = state.page(0, 100);
-            prop_assert_eq!(page.iter().map(|order| order.order_id).collect::<Vec<_>>(),
+            prop_assert_eq!(page.iter().map(|order| order.order_id.get()).collect::<Vec<_>>(),
                 (1..=state.last_order_id()).collect::<Vec<_>>());
         }
     }
@@ -114,7 +111,7 @@ mod tests {
     fn a_number_that_another_order_has_is_not_given_to_a_second() {
         let mut state = State::default();
         state.apply(order(1));
-        let other = Order { key: "another".parse().unwrap(), ..order(1) };
+        let other = Order { key: key("another"), ..order(1) };
         assert_eq!(state.apply(other), Reply::NumberTaken);
         assert_eq!(state.page(0, 10), [order(1)]);
     }
@@ -123,16 +120,16 @@ mod tests {
     fn an_order_is_found_by_its_number_and_by_its_key() {
         let mut state = State::default();
         (1..=3).for_each(|id| assert_eq!(state.apply(order(id)), Reply::Recorded));
-        assert_eq!(state.order(2), Some(&order(2)));
+        assert_eq!(state.order(order_id(2)), Some(&order(2)));
         assert_eq!(state.by_key(&order(3).key), Some(&order(3)));
-        assert_eq!((state.order(0), state.order(4)), (None, None));
+        assert_eq!((state.order(order_id(4)), state.at(0)), (None, None));
     }
 
     #[test]
     fn orders_are_paged_after_a_number() {
         let mut state = State::default();
         (1..=5).for_each(|id| assert_eq!(state.apply(order(id)), Reply::Recorded));
-        let ids = |after, limit| state.page(after, limit).iter().map(|order| order.order_id).collect::<Vec<_>>();
+        let ids = |after, limit| state.page(after, limit).iter().map(|order| order.order_id.get()).collect::<Vec<_>>();
         assert_eq!(ids(0, 2), [1, 2]);
         assert_eq!(ids(2, 10), [3, 4, 5]);
         assert!(ids(5, 10).is_empty() && ids(u64::MAX, usize::MAX).is_empty());

@@ -6,7 +6,7 @@ use crate::model::UnixMillis;
 
 /// Tells the time of day. It may jump; nothing that must be ordered may rest on it alone.
 pub trait Clock: Send + Sync {
-    /// Now, in milliseconds since the Unix epoch.
+    /// Now.
     fn wall_ms(&self) -> UnixMillis;
 }
 
@@ -15,6 +15,7 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn wall_ms(&self) -> UnixMillis {
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as UnixMillis)
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        UnixMillis::of_clock(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
     }
 }

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::io;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::proposer::Tenure;
 use crate::model::UnixMillis;
@@ -19,7 +20,7 @@ pub trait Machine: Send + Sync + 'static {
     ///
     /// # Errors
     /// If a command cannot be understood. The replica then stops: to go on would be to drift apart.
-    fn apply(&self, at_ms: UnixMillis, commands: &[Bytes]) -> Result<Vec<Bytes>, MachineError>;
+    fn apply(&self, time: BatchTime, commands: &[Bytes]) -> Result<Vec<Bytes>, MachineError>;
 
     /// The whole state at this moment, without copying it.
     fn cut(&self) -> Cut;
@@ -30,6 +31,15 @@ pub trait Machine: Send + Sync + 'static {
     /// # Errors
     /// If the tables cannot be understood.
     fn restore(&self, saved: Saved) -> Result<Swap, MachineError>;
+}
+
+/// When a batch was proposed, by the two clocks that its leader has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchTime {
+    /// By the leader's wall clock, which may be wrong by any amount: for people, and for no decision.
+    pub wall: UnixMillis,
+    /// By the group's own clock, in milliseconds since the group began. Never falls along the log.
+    pub group_ms: u64,
 }
 
 /// Puts a state that was read back in the place of the present one, at once, and brings that one: to take it down may
@@ -75,7 +85,7 @@ pub trait LeaderService: Send + Sync + 'static {
 }
 
 /// Why a write was not acknowledged.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum WriteError {
     /// It was not done, because this replica does not lead.
     #[error("this replica is not the leader")]

@@ -16,6 +16,7 @@
 //! | [`proposer`] | group commit |
 //! | [`contact`] | whether a leader is heard |
 //! | [`pre_vote`] | ask before standing |
+//! | [`group_clock`] | how long ago something was |
 //! | [`elector`] | when a follower stands for election |
 //! | [`hand_over`] | how a replica stops, and a leader first of all |
 //! | [`heartbeat`] | how a leader makes itself heard |
@@ -34,6 +35,7 @@ mod contact;
 mod elector;
 mod formation;
 mod group;
+mod group_clock;
 mod guard;
 mod hand_over;
 mod heartbeat;
@@ -74,7 +76,7 @@ pub use formation::FormationError;
 pub use group::{Group, Member};
 use hand_over::HandOver;
 use leader_call::LeaderCall;
-pub use machine::{Cut, LeaderService, Machine, MachineError, Saved, Swap, WriteError};
+pub use machine::{BatchTime, Cut, LeaderService, Machine, MachineError, Saved, Swap, WriteError};
 pub use office::Office;
 use proposer::Proposer;
 pub use proposer::{ProposerLimits, Tenure};

@@ -13,7 +13,8 @@ use openraft::ServerState;
 use openraft::raft::ClientWriteResponse;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-use super::machine::WriteError;
+use super::group_clock::GroupClock;
+use super::machine::{BatchTime, WriteError};
 use super::raft::{Batch, Raft, TypeConfig};
 use super::state_machine::StateMachine;
 use crate::platform::Platform;
@@ -84,6 +85,7 @@ pub struct Proposer {
     raft: Raft,
     state_machine: StateMachine,
     platform: Platform,
+    group_clock: Arc<GroupClock>,
     limits: ProposerLimits,
 }
 
@@ -92,7 +94,8 @@ impl Proposer {
     pub fn start(raft: Raft, state_machine: StateMachine, platform: Platform, limits: ProposerLimits) -> Proposer {
         let (queue, waiting) = mpsc::channel(limits.queue_commands);
         let (door, in_flight) = (Arc::new(watch::Sender::new(Door::Shut)), Arc::new(Semaphore::new(BATCHES_IN_FLIGHT)));
-        let proposer = Proposer { queue, door, in_flight, raft, state_machine, platform, limits };
+        let group_clock = Arc::new(GroupClock::since(state_machine.applied().group_ms));
+        let proposer = Proposer { queue, door, in_flight, raft, state_machine, platform, group_clock, limits };
         tokio::spawn(proposer.clone().run(waiting));
         proposer
     }
@@ -230,7 +233,7 @@ impl Proposer {
     }
 
     async fn submit(&self, commands: Vec<Bytes>) -> Result<Response, WriteError> {
-        let batch = Batch { at_ms: self.now_ms(), commands };
+        let batch = Batch { time: self.now(), commands };
         // openraft refuses to take a request only once it has stopped.
         self.raft.client_write_ff(batch).await.map_err(|fatal| WriteError::Unavailable(fatal.to_string()))
     }
@@ -258,9 +261,10 @@ impl Proposer {
         }
     }
 
-    /// The time that a batch carries: the clock's, but never before what was applied already.
-    fn now_ms(&self) -> u64 {
-        self.platform.clock.wall_ms().max(self.state_machine.applied().at_ms)
+    /// The time that a batch carries.
+    fn now(&self) -> BatchTime {
+        let group_ms = self.group_clock.now_ms(self.state_machine.applied().group_ms);
+        BatchTime { wall: self.platform.clock.wall_ms(), group_ms }
     }
 }
 

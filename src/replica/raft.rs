@@ -6,8 +6,8 @@ use bytes::Bytes;
 use openraft::raft::AppendEntriesRequest;
 use serde::{Deserialize, Serialize};
 
+use super::machine::BatchTime;
 use super::snapshot::SnapshotFiles;
-use crate::model::UnixMillis;
 
 openraft::declare_raft_types!(
     /// One Raft group of bazar.
@@ -36,15 +36,15 @@ pub(super) type StorageError = openraft::StorageError<u64>;
 /// to the log, over the network and to every replica's state machine.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batch {
-    /// When the leader proposed it. Never decreases along the log.
-    pub at_ms: UnixMillis,
+    /// When the leader proposed it.
+    pub time: BatchTime,
     /// The commands, in the order in which they are applied. None at all makes a barrier.
     pub commands: Vec<Bytes>,
 }
 
 impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} commands at {} ms", self.commands.len(), self.at_ms)
+        write!(f, "{} commands at {} ms", self.commands.len(), self.time.group_ms)
     }
 }
 

@@ -17,9 +17,8 @@ use tokio::sync::watch;
 use super::machine::{Cut, Saved};
 use super::raft::{LogId, SnapshotMeta};
 use super::sealed::{self, Unreadable};
-use crate::model::UnixMillis;
 use crate::platform::{Disk, DiskFile, naming};
-use crate::store::{Prefix, TableFile};
+use crate::store::{Prefix, Readers, TableFile};
 
 const MANIFEST: &str = "manifest.json";
 
@@ -41,8 +40,8 @@ struct Stored<M> {
 pub struct Manifest {
     /// The log position and the membership at it.
     pub meta: SnapshotMeta,
-    /// The highest time that any applied batch carried.
-    pub at_ms: UnixMillis,
+    /// The group's time at the last applied batch, in milliseconds.
+    pub group_ms: u64,
     /// The machine's scalars.
     pub scalars: serde_json::Value,
     /// Its tables.
@@ -209,11 +208,11 @@ impl SnapshotStore {
     ///
     /// # Errors
     /// If the disk fails. Nothing more is stored then.
-    pub fn write(&mut self, cut: &Cut, meta: SnapshotMeta, at_ms: UnixMillis) -> io::Result<Arc<Manifest>> {
-        self.unless_failed(|store| store.try_write(cut, meta, at_ms))
+    pub fn write(&mut self, cut: &Cut, meta: SnapshotMeta, group_ms: u64) -> io::Result<Arc<Manifest>> {
+        self.unless_failed(|store| store.try_write(cut, meta, group_ms))
     }
 
-    fn try_write(&mut self, cut: &Cut, meta: SnapshotMeta, at_ms: UnixMillis) -> io::Result<Arc<Manifest>> {
+    fn try_write(&mut self, cut: &Cut, meta: SnapshotMeta, group_ms: u64) -> io::Result<Arc<Manifest>> {
         // The log may be purged as far as the newest snapshot reaches: there is no way back behind it.
         if let Some(newer) = self.current.as_ref().filter(|current| current.meta.last_log_id > meta.last_log_id) {
             return Ok(newer.clone());
@@ -223,7 +222,8 @@ impl SnapshotStore {
             // Taken only if the table has to be written anew.
             let name = self.new_file_name(table.name());
             let path = self.folder.join(name);
-            let file = self.growing.entry(table.name()).or_insert_with(|| TableFile::new(self.disk.clone()));
+            let file =
+                self.growing.entry(table.name()).or_insert_with(|| TableFile::new(self.disk.clone(), Readers::Bazar));
             let prefix = file.update_durably(&**table, &path).map_err(io::Error::other)?;
             tables.push(ManifestTable {
                 name: table.name().to_owned(),
@@ -232,7 +232,7 @@ impl SnapshotStore {
                 crc32: prefix.crc32,
             });
         }
-        self.publish(Manifest { meta, at_ms, scalars: cut.scalars.clone(), tables })
+        self.publish(Manifest { meta, group_ms, scalars: cut.scalars.clone(), tables })
     }
 
     /// Why a snapshot with this manifest is not received, if it is not.

@@ -12,10 +12,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::log::Durability;
-use super::machine::{Cut, Machine};
+use super::machine::{BatchTime, Cut, Machine};
 use super::raft::{Entry, LogId, Replies, StorageError, StoredMembership, TypeConfig};
 use super::snapshot::{Manifest, SnapshotFiles, SnapshotStore, snapshot_id};
-use crate::model::UnixMillis;
 use crate::platform::Platform;
 
 /// How far the state of this replica has come.
@@ -25,8 +24,8 @@ pub struct Applied {
     pub log_id: Option<LogId>,
     /// The last membership among the applied entries.
     pub membership: StoredMembership,
-    /// The highest time that any applied batch carried.
-    pub at_ms: UnixMillis,
+    /// The group's time at the last applied batch, in milliseconds.
+    pub group_ms: u64,
 }
 
 impl Applied {
@@ -134,7 +133,7 @@ impl StateMachine {
 
 fn applied_by(manifest: &Manifest) -> Applied {
     let meta = &manifest.meta;
-    Applied { log_id: meta.last_log_id, membership: meta.last_membership.clone(), at_ms: manifest.at_ms }
+    Applied { log_id: meta.last_log_id, membership: meta.last_membership.clone(), group_ms: manifest.group_ms }
 }
 
 fn ready(files: SnapshotFiles) -> Snapshot<TypeConfig> {
@@ -170,8 +169,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                     Vec::new()
                 }
                 EntryPayload::Normal(batch) => {
-                    applied.at_ms = applied.at_ms.max(batch.at_ms);
-                    self.machine.apply(applied.at_ms, &batch.commands).map_err(|error| StorageError::IO {
+                    applied.group_ms = applied.group_ms.max(batch.time.group_ms);
+                    let time = BatchTime { group_ms: applied.group_ms, ..batch.time };
+                    self.machine.apply(time, &batch.commands).map_err(|error| StorageError::IO {
                         source: StorageIOError::apply(entry.log_id, AnyError::new(&error)),
                     })?
                 }
@@ -189,8 +189,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn begin_receiving_snapshot(&mut self) -> Result<Box<SnapshotFiles>, StorageError> {
-        let nothing =
-            Manifest { meta: SnapshotMeta::default(), at_ms: 0, scalars: serde_json::Value::Null, tables: Vec::new() };
+        let meta = SnapshotMeta::default();
+        let nothing = Manifest { meta, group_ms: 0, scalars: serde_json::Value::Null, tables: Vec::new() };
         Ok(Box::new(SnapshotFiles { manifest: Arc::new(nothing), files: Vec::new() }))
     }
 
@@ -238,7 +238,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
             last_membership: applied.membership,
         };
         let build = move |snapshots: &mut SnapshotStore| {
-            snapshots.write(&cut, meta, applied.at_ms)?;
+            snapshots.write(&cut, meta, applied.group_ms)?;
             snapshots.current_files()?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
         };
         self.state_machine.on_snapshots(ErrorVerb::Write, build).await.map(ready)

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use super::machine::Cut;
 use super::state_machine::StateMachine;
 use crate::platform::{Disk, Platform, is_descriptor_shortage};
-use crate::store::{TableFile, TableFileError};
+use crate::store::{Readers, TableFile, TableFileError};
 use crate::telemetry::Trouble;
 
 /// After an update, as many times its duration passes before the next.
@@ -88,7 +88,7 @@ fn update(
 ) -> Result<(), TableFileError> {
     for table in &cut.tables {
         let path = folder.join(format!("{}.csv", table.name()));
-        let file = files.entry(table.name()).or_insert_with(|| TableFile::new(disk.clone()));
+        let file = files.entry(table.name()).or_insert_with(|| TableFile::new(disk.clone(), Readers::People));
         match file.update(&**table, &path) {
             Err(TableFileError::Write { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 let write = |source| TableFileError::Write { path: folder.to_owned(), source };

@@ -32,8 +32,8 @@ pub fn read(text: impl io::Read, mut each: impl FnMut(Book)) -> Result<(), RowEr
     read_rows(text, HEADER, |row| {
         each(Book {
             id: row.value(0)?,
-            topic: topics.share(row.text(1)),
-            title: row.text(2).into(),
+            topic: topics.share(row.text(1)).map_err(|error| row.error(1, error))?,
+            title: row.value(2)?,
             price: row.value(3)?,
             quantity: row.value(4)?,
         });
@@ -43,13 +43,12 @@ pub fn read(text: impl io::Read, mut each: impl FnMut(Book)) -> Result<(), RowEr
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{Cents, MAX_PRICE, MAX_QUANTITY};
-    use crate::store::testing::{any_text, written_rows};
+    use crate::model::testing::{book_id, cents, stock, text};
+    use crate::model::{BookId, Cents, Quantity};
+    use crate::store::testing::{any_words, written_rows};
 
     fn parse(text: &[u8]) -> Result<Vec<Book>, RowError> {
         let mut books = Vec::new();
@@ -62,8 +61,8 @@ mod tests {
 
     #[test]
     fn a_book_is_one_plain_row() {
-        let book =
-            Book { id: 2, topic: "a, b".into(), title: "The \"C\" Book".into(), price: Cents(6550), quantity: 3 };
+        let (topic, title) = (text("a, b"), text("The \"C\" Book"));
+        let book = Book { id: book_id(2), topic, title, price: cents(6550), quantity: stock(3) };
         assert_eq!(
             String::from_utf8(written(&[book])).unwrap(),
             "id,topic,title,price,quantity\n2,\"a, b\",\"The \"\"C\"\" Book\",65.50,3\n"
@@ -73,7 +72,7 @@ mod tests {
     #[test]
     fn equal_topics_share_one_text() {
         let books = parse(b"id,topic,title,price,quantity\n1,t,a,1,1\n2,t,b,1,1\n").unwrap();
-        assert!(Arc::ptr_eq(&books[0].topic, &books[1].topic));
+        assert!(books[0].topic.is_same(&books[1].topic));
     }
 
     #[test]
@@ -82,13 +81,17 @@ mod tests {
             ("", r#"line 1: the header is "", expected "id,topic,title,price,quantity""#),
             ("id,title\n", r#"line 1: the header is "id,title", expected "id,topic,title,price,quantity""#),
             (
-                "id,topic,title,price,quantity\n1,\"t\nu\",a,1,1\n2,t,b,1.234,1\n",
-                "line 4: price (column 4): \"1.234\": \
+                "id,topic,title,price,quantity\n1,\"t,u\",a,1,1\n2,t,b,1.234,1\n",
+                "line 3: price (column 4): \"1.234\": \
                  a price is a number from 0 to 100000000 with at most two decimals",
             ),
             (
+                "id,topic,title,price,quantity\n1,t,\"a\nb\",1,1\n",
+                r#"line 2: title (column 3): "a\nb": has the control character U+000A, and may have none"#,
+            ),
+            (
                 "id,topic,title,price,quantity\n1,t,a,1,many\n",
-                r#"line 2: quantity (column 5): "many": invalid digit found in string"#,
+                r#"line 2: quantity (column 5): "many": a quantity is a whole number from 0 to 1000000000000"#,
             ),
         ] {
             assert_eq!(parse(text.as_bytes()).unwrap_err().to_string(), message);
@@ -99,13 +102,12 @@ mod tests {
 
     prop_compose! {
         fn any_book()(
-            id in any::<u64>(),
-            topic in any_text(),
-            title in any_text(),
-            price in 0..=MAX_PRICE.0,
-            quantity in 0..=MAX_QUANTITY,
+            id in 1..=BookId::MOST.get(),
+            (topic, title) in (any_words(), any_words()),
+            price in 0..=Cents::MOST.get(),
+            quantity in 0..=Quantity::MOST.get(),
         ) -> Book {
-            Book { id, topic: topic.into(), title: title.into(), price: Cents(price), quantity }
+            Book { id: book_id(id), topic, title, price: cents(price), quantity: stock(quantity) }
         }
     }
 

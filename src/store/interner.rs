@@ -1,20 +1,24 @@
 //! Equal texts in one place: a million orders of seven books need seven titles.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+
+use crate::model::{NotAText, Text};
 
 /// The texts met so far by one reader.
 #[derive(Default)]
-pub(super) struct Interner(HashSet<Arc<str>>);
+pub(super) struct Interner(HashSet<Text>);
 
 impl Interner {
     /// The one shared copy of `text`.
-    pub fn share(&mut self, text: &str) -> Arc<str> {
+    ///
+    /// # Errors
+    /// If it can be no title and no topic.
+    pub fn share(&mut self, text: &str) -> Result<Text, NotAText> {
         if let Some(known) = self.0.get(text) {
-            return known.clone();
+            return Ok(known.clone());
         }
-        let shared: Arc<str> = text.into();
+        let shared: Text = text.parse()?;
         self.0.insert(shared.clone());
-        shared
+        Ok(shared)
     }
 }

@@ -17,7 +17,7 @@ mod table_file;
 #[cfg(test)]
 mod testing;
 
-pub use rows::{Row, RowError, RowWriter, read_rows};
+pub use rows::{Readers, Row, RowError, RowWriter, read_rows};
 pub use seed::{SeedErrors, read_seed};
 pub use table::Table;
 pub use table_file::{Prefix, TableFile, TableFileError};

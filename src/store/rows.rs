@@ -22,19 +22,35 @@ const MAX_SHOWN_CHARS: usize = 40;
 /// with [`finish`](Self::finish).
 pub struct RowWriter<'a> {
     csv: csv::Writer<&'a mut dyn io::Write>,
+    readers: Readers,
     /// Reused, so that a number costs no allocation.
     scratch: String,
 }
 
+/// Who is to read the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readers {
+    /// Bazar itself: every text exactly as it is.
+    Bazar,
+    /// People, with a spreadsheet: a text that this would take for a formula has an apostrophe before it. Titles come
+    /// from staff and keys from customers, and neither may compute in somebody's spreadsheet.
+    People,
+}
+
+/// Whether a spreadsheet would compute a text instead of showing it.
+fn is_formula(text: &str) -> bool {
+    text.trim_start().starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠'])
+}
+
 impl<'a> RowWriter<'a> {
     /// Starts writing rows to `out`.
-    pub fn new(out: &'a mut dyn io::Write) -> Self {
+    pub fn new(out: &'a mut dyn io::Write, readers: Readers) -> Self {
         let csv = csv::WriterBuilder::new()
             .terminator(csv::Terminator::Any(b'\n'))
             .quote_style(csv::QuoteStyle::Necessary)
             .buffer_capacity(BUFFER_BYTES)
             .from_writer(out);
-        RowWriter { csv, scratch: String::new() }
+        RowWriter { csv, readers, scratch: String::new() }
     }
 
     /// Writes the row of column names.
@@ -44,15 +60,20 @@ impl<'a> RowWriter<'a> {
 
     /// Writes a text as the next field.
     pub fn text(&mut self, field: &str) -> io::Result<&mut Self> {
-        self.csv.write_field(field)?;
+        match self.readers == Readers::People && is_formula(field) {
+            true => self.csv.write_field(format!("'{field}"))?,
+            false => self.csv.write_field(field)?,
+        }
         Ok(self)
     }
 
     /// Writes what `field` displays as the next field.
     pub fn value(&mut self, field: impl Display) -> io::Result<&mut Self> {
-        self.scratch.clear();
-        write!(self.scratch, "{field}").map_err(io::Error::other)?;
-        self.csv.write_field(&self.scratch)?;
+        let mut text = std::mem::take(&mut self.scratch);
+        text.clear();
+        write!(text, "{field}").map_err(io::Error::other)?;
+        self.text(&text)?;
+        self.scratch = text;
         Ok(self)
     }
 
@@ -145,4 +166,31 @@ pub fn read_rows(
         each(Row { header, fields: &fields })?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(readers: Readers, fields: &[&str]) -> String {
+        let mut text = Vec::new();
+        let mut out = RowWriter::new(&mut text, readers);
+        for field in fields {
+            out.text(field).unwrap().value(field).unwrap();
+        }
+        out.end_row().unwrap();
+        out.finish().unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn no_cell_that_people_open_is_a_formula() {
+        for text in ["=1+1", "+1", "-x", "@SUM", " =cmd|'/C calc'!A0", "＝1", "=HYPERLINK(1)"] {
+            assert_eq!(written(Readers::People, &[text]), format!("'{text},'{text}\n"));
+            assert_eq!(written(Readers::Bazar, &[text]), format!("{text},{text}\n"));
+        }
+        for text in ["Spring", "1=1", "'=1", "0190f5b0-7a7e", "2026-01-31T12:00:00.007Z"] {
+            assert_eq!(written(Readers::People, &[text]), written(Readers::Bazar, &[text]));
+        }
+    }
 }

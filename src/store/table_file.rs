@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use crc32fast::Hasher;
 
-use super::{RowWriter, Table};
+use super::{Readers, RowWriter, Table};
 use crate::platform::{Disk, DiskFile, FileStamp, with_suffix};
 
 /// How much of a file is read at a time, in bytes.
@@ -135,6 +135,7 @@ impl Write for Checksum {
 /// Keeps a file equal to a table.
 pub struct TableFile {
     disk: Arc<dyn Disk>,
+    readers: Readers,
     /// Taken out while the file is changed and put back when that went well.
     held: Option<Held>,
 }
@@ -151,8 +152,8 @@ struct Held {
 
 impl TableFile {
     /// Knows of no file yet: the first update writes one.
-    pub fn new(disk: Arc<dyn Disk>) -> Self {
-        TableFile { disk, held: None }
+    pub fn new(disk: Arc<dyn Disk>, readers: Readers) -> Self {
+        TableFile { disk, readers, held: None }
     }
 
     /// Makes the file equal to `table`: appends the new rows if the rest is in it already, and
@@ -195,18 +196,18 @@ impl TableFile {
         match self.held.take() {
             Some(held) if held.generation == table.generation() && held.rows <= table.rows() => {
                 let path = held.path.clone();
-                append(held, table).map_err(|source| TableFileError::Write { path, source })
+                append(held, table, self.readers).map_err(|source| TableFileError::Write { path, source })
             }
-            _ => rewrite(self.disk.as_ref(), table, path)
+            _ => rewrite(self.disk.as_ref(), table, path, self.readers)
                 .map_err(|source| TableFileError::Write { path: path.to_owned(), source }),
         }
     }
 }
 
 /// Adds the rows that the file does not have.
-fn append(mut held: Held, table: &dyn Table) -> io::Result<Held> {
+fn append(mut held: Held, table: &dyn Table, readers: Readers) -> io::Result<Held> {
     if held.rows < table.rows() {
-        let mut out = RowWriter::new(&mut held.content);
+        let mut out = RowWriter::new(&mut held.content, readers);
         table.write(held.rows..table.rows(), &mut out)?;
         out.finish()?;
         held.rows = table.rows();
@@ -215,12 +216,12 @@ fn append(mut held: Held, table: &dyn Table) -> io::Result<Held> {
 }
 
 /// Writes everything beside `path` and gives it that name.
-fn rewrite(disk: &dyn Disk, table: &dyn Table, path: &Path) -> io::Result<Held> {
+fn rewrite(disk: &dyn Disk, table: &dyn Table, path: &Path, readers: Readers) -> io::Result<Held> {
     let temporary = with_suffix(path, ".tmp");
     let file = disk.open(&temporary)?;
     file.truncate(0)?;
     let mut content = Content { file, bytes: 0, checksum: Hasher::new() };
-    let mut out = RowWriter::new(&mut content);
+    let mut out = RowWriter::new(&mut content, readers);
     out.header(table.header())?;
     table.write(0..table.rows(), &mut out)?;
     out.finish()?;

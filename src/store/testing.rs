@@ -4,7 +4,8 @@ use std::io;
 
 use proptest::prelude::*;
 
-use super::RowWriter;
+use super::{Readers, RowWriter};
+use crate::model::Text;
 
 /// Any text, with the characters that mean something in CSV more often than chance would have them.
 pub fn any_text() -> impl Strategy<Value = String> {
@@ -12,10 +13,15 @@ pub fn any_text() -> impl Strategy<Value = String> {
     prop::collection::vec(character, 0..12).prop_map(|characters| characters.into_iter().collect())
 }
 
+/// Any title or topic.
+pub fn any_words() -> impl Strategy<Value = Text> {
+    any_text().prop_filter_map("no title", |text| text.parse().ok())
+}
+
 /// The text of a whole file.
 pub fn written_rows(header: &[&str], write: impl FnOnce(&mut RowWriter<'_>) -> io::Result<()>) -> Vec<u8> {
     let mut text = Vec::new();
-    let mut out = RowWriter::new(&mut text);
+    let mut out = RowWriter::new(&mut text, Readers::Bazar);
     out.header(header).unwrap();
     write(&mut out).unwrap();
     out.finish().unwrap();

@@ -7,7 +7,7 @@ use bazar::http::client::Request;
 use tokio::task::JoinHandle;
 
 use crate::scripted::{Question, ScriptedCatalog};
-use crate::shop::{Answer, PATIENCE, Shop, until};
+use crate::shop::{Answer, PATIENCE, Shop, book_tag, until};
 
 /// Outlasts any of these tests.
 const LONG: Duration = Duration::from_secs(60);
@@ -78,7 +78,7 @@ async fn assert_old_answer_reaches_only(
 #[tokio::test]
 async fn an_answer_that_comes_after_its_invalidation_was_confirmed_reaches_nobody_who_came_after_it() {
     let (shop, mut catalog) = open(LONG).await;
-    for (path, tag) in [("/info/7", Tag::Book(7)), ("/search/spring", Tag::Topic("spring".to_owned()))] {
+    for (path, tag) in [("/info/7", book_tag(7)), ("/search/spring", Tag::Topic("spring".to_owned()))] {
         let customer = shop.come_for(FRONTEND, path);
         let old = catalog.question().await;
         shop.invalidate(FRONTEND, catalog.process(), &[tag]).await;
@@ -91,7 +91,7 @@ async fn an_answer_that_comes_after_its_invalidation_was_confirmed_reaches_nobod
 #[tokio::test]
 async fn an_answer_read_while_a_write_was_pending_is_not_shared_with_who_joined_the_question_later() {
     let (shop, mut catalog) = open(LONG).await;
-    shop.invalidate(FRONTEND, catalog.process(), &[Tag::Book(7)]).await;
+    shop.invalidate(FRONTEND, catalog.process(), &[book_tag(7)]).await;
     let customer = shop.come_for(FRONTEND, "/info/7");
     let old = catalog.question().await;
     // The write is applied and acknowledged. Nothing more is said to the frontend, which was told before.

@@ -61,7 +61,7 @@ async fn what_is_written_through_one_frontend_is_never_read_older_through_anothe
 
     let book: Book = serde_json::from_slice(shop.get("frontend-1", "/info/7").await.text().as_bytes()).unwrap();
     let acknowledged =
-        Acknowledged { price: AtomicU64::new(book.price.0 / 100), quantity: AtomicU64::new(book.quantity) };
+        Acknowledged { price: AtomicU64::new(book.price.get() / 100), quantity: AtomicU64::new(book.quantity.get()) };
     let stop = CancellationToken::new();
     let write = async {
         for number in 1..=WRITES {

@@ -16,6 +16,7 @@
 //! | [`reads`] | replicas that are cut off from their group |
 //! | [`power`] | servers that lose their power, all at once |
 //! | [`durability`] | disks that are slow to confirm |
+//! | [`clocks`] | wall clocks that differ and jump |
 
 // Clippy takes a helper of a test for no test.
 #![allow(clippy::unwrap_used)]
@@ -25,6 +26,7 @@ mod ports;
 #[path = "../common/switchboard.rs"]
 mod switchboard;
 
+mod clocks;
 mod durability;
 mod elections;
 mod fills;
@@ -40,3 +42,4 @@ mod scripted;
 mod sessions;
 mod shop;
 mod topics;
+mod wrong_clock;

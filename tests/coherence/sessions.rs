@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::scripted::{Heard, ScriptedFrontend, What};
-use crate::shop::{PATIENCE, Shop, Visitor, until};
+use crate::shop::{PATIENCE, Shop, Visitor, book_tag, until};
 use crate::switchboard::Hold;
 
 const CATALOG: &str = "catalog-1";
@@ -72,7 +72,7 @@ async fn a_write_outlasts_the_lease_of_a_frontend_that_cannot_be_told_however_of
         Instant::now()
     };
     let read_meanwhile = async {
-        let tags = vec![Tag::Book(7), Tag::Topic("spring".to_owned())];
+        let tags = vec![book_tag(7), Tag::Topic("spring".to_owned())];
         assert_eq!(other.hear().await.what, What::Invalidation(Invalidation::Tags(tags)));
         let seen = shop.get(CATALOG, "/info/7").await;
         assert_eq!((seen.price(), seen.is_cacheable()), (old_price, false), "the write waits, and is pending");

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bazar::coherence::{INVALIDATE, Invalidation, LEASE, LeaseReply, LeaseRequest, ProcessId, Session, Tag};
 use bazar::config::Config;
 use bazar::http::client::{Client, Reply, Request};
-use bazar::model::{Book, Cents};
+use bazar::model::{Book, BookId};
 use bazar::node;
 use bazar::platform::Platform;
 use bazar::request::IDEMPOTENCY_KEY;
@@ -25,6 +25,7 @@ use crate::held_disk::HeldDisk;
 use crate::lossy_disk::LossyDisk;
 use crate::ports::Ports;
 use crate::switchboard::Switchboard;
+use crate::wrong_clock::WrongClock;
 
 /// How long anything may take on a machine that is busy with other tests.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -56,6 +57,7 @@ pub struct Shop {
     disks: HashMap<String, HeldDisk>,
     /// Of the nodes whose disks may lose their power.
     lossy_disks: HashMap<String, LossyDisk>,
+    clocks: HashMap<String, WrongClock>,
     folder: TempDir,
     ports: Ports,
     settings: String,
@@ -94,7 +96,8 @@ impl Shop {
         let visitor = Visitor { client, addresses: Arc::new(addresses), processes: Arc::default() };
         let config = configuration(&folder, nodes, &settings, &visitor, &switchboard);
         let (running, disks, lossy_disks) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Shop { running, switchboard, visitor, disks, lossy_disks, folder, ports, settings, config }
+        let clocks = HashMap::new();
+        Shop { running, switchboard, visitor, disks, lossy_disks, clocks, folder, ports, settings, config }
     }
 
     /// A shop whose nodes' disks can lose their power.
@@ -156,6 +159,7 @@ impl Shop {
         let lossy_disk = self.lossy_disks.get(name).cloned();
         lossy_disk.iter().for_each(LossyDisk::power_on);
         platform.disk = Arc::new(disk.clone());
+        platform.clock = Arc::new(self.clock(id));
         let node = config.node(id).unwrap().clone();
         let killed = CancellationToken::new();
         let heard = killed.clone();
@@ -173,6 +177,11 @@ impl Shop {
             });
         });
         self.running.insert(name.to_owned(), Running { killed, stopped, disk, lossy_disk, thread: Some(thread) });
+    }
+
+    /// The wall clock of a node.
+    pub fn clock(&mut self, id: &str) -> WrongClock {
+        self.clocks.entry(id.to_owned()).or_default().clone()
     }
 
     /// The disk of a node that was started.
@@ -219,6 +228,11 @@ fn configuration(
     }
     fs::write(path("shop.toml"), toml + settings).unwrap();
     Arc::new(Config::load(&path("shop.toml"), &[]).unwrap())
+}
+
+/// What depends on one book.
+pub fn book_tag(number: u64) -> Tag {
+    Tag::Book(BookId::new(number).unwrap())
 }
 
 /// Asks nodes. Cheap to clone.
@@ -332,8 +346,7 @@ impl Answer {
     /// The price of the book that is the answer.
     pub fn price(&self) -> u64 {
         let book: Book = serde_json::from_slice(&self.0.body).unwrap();
-        let Cents(cents) = book.price;
-        cents / 100
+        book.price.get() / 100
     }
 
     /// Whether it came out of a frontend's cache.

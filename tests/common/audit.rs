@@ -14,6 +14,8 @@ pub type Tables = BTreeMap<&'static str, Vec<u8>>;
 pub struct Books {
     /// Which book each order is of. The order numbers are 1, 2, 3, … without gaps.
     pub orders: Vec<u64>,
+    /// How many copies each order is of.
+    pub copies: Vec<u64>,
     /// Copies in stock, by book.
     pub stock: BTreeMap<u64, u64>,
 }
@@ -21,7 +23,7 @@ pub struct Books {
 impl Books {
     /// How many copies of a book the orders tell of.
     pub fn sold(&self, book: u64) -> u64 {
-        self.orders.iter().filter(|ordered| **ordered == book).count() as u64
+        self.orders.iter().zip(&self.copies).filter(|(ordered, _)| **ordered == book).map(|(_, copies)| copies).sum()
     }
 }
 
@@ -29,7 +31,8 @@ impl Cluster {
     /// Waits until all running replicas of a group have written the same log position to their tables, and
     /// returns the tables, which must then be the same to the byte.
     pub fn agreed_tables(&self, role: &str) -> Tables {
-        let names: &[&'static str] = if role == "catalog" { &["catalog.csv", "ledger.csv"] } else { &["orders.csv"] };
+        let names: &[&'static str] =
+            if role == "catalog" { &["catalog.csv", "ledger.csv", "keyless.csv"] } else { &["orders.csv"] };
         until(&format!("the {role} replicas have all written the same position"), || {
             let statuses: Option<Vec<_>> = self.running(role).map(|id| self.status(id)).collect();
             let positions = statuses.into_iter().flatten().flat_map(|status| {
@@ -66,13 +69,14 @@ impl Cluster {
         assert_eq!(orders.len(), bought.len(), "there are orders that the catalog did not decide");
         for ((position, order), purchase) in (1..).zip(&orders).zip(&bought) {
             assert_eq!(number(&order[0]), position, "order numbers have a gap or a double");
-            // Number, key, book, title, price and moment.
-            let as_decided = [2, 0, 3, 4, 5, 1].map(|column| &purchase[column]);
-            let as_recorded = [0, 5, 1, 2, 3, 4].map(|column| &order[column]);
+            // Number, key, book, title, price, quantity and moment.
+            let as_decided = [2, 0, 3, 4, 5, 6, 1].map(|column| &purchase[column]);
+            let as_recorded = [0, 6, 1, 2, 3, 4, 5].map(|column| &order[column]);
             assert_eq!(as_recorded, as_decided, "an order is not the purchase of its number");
         }
         Books {
             orders: orders.iter().map(|order| number(&order[1])).collect(),
+            copies: orders.iter().map(|order| number(&order[4])).collect(),
             stock: rows(&catalog["catalog.csv"]).iter().map(|book| (number(&book[0]), number(&book[4]))).collect(),
         }
     }

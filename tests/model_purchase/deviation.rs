@@ -7,13 +7,20 @@ pub enum Deviation {
     NoKeyCheck,
     /// The catalog knows a key again but not what it decided, and tells how things stand now.
     KeyWithoutOutcome,
-    /// The catalog decides a request whose key it does not know, however old it is.
+    /// The catalog decides a request whose key it does not know, however much it has forgotten.
     NoFence,
-    /// Keys are forgotten as soon as a request of the same age is refused, by whatever clock.
-    NoSlackBeyondFence,
+    /// The catalog asks no order leader whether it has looked for the key among all orders that are forgotten here.
+    AnyListTrusted,
+    /// Whoever asks again says how many decisions it has heard of by now, though its first request may have been
+    /// decided among them.
+    HeardAnewInDoubt,
+    /// Who looked for the key in too short a list is told what those are told who heard of too few decisions.
+    ListBehindIsExpired,
+    /// Decisions are forgotten in any order.
+    ForgottenFromAnywhere,
     /// A purchase is forgotten though its order may not be recorded.
     UnrecordedForgotten,
-    /// A request that is too old is refused though its decision is known.
+    /// A request whose key might be forgotten is refused though its decision is known.
     FenceBeforeKey,
     /// The order leader trusts the catalog that a key is unknown, though the order stands in its own list.
     OwnListNotReadAgain,
@@ -48,11 +55,14 @@ pub mod promise {
 
 impl Deviation {
     /// Those that break a promise, and which.
-    pub const HARMFUL: [(Deviation, &str); 15] = [
+    pub const HARMFUL: [(Deviation, &str); 18] = [
         (Deviation::NoKeyCheck, promise::ONE_COPY),
         (Deviation::KeyWithoutOutcome, promise::ONE_ANSWER),
-        (Deviation::NoFence, promise::ONE_COPY),
-        (Deviation::NoSlackBeyondFence, promise::ONE_COPY),
+        (Deviation::NoFence, promise::ONE_ANSWER),
+        (Deviation::AnyListTrusted, promise::ONE_COPY),
+        (Deviation::HeardAnewInDoubt, promise::ONE_ANSWER),
+        (Deviation::ListBehindIsExpired, promise::ONE_ANSWER),
+        (Deviation::ForgottenFromAnywhere, promise::ONE_ANSWER),
         (Deviation::UnrecordedForgotten, promise::RECORDED_AT_LAST),
         (Deviation::FenceBeforeKey, promise::ONE_ANSWER),
         (Deviation::OwnListNotReadAgain, promise::ONE_ANSWER),

@@ -2,7 +2,7 @@
 
 use crate::deviation::Deviation;
 use crate::protocol::PurchaseModel;
-use crate::state::{Answer, Flaw, Leader, OrderId, Service, State};
+use crate::state::{Answer, Flaw, Leader, OrderId, Question, Service, State};
 
 /// Orders in the leader's log at once, repetitions included.
 const PROPOSED: usize = 3;
@@ -68,16 +68,28 @@ impl PurchaseModel {
     pub fn serve(&self, state: &mut State, key: usize) -> Option<()> {
         self.in_office(state)?;
         let recorded = self.recorded_under(state, key);
+        let looked = state.recorded.len() as OrderId;
         let purchase = &mut state.purchases[key];
-        purchase.age?;
+        let heard = purchase.heard?;
         let Service::None = purchase.service else { return None };
         match recorded {
             Some(order_id) => self.answer(state, key, Answer::Bought(order_id)),
             None => {
                 purchase.service = Service::Asking;
-                purchase.is_asked = true;
+                purchase.asked = Some(Question { heard, looked });
             }
         }
+        Some(())
+    }
+
+    /// A client's request arrives at a leader that was deposed without knowing it, whose list has but `looked` orders.
+    /// It may ask the catalog all the same, though it can record nothing.
+    pub fn serve_deposed(&self, state: &mut State, key: usize, looked: OrderId) -> Option<()> {
+        let heard = state.purchases[key].heard?;
+        if self.recorded_under(state, key).is_some_and(|order_id| order_id <= looked) {
+            return None;
+        }
+        state.purchases[key].asked = Some(Question { heard, looked });
         Some(())
     }
 
@@ -94,10 +106,14 @@ impl PurchaseModel {
                     self.answer(state, key, reply);
                 }
             }
-            Answer::Expired => {
+            Answer::Expired | Answer::ListBehind => {
                 // The catalog may have forgotten what was recorded since this request came.
                 let recorded = self.recorded_under(state, key).filter(|_| !self.breaks(Deviation::OwnListNotReadAgain));
-                self.answer(state, key, recorded.map_or(Answer::Expired, Answer::Bought));
+                match (recorded, reply) {
+                    (Some(order_id), _) => self.answer(state, key, Answer::Bought(order_id)),
+                    (None, Answer::ListBehind) => state.purchases[key].service = Service::None,
+                    (None, _) => self.answer(state, key, reply),
+                }
             }
             Answer::SoldOut => self.answer(state, key, reply),
         }
@@ -121,13 +137,13 @@ impl PurchaseModel {
         if matches!(answer, Answer::Bought(order_id) if !state.recorded.contains(&order_id)) {
             state.flaw = Some(Flaw::AnsweredUnrecorded);
         }
-        let is_bought = |answer| matches!(answer, Answer::Bought(_));
-        match purchase.answer {
-            // That nothing was sold may be told in two ways.
-            Some(told) if told != answer && (is_bought(told) || is_bought(answer)) => {
-                state.flaw = Some(Flaw::AnswersDiffer);
-            }
-            _ => purchase.answer = Some(answer),
+        match (purchase.answer, answer) {
+            (_, Answer::Expired) if purchase.sold_as.is_some() => state.flaw = Some(Flaw::AnswersDiffer),
+            // That nothing could be told is no answer that counts.
+            (Some(Answer::SoldOut), Answer::Expired) => {}
+            (None | Some(Answer::Expired), _) => purchase.answer = Some(answer),
+            (Some(told), _) if told != answer => state.flaw = Some(Flaw::AnswersDiffer),
+            _ => {}
         }
     }
 

@@ -3,7 +3,7 @@
 use stateright::{Model, Property};
 
 use crate::deviation::{Deviation, promise};
-use crate::state::{Flaw, KEYS, Leader, OLDEST, Purchase, State};
+use crate::state::{Answer, Flaw, KEYS, Leader, OrderId, Purchase, Service, State};
 
 /// How far the model's world extends.
 #[derive(Clone, Copy, Debug)]
@@ -14,8 +14,8 @@ pub struct Bounds {
     pub stock: u8,
     /// Copies added later, one by one.
     pub restocks: u8,
-    /// Whether time passes, and keys are forgotten.
-    pub has_time: bool,
+    /// Whether keys are forgotten.
+    pub forgets: bool,
 }
 
 /// The protocol, or a deviation from it.
@@ -26,10 +26,11 @@ pub struct PurchaseModel {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    Tick,
     Restock,
-    Send { key: usize, is_clock_ahead: bool },
+    Send { key: usize, heard: u8 },
+    SendAnew(usize),
     Serve(usize),
+    ServeDeposed { key: usize, looked: OrderId },
     Decide { key: usize, is_answer_lost: bool },
     Forget(usize),
     TakeReply(usize),
@@ -50,16 +51,27 @@ impl PurchaseModel {
         self.deviation == Some(deviation)
     }
 
-    fn send(&self, purchase: &mut Purchase, is_clock_ahead: bool) -> Option<()> {
-        let age = if is_clock_ahead { 0 } else { 1 };
-        purchase.age.replace(age).is_none().then_some(())
+    /// A client asks, having heard of so many decisions.
+    fn send(&self, state: &mut State, key: usize, heard: u8) -> Option<()> {
+        state.purchases[key].heard.replace(heard).is_none().then_some(())
     }
 
-    fn tick(&self, state: &mut State) {
-        for purchase in &mut state.purchases {
-            let ages = purchase.age.iter_mut().chain(purchase.decision.iter_mut().map(|decision| &mut decision.age));
-            ages.for_each(|age| *age = OLDEST.min(*age + 1));
+    /// A client asks anew, having heard of all decisions by now: because what it had heard before was too little, or
+    /// because it wants to be told once more of its order.
+    fn send_anew(&self, state: &mut State, key: usize) -> Option<()> {
+        let heard = state.decided + 1;
+        let purchase = &mut state.purchases[key];
+        let may_be = match purchase.answer {
+            Some(Answer::Expired | Answer::Bought(_)) => true,
+            None => self.breaks(Deviation::HeardAnewInDoubt),
+            Some(Answer::SoldOut | Answer::ListBehind) => false,
+        };
+        if purchase.heard.is_none() || purchase.service != Service::None || !may_be {
+            return None;
         }
+        purchase.heard = Some(heard);
+        purchase.answer = purchase.answer.filter(|told| *told != Answer::Expired);
+        Some(())
     }
 
     /// Whether every purchase comes to be recorded if nothing fails from now on and nobody asks again.
@@ -83,6 +95,8 @@ impl Model for PurchaseModel {
             stock: self.bounds.stock,
             restocks_left: self.bounds.restocks,
             sold: 0,
+            decided: 0,
+            forgotten_orders: 0,
             purchases: [Purchase::default(); KEYS],
             recorded: Vec::new(),
             proposed: Vec::new(),
@@ -102,28 +116,28 @@ impl Model for PurchaseModel {
         ]);
         actions.extend((0..=state.proposed.len()).map(|survivors| Action::CommitBarrier { survivors }));
         for key in KEYS - self.bounds.keys..KEYS {
-            actions.push(Action::Send { key, is_clock_ahead: false });
+            actions.extend((1..=state.decided + 1).map(|heard| Action::Send { key, heard }));
             actions.extend([false, true].map(|is_answer_lost| Action::Decide { key, is_answer_lost }));
             actions.extend([Action::Serve(key), Action::TakeReply(key), Action::Confirm(key)]);
-            if self.bounds.has_time {
-                actions.extend([Action::Forget(key), Action::Send { key, is_clock_ahead: true }]);
+            if self.bounds.forgets {
+                actions.extend([Action::Forget(key), Action::SendAnew(key)]);
+                let lists = 0..state.recorded.len() as OrderId;
+                actions.extend(lists.map(|looked| Action::ServeDeposed { key, looked }));
             }
-        }
-        if self.bounds.has_time {
-            actions.push(Action::Tick);
         }
     }
 
     fn next_state(&self, last: &State, action: Action) -> Option<State> {
         let mut state = last.clone();
         match action {
-            Action::Tick => self.tick(&mut state),
             Action::Restock => {
                 state.restocks_left = state.restocks_left.checked_sub(1)?;
                 state.stock += 1;
             }
-            Action::Send { key, is_clock_ahead } => self.send(&mut state.purchases[key], is_clock_ahead)?,
+            Action::Send { key, heard } => self.send(&mut state, key, heard)?,
+            Action::SendAnew(key) => self.send_anew(&mut state, key)?,
             Action::Serve(key) => self.serve(&mut state, key)?,
+            Action::ServeDeposed { key, looked } => self.serve_deposed(&mut state, key, looked)?,
             Action::Decide { key, is_answer_lost } => self.decide(&mut state, key, is_answer_lost)?,
             Action::Forget(key) => self.forget(&mut state, key)?,
             Action::TakeReply(key) => self.take_reply(&mut state, key)?,

@@ -5,15 +5,6 @@ use std::collections::BTreeSet;
 /// The most keys that any bounds allow.
 pub const KEYS: usize = 3;
 
-/// A request of this age, in ticks of the catalog's clock, is refused unless its key is known.
-pub const FENCE: u8 = 2;
-
-/// Decisions of this age may be forgotten: a tick more than the fence, for a sender's clock that is ahead.
-pub const RETENTION: u8 = 3;
-
-/// Ages do not grow beyond this.
-pub const OLDEST: u8 = RETENTION;
-
 pub type OrderId = u8;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -22,6 +13,10 @@ pub struct State {
     pub restocks_left: u8,
     /// The highest order number that the catalog gave.
     pub sold: OrderId,
+    /// How many decisions the catalog made since the last that it has forgotten.
+    pub decided: u8,
+    /// The highest order number that it has forgotten.
+    pub forgotten_orders: OrderId,
     /// One for each key, in no particular order, hence sorted.
     pub purchases: [Purchase; KEYS],
     /// The orders that a majority of the order group holds, as they stand in its list.
@@ -35,11 +30,11 @@ pub struct State {
 /// A key and all that is known of it anywhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Purchase {
-    /// How old the request seems to the catalog since it was first sent. Whatever was sent may arrive at any
-    /// later moment, and again.
-    pub age: Option<u8>,
-    /// Whether some order leader asked the catalog to decide. That, too, may arrive later, and again.
-    pub is_asked: bool,
+    /// Of how many decisions the client had heard when it sent the request: 0 if of less than are forgotten by now, 1 if
+    /// of these, and so on. Whatever was sent may arrive at any later moment, and again.
+    pub heard: Option<u8>,
+    /// What some order leader asked the catalog. That, too, may arrive later, and again.
+    pub asked: Option<Question>,
     /// What the catalog remembers.
     pub decision: Option<Decision>,
     /// What the order leader is doing about it.
@@ -54,7 +49,17 @@ pub struct Purchase {
 pub struct Decision {
     /// The order's number, or nothing if the book was sold out.
     pub bought: Option<OrderId>,
-    pub age: u8,
+    /// Among those since the last that is forgotten, from 1 on.
+    pub position: u8,
+}
+
+/// What an order leader asks the catalog to decide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Question {
+    /// The client's.
+    pub heard: u8,
+    /// How many orders the order leader's list had when it looked for the key there.
+    pub looked: OrderId,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,8 +78,10 @@ pub enum Service {
 pub enum Answer {
     Bought(OrderId),
     SoldOut,
-    /// Too old to be decided now, and not known to have been decided before.
+    /// Not known to have been decided before, and perhaps forgotten. Nothing was done.
     Expired,
+    /// The order leader must look for the key in a longer list first. Nothing was done, and the client is told nothing.
+    ListBehind,
 }
 
 /// The order group's latest leader.

@@ -2,6 +2,11 @@ use bytes::Bytes;
 use hyper::header::HeaderValue;
 
 use super::*;
+use crate::model::testing::book_id;
+
+fn info(number: u64) -> CacheKey {
+    CacheKey::Info(book_id(number))
+}
 
 const SESSION: Session = Session { epoch: 7, number: 1 };
 
@@ -35,10 +40,10 @@ const MINUTE: Duration = Duration::from_secs(60);
 #[test]
 fn an_answer_is_there_until_its_tag_is_invalidated() {
     let cache = cache(10, MINUTE);
-    fill(&cache, &CacheKey::Info(7), StatusCode::OK);
-    assert_eq!(cache.get(&CacheKey::Info(7)).unwrap().body, "x");
-    cache.invalidate(&Tag::Book(7));
-    assert!(cache.get(&CacheKey::Info(7)).is_none());
+    fill(&cache, &info(7), StatusCode::OK);
+    assert_eq!(cache.get(&info(7)).unwrap().body, "x");
+    cache.invalidate(&Tag::Book(book_id(7)));
+    assert!(cache.get(&info(7)).is_none());
 }
 
 #[test]
@@ -53,15 +58,15 @@ fn all_pages_of_a_topic_fall_at_once() {
 #[test]
 fn an_answer_that_was_on_its_way_during_an_invalidation_is_not_kept() {
     let cache = cache(10, MINUTE);
-    let noted = cache.note(&CacheKey::Info(7));
-    cache.invalidate(&Tag::Book(7));
-    assert!(!cache.fill(CacheKey::Info(7), noted, answer("old", StatusCode::OK)));
-    assert!(cache.get(&CacheKey::Info(7)).is_none());
+    let noted = cache.note(&info(7));
+    cache.invalidate(&Tag::Book(book_id(7)));
+    assert!(!cache.fill(info(7), noted, answer("old", StatusCode::OK)));
+    assert!(cache.get(&info(7)).is_none());
 }
 
 #[test]
 fn an_answer_that_was_on_its_way_when_the_session_ended_is_not_kept_even_if_the_session_comes_back() {
-    for key in [CacheKey::Info(7), search("nothing yet", 0)] {
+    for key in [info(7), search("nothing yet", 0)] {
         let cache = cache(10, MINUTE);
         let noted = cache.note(&key);
         cache.end_session();
@@ -74,17 +79,17 @@ fn an_answer_that_was_on_its_way_when_the_session_ended_is_not_kept_even_if_the_
 #[test]
 fn nothing_is_served_after_the_session_ended() {
     let cache = cache(10, MINUTE);
-    fill(&cache, &CacheKey::Info(7), StatusCode::OK);
+    fill(&cache, &info(7), StatusCode::OK);
     cache.end_session();
-    assert!(cache.get(&CacheKey::Info(7)).is_none());
+    assert!(cache.get(&info(7)).is_none());
     cache.grant(SESSION, Instant::now(), MINUTE);
-    assert!(cache.get(&CacheKey::Info(7)).is_none());
+    assert!(cache.get(&info(7)).is_none());
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_entry_taken_before_a_stop_that_outlasts_the_lease_is_not_served_after_it() {
     let cache = cache(10, MINUTE);
-    let key = CacheKey::Info(7);
+    let key = info(7);
     fill(&cache, &key, StatusCode::OK);
     let taken = cache.take(&key).unwrap();
     assert!(cache.serve(&taken));
@@ -99,46 +104,46 @@ async fn an_entry_taken_before_a_stop_that_outlasts_the_lease_is_not_served_afte
 #[test]
 fn an_entry_taken_before_an_invalidation_is_not_served_after_it() {
     let cache = cache(10, MINUTE);
-    let key = CacheKey::Info(7);
+    let key = info(7);
     fill(&cache, &key, StatusCode::OK);
     let taken = cache.take(&key).unwrap();
-    cache.invalidate(&Tag::Book(7));
+    cache.invalidate(&Tag::Book(book_id(7)));
     assert!(!cache.serve(&taken));
 }
 
 #[test]
 fn an_absent_book_is_remembered_until_some_book_is_added() {
     let cache = cache(10, MINUTE);
-    fill(&cache, &CacheKey::Info(8), StatusCode::NOT_FOUND);
-    fill(&cache, &CacheKey::Info(7), StatusCode::OK);
-    assert!(cache.get(&CacheKey::Info(8)).is_some());
+    fill(&cache, &info(8), StatusCode::NOT_FOUND);
+    fill(&cache, &info(7), StatusCode::OK);
+    assert!(cache.get(&info(8)).is_some());
     cache.invalidate(&Tag::Absence);
-    assert!(cache.get(&CacheKey::Info(8)).is_none());
-    assert!(cache.get(&CacheKey::Info(7)).is_some());
+    assert!(cache.get(&info(8)).is_none());
+    assert!(cache.get(&info(7)).is_some());
 }
 
 #[test]
 fn the_least_recently_used_answer_makes_room() {
     let cache = cache(2, MINUTE);
     for id in [1, 2] {
-        fill(&cache, &CacheKey::Info(id), StatusCode::OK);
+        fill(&cache, &info(id), StatusCode::OK);
     }
     // moka takes note of what was used when it tidies up, and `stats` has it do so.
     cache.stats();
-    assert!(cache.get(&CacheKey::Info(1)).is_some());
+    assert!(cache.get(&info(1)).is_some());
     cache.stats();
-    fill(&cache, &CacheKey::Info(3), StatusCode::OK);
+    fill(&cache, &info(3), StatusCode::OK);
     let stats = cache.stats();
     assert_eq!((stats.entries, stats.evictions), (2, 1));
-    assert!(cache.get(&CacheKey::Info(2)).is_none());
-    assert!(cache.get(&CacheKey::Info(1)).is_some());
+    assert!(cache.get(&info(2)).is_none());
+    assert!(cache.get(&info(1)).is_some());
 }
 
 #[test]
 fn a_cache_that_is_switched_off_keeps_nothing() {
     let cache =
         Cache::new(CacheLimits { enabled: false, capacity: 10, capacity_bytes: MIB, ttl: MINUTE, is_lru: true });
-    let key = CacheKey::Info(7);
+    let key = info(7);
     assert!(!cache.fill(key.clone(), cache.note(&key), answer("x", StatusCode::OK)));
     assert!(cache.get(&key).is_none());
 }
@@ -146,9 +151,9 @@ fn a_cache_that_is_switched_off_keeps_nothing() {
 #[test]
 fn hits_and_misses_are_counted() {
     let cache = cache(10, MINUTE);
-    cache.get(&CacheKey::Info(7));
-    fill(&cache, &CacheKey::Info(7), StatusCode::OK);
-    (0..3).for_each(|_| drop(cache.get(&CacheKey::Info(7))));
+    cache.get(&info(7));
+    fill(&cache, &info(7), StatusCode::OK);
+    (0..3).for_each(|_| drop(cache.get(&info(7))));
     let stats = cache.stats();
     assert_eq!((stats.hits, stats.misses, stats.hit_rate), (3, 1, 0.75));
 }

@@ -10,11 +10,13 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::cluster::{Probes, Timing};
 use crate::error::ApiError;
+use crate::fence::Decisions;
 use crate::http::body;
 use crate::http::client::Client;
 use crate::http::reply::{self, Response};
 use crate::http::server::{self, Handler, Limits};
-use crate::model::Key;
+use crate::model::testing::{book_id, key};
+use crate::model::{Copies, Key};
 use crate::platform::Platform;
 use crate::purchase::PurchaseReply;
 use crate::replica::{Member, STANDING};
@@ -61,7 +63,7 @@ impl Handler for OrderServer {
             Manner::IsFull => return reply::problem(&ApiError::Overloaded("too many connections".to_owned()), ""),
             _ => {}
         }
-        let outcome = |purchase: &Purchase| match (self.manner, purchase.book_id) {
+        let outcome = |purchase: &Purchase| match (self.manner, purchase.book_id.get()) {
             (Manner::RefusesAllButBookOne, 2..) => Err(WriteError::Unavailable("not now".to_owned())),
             _ => Ok(PurchaseReply::UnknownBook),
         };
@@ -116,7 +118,8 @@ impl Group {
 }
 
 fn purchase(number: u64) -> Purchase {
-    Purchase { key: Key::Uuid(number.into()), sent_at_ms: 0, book_id: number }
+    let (key, heard) = (key(&number.to_string()), Decisions::default());
+    Purchase { key, is_keyless: false, heard, book_id: book_id(number.max(1)), quantity: Copies::ONE }
 }
 
 #[tokio::test]
@@ -127,7 +130,7 @@ async fn purchases_that_have_gathered_share_a_request_and_each_has_its_own_outco
         purchases.iter().map(|purchase| group.couriers[0].carry(purchase.clone(), None, SECOND)),
     );
     for (outcome, purchase) in carried.await.into_iter().zip(&purchases) {
-        assert_eq!(outcome.unwrap().is_ok(), purchase.book_id == 1);
+        assert_eq!(outcome.unwrap().is_ok(), purchase.book_id == book_id(1));
     }
     let heard = group.heard(0);
     assert!(heard.len() < 10, "{heard:?}");
@@ -208,7 +211,7 @@ async fn more_purchases_than_may_wait_are_refused_at_once() {
     }
     let refused = group.couriers[0].carry(purchase(0), None, SECOND).await;
     assert!(matches!(&refused, Ok(Err(WriteError::Overloaded(_)))), "{refused:?}");
-    let told = purchase::tell(1, refused.unwrap()).unwrap_err();
+    let told = purchase::tell(book_id(1), refused.unwrap()).unwrap_err();
     assert_eq!(told.status(), StatusCode::SERVICE_UNAVAILABLE);
     // Those that were taken are carried all the same.
     for outcome in futures_util::future::join_all(waiting).await {

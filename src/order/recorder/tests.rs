@@ -17,7 +17,7 @@ use crate::http::body;
 use crate::http::client::Client;
 use crate::http::reply::{self, Response};
 use crate::http::server::{self, Handler, Limits};
-use crate::model::Cents;
+use crate::model::testing::{an_order as order, key};
 use crate::platform::{BoxFuture, Platform};
 use crate::replica::log::LogLimits;
 use crate::replica::{self, ElectionTimeout, Group, LeaderService, Member, ProposerLimits, Replica, STANDING};
@@ -44,7 +44,7 @@ impl Handler for ScriptedCatalog {
             std::future::pending().await
         }
         let decided = self.decided.lock().unwrap();
-        let purchases: Vec<&Order> = decided.iter().filter(|order| order.order_id > after).take(limit).collect();
+        let purchases: Vec<&Order> = decided.iter().filter(|order| order.order_id.get() > after).take(limit).collect();
         reply::content(StatusCode::OK, "application/octet-stream", postcard::to_stdvec(&purchases).unwrap().into())
     }
 }
@@ -114,8 +114,8 @@ impl Bench {
         self.recorder.record(vec![order]).await.pop().unwrap()
     }
 
-    fn recorded(&self) -> Vec<OrderId> {
-        self.machine.with(|state| state.page(0, 1000).iter().map(|order| order.order_id).collect())
+    fn recorded(&self) -> Vec<u64> {
+        self.machine.with(|state| state.page(0, 1000).iter().map(|order| order.order_id.get()).collect())
     }
 }
 
@@ -133,17 +133,6 @@ fn settings(folder: &std::path::Path) -> replica::Settings {
     }
 }
 
-fn order(order_id: OrderId) -> Order {
-    Order {
-        order_id,
-        book_id: 7,
-        title: "Spring".into(),
-        price: Cents(2000),
-        placed_at_ms: 0,
-        key: format!("key-{order_id}").parse().unwrap(),
-    }
-}
-
 #[tokio::test]
 async fn answers_that_come_in_another_order_are_recorded_in_order() {
     let bench = Bench::start(vec![]).await;
@@ -157,7 +146,7 @@ async fn answers_that_come_in_another_order_are_recorded_in_order() {
 async fn orders_that_come_together_are_told_of_each_for_itself() {
     let bench = Bench::start(vec![]).await;
     assert_eq!(bench.record(order(1)).await, Ok(()));
-    let other = Order { key: "another".parse().unwrap(), ..order(1) };
+    let other = Order { key: key("another"), ..order(1) };
     let (late, early) = (bench.recorder.record(vec![other, order(2), order(4)]), bench.record(order(3)));
     let (late, early) = tokio::join!(late, early);
     assert!(matches!(late[..], [Err(WriteError::Unknown(_)), Ok(()), Ok(())]), "{late:?}");
@@ -246,7 +235,7 @@ async fn an_order_that_is_recorded_already_is_not_recorded_again() {
 async fn a_number_that_belongs_to_another_purchase_is_never_acknowledged() {
     let bench = Bench::start(vec![]).await;
     assert_eq!(bench.record(order(1)).await, Ok(()));
-    let other = Order { key: "another".parse().unwrap(), ..order(1) };
+    let other = Order { key: key("another"), ..order(1) };
     assert!(matches!(bench.record(other).await, Err(WriteError::Unknown(_))));
 }
 

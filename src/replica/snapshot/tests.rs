@@ -23,7 +23,7 @@ fn open(disk: &MemoryDisk) -> SnapshotStore {
 
 fn apply(journal: &Journal, commands: &[&str]) {
     let commands: Vec<Bytes> = commands.iter().map(|command| Bytes::from(command.to_string())).collect();
-    journal.apply(0, &commands).unwrap();
+    journal.apply(crate::replica::BatchTime::default(), &commands).unwrap();
 }
 
 fn meta(index: u64) -> SnapshotMeta {
@@ -39,7 +39,7 @@ fn write(store: &mut SnapshotStore, journal: &Journal, index: u64) -> io::Result
 fn content(store: &SnapshotStore) -> Option<(u64, Vec<String>)> {
     let manifest = store.current()?;
     let index = manifest.meta.last_log_id.unwrap().index;
-    assert_eq!(manifest.at_ms, 1000 + index);
+    assert_eq!(manifest.group_ms, 1000 + index);
     Some((index, commands(store.load(&manifest).unwrap())))
 }
 

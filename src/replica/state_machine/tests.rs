@@ -117,14 +117,14 @@ async fn each_command_has_its_reply_and_time_never_goes_back() {
     let mut late = entry(1, 2, "a");
     let EntryPayload::Normal(batch) = &mut late.payload else { panic!() };
     batch.commands.push(Bytes::from_static(b"b"));
-    batch.at_ms = 5000;
+    batch.time.group_ms = 5000;
     let blank = Entry { log_id: log_id(1, 0), payload: EntryPayload::Blank };
     let replies = state_machine.apply([blank, membership(1), late, entry(1, 3, "c")]).await.unwrap();
     let replies: Vec<Vec<Bytes>> = replies.into_iter().map(|replies| replies.0).collect();
     assert_eq!(replies, [vec![], vec![], vec!["1".into(), "2".into()], vec!["3".into()]] as [Vec<Bytes>; 4]);
 
     let applied = state_machine.applied();
-    assert_eq!((applied.index(), applied.at_ms), (3, 5000));
+    assert_eq!((applied.index(), applied.group_ms), (3, 5000));
     assert_eq!(*applied.membership.log_id(), Some(log_id(1, 1)));
     assert_eq!(*announced.borrow_and_update(), 3);
 }
@@ -150,7 +150,7 @@ async fn a_restart_goes_on_from_the_newest_snapshot() {
     let (_, state_machine, journal) = open(&disk.after_power_loss(PowerLoss::Total)).await;
     assert_eq!(journal.lines(), lines);
     let after = state_machine.applied();
-    assert_eq!((after.log_id, after.membership, after.at_ms), (before.log_id, before.membership, before.at_ms));
+    assert_eq!((after.log_id, after.membership, after.group_ms), (before.log_id, before.membership, before.group_ms));
     assert_eq!(*state_machine.watch_applied().borrow(), 2);
 }
 

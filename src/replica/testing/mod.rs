@@ -12,8 +12,8 @@ use serde_json::json;
 
 use super::machine::{Cut, Machine, MachineError, Saved, Swap};
 use super::raft::{Batch, Entry, LogId};
-use crate::model::UnixMillis;
 use crate::platform::{Disk, Platform, SystemClock, TcpNetwork};
+use crate::replica::BatchTime;
 use crate::store::{RowWriter, Table};
 pub use memory_disk::{MemoryDisk, PowerLoss};
 
@@ -26,7 +26,8 @@ pub fn log_id(term: u64, index: u64) -> LogId {
 
 /// An entry that carries one command.
 pub fn entry(term: u64, index: u64, command: &str) -> Entry {
-    let batch = Batch { at_ms: 1000 + index, commands: vec![Bytes::from(command.to_owned())] };
+    let time = BatchTime { group_ms: 1000 + index, ..BatchTime::default() };
+    let batch = Batch { time, commands: vec![Bytes::from(command.to_owned())] };
     Entry { log_id: log_id(term, index), payload: EntryPayload::Normal(batch) }
 }
 
@@ -67,7 +68,7 @@ impl Journal {
 }
 
 impl Machine for Journal {
-    fn apply(&self, _at_ms: UnixMillis, commands: &[Bytes]) -> Result<Vec<Bytes>, MachineError> {
+    fn apply(&self, _time: BatchTime, commands: &[Bytes]) -> Result<Vec<Bytes>, MachineError> {
         let mut journal = self.lock();
         let mut replies = Vec::new();
         for command in commands {

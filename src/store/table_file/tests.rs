@@ -150,7 +150,7 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let disk = Arc::new(FaultyDisk::default());
-        Fixture { folder: tempfile::tempdir().unwrap(), file: TableFile::new(disk.clone()), disk }
+        Fixture { folder: tempfile::tempdir().unwrap(), file: TableFile::new(disk.clone(), Readers::Bazar), disk }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -350,7 +350,7 @@ fn whatever_is_done_to_a_file_the_next_update_undoes() {
     for (number, meddle) in MEDDLING.iter().enumerate() {
         for grows in [false, true] {
             let path = folder.path().join(format!("{number}-{grows}.csv"));
-            let mut file = TableFile::new(Arc::new(LocalDisk));
+            let mut file = TableFile::new(Arc::new(LocalDisk), Readers::People);
             file.update(&Lines::new(1, ["a", "b"]), &path).unwrap();
             meddle(&path);
             let lines = if grows { Lines::new(1, ["a", "b", "c"]) } else { Lines::new(1, ["a", "b"]) };

@@ -7,6 +7,7 @@ mod cache;
 mod errors;
 mod lines;
 mod once;
+mod values;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 

@@ -77,7 +77,7 @@ fn no_single_message_kills_removes_or_deposes_a_replica_for_good() {
         let meta = r#"{"last_log_id":{"leader_id":TERM,"index":900000},"last_membership":{"log_id":null,"membership":{"configs":[[1,2,3]],"nodes":{"1":{},"2":{},"3":{}}}},"snapshot_id":"TERM-900000"}"#;
         let meta = meta.replace("TERM", &term.to_string());
         let table = r#"{"name":"../../../elsewhere/pwned","file":"x","bytes":0,"crc32":0}"#;
-        let manifest = format!(r#"{{"meta":{meta},"at_ms":0,"scalars":null,"tables":[{table}]}}"#);
+        let manifest = format!(r#"{{"meta":{meta},"group_ms":0,"scalars":null,"tables":[{table}]}}"#);
         let told = stranger.post("raft/snapshot", snapshot(term, number(&leader), &manifest));
         let reason = if *id == leader { "it does not come from a leader" } else { "it names the tables" };
         assert!(told.text().contains(reason), "{}", told.text());

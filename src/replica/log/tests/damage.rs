@@ -132,7 +132,10 @@ fn a_frame_inside_an_entry_does_not_make_a_torn_end_look_like_damage() {
         let mut log = open(&disk, LARGE).await.unwrap();
         append_each(&mut log, 1, 0..2).await;
         let bytes = frames(&disk, 1);
-        let batch = crate::replica::raft::Batch { at_ms: 0, commands: vec![bytes[MAGIC.len()..].to_vec().into()] };
+        let batch = crate::replica::raft::Batch {
+            time: Default::default(),
+            commands: vec![bytes[MAGIC.len()..].to_vec().into()],
+        };
         let copy = Entry { log_id: log_id(1, 2), payload: openraft::EntryPayload::Normal(batch) };
         append(&mut log, [copy]).await.unwrap();
         let bytes = frames(&disk, 1);

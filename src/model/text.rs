@@ -1,0 +1,116 @@
+//! Titles and topics.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::ops::Deref;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// The longest title or topic, in bytes of UTF-8.
+pub const MAX_TEXT_BYTES: usize = 1024;
+
+/// A title or a topic: one line of 1 to [`MAX_TEXT_BYTES`] bytes of UTF-8 in which something can be seen.
+///
+/// Control characters and line breaks are none of it, nor are those that reverse the direction of what follows:
+/// they would rewrite the terminal, the log or the table in which somebody looks at the text. Clones share the text.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Text(Arc<str>);
+
+/// Why something is no title and no topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAText {
+    /// There is nothing to see.
+    #[error("may not be blank")]
+    Blank,
+    /// It is too long.
+    #[error("takes {bytes} bytes and may take {MAX_TEXT_BYTES}")]
+    TooLong {
+        /// How long it is.
+        bytes: usize,
+    },
+    /// It has a character that may not stand in one line of text.
+    #[error("has the control character U+{:04X}, and may have none", u32::from(*.0))]
+    Control(char),
+}
+
+fn check(text: &str) -> Result<(), NotAText> {
+    if text.len() > MAX_TEXT_BYTES {
+        return Err(NotAText::TooLong { bytes: text.len() });
+    }
+    if let Some(control) = text.chars().find(|character| is_control(*character)) {
+        return Err(NotAText::Control(control));
+    }
+    match text.chars().any(|character| !character.is_whitespace() && !is_invisible(character)) {
+        true => Ok(()),
+        false => Err(NotAText::Blank),
+    }
+}
+
+/// What moves, or reverses, what stands behind it: control characters, separators of lines and paragraphs, and
+/// the embeddings, overrides and isolates of the bidirectional algorithm.
+fn is_control(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// What takes no room.
+fn is_invisible(character: char) -> bool {
+    matches!(character, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
+}
+
+impl FromStr for Text {
+    type Err = NotAText;
+
+    fn from_str(text: &str) -> Result<Text, NotAText> {
+        check(text).map(|()| Text(text.into()))
+    }
+}
+
+impl Deref for Text {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for Text {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Text {
+    /// Whether two texts are one in memory.
+    #[cfg(test)]
+    pub fn is_same(&self, other: &Text) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Serialize for Text {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Text, D::Error> {
+        let text = Arc::<str>::deserialize(deserializer)?;
+        check(&text).map(|()| Text(text)).map_err(D::Error::custom)
+    }
+}
