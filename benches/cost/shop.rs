@@ -75,8 +75,8 @@ impl Customer {
     pub async fn ask(&mut self, request: &str) -> Result<()> {
         self.stream.write_all(request.as_bytes()).await?;
         self.answer.clear();
-        // An answer is a small JSON object, of which no piece but the last ends with a brace.
-        while !self.answer.ends_with(b"}") {
+        // An answer is a small JSON object and a line break, with which no piece but the last ends.
+        while !self.answer.ends_with(b"}\n") {
             let read_bytes = self.stream.read_buf(&mut self.answer).await?;
             ensure!(read_bytes > 0, "the connection was closed in {}", self.answer());
         }
