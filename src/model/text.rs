@@ -40,6 +40,11 @@ fn check(text: &str) -> Result<(), NotAText> {
     if text.len() > MAX_TEXT_BYTES {
         return Err(NotAText::TooLong { bytes: text.len() });
     }
+    let bytes = text.as_bytes();
+    if bytes.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+        // Nearly all: among them only a blank cannot be seen.
+        return if bytes.iter().any(|byte| *byte != b' ') { Ok(()) } else { Err(NotAText::Blank) };
+    }
     if let Some(control) = text.chars().find(|character| is_control(*character)) {
         return Err(NotAText::Control(control));
     }

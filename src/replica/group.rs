@@ -28,6 +28,11 @@ impl Group {
         self.members.iter().filter(|(number, _)| **number != self.own).map(|(number, member)| (*number, member))
     }
 
+    /// This replica's name.
+    pub fn own_id(&self) -> &str {
+        self.members.get(&self.own).map_or(self.name, |member| &member.id)
+    }
+
     /// What a replica is called in messages.
     pub fn label(&self, number: u64) -> String {
         match self.members.get(&number) {

@@ -105,7 +105,8 @@ impl Service {
             _ => self.check_cluster(&request),
         });
         let answered = match checked {
-            Ok(()) if path == wire::SNAPSHOT => self.receive_snapshot(request.into_body()).await,
+            // What is rare is boxed, so that what is frequent has less to move.
+            Ok(()) if path == wire::SNAPSHOT => Box::pin(self.receive_snapshot(request.into_body())).await,
             Ok(()) => self.answer(&path, request.into_body(), limit_bytes).await,
             Err(refusal) => Err(refusal),
         };
@@ -142,7 +143,7 @@ impl Service {
                 log.examine(|log| guard::candidate(&request, own, log)).map_err(ApiError::Conflict)?;
                 match self.ballot.refusal().filter(|_| path == wire::VOTE) {
                     Some(refusal) => answer(&Ok::<_, RaftError<u64>>(refusal)),
-                    None => self.vote(request).await,
+                    None => Box::pin(self.vote(request)).await,
                 }
             }
             wire::PRE_VOTE => answer(&self.ballot.would_vote(message(&bytes)?)),
@@ -153,9 +154,9 @@ impl Service {
             }
             wire::LEADER => answer(&self.leader.call_here(message::<Bytes>(&bytes)?).await),
             wire::ORIGIN => answer(&self.formation.origin().await),
-            wire::PREPARE => answer(&self.formation.prepare(message(&bytes)?).await),
-            wire::JOIN => answer(&self.formation.allow_join(message(&bytes)?).await),
-            wire::ADMIT => answer(&self.formation.admit(message(&bytes)?).await),
+            wire::PREPARE => answer(&Box::pin(self.formation.prepare(message(&bytes)?)).await),
+            wire::JOIN => answer(&Box::pin(self.formation.allow_join(message(&bytes)?)).await),
+            wire::ADMIT => answer(&Box::pin(self.formation.admit(message(&bytes)?)).await),
             _ => Err(ApiError::UnknownPath),
         }
     }
@@ -185,15 +186,16 @@ impl Service {
     /// Refuses what is meant for another replica, or comes from one of this replica's own name.
     fn check_addressee(&self, request: &hyper::Request<Incoming>) -> Result<(), ApiError> {
         let group = &self.formation.peers.group;
-        let own = group.label(group.own);
-        let says = |name| request.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let own = group.own_id();
+        let says = |name| request.headers().get(name);
         match (says(wire::TO_HEADER), says(wire::FROM_HEADER)) {
-            (Some(to), _) if to != own => {
+            (Some(to), _) if *to != *own => {
+                let to = String::from_utf8_lossy(to.as_bytes());
                 let what = format!("it is for {to}, and {own} is at this address: compare the addresses in the files");
                 Err(ApiError::Misdirected(what))
             }
-            (_, Some(from)) if from == own => {
-                Err(ApiError::Misdirected(format!("it comes from {from}, as this replica is called: there are two")))
+            (_, Some(from)) if *from == *own => {
+                Err(ApiError::Misdirected(format!("it comes from {own}, as this replica is called: there are two")))
             }
             (Some(_), Some(_)) => Ok(()),
             _ => Err(ApiError::Misdirected("it does not say whom it is for and who sends it".to_owned())),
