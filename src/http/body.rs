@@ -2,6 +2,7 @@
 //!
 //! Knows no message: what a body must say is the type that it is read into.
 
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -38,7 +39,13 @@ pub async fn read(body: Incoming, limit_bytes: usize, deadline: Duration) -> Res
     if body.size_hint().lower() > limit_bytes as u64 {
         return Err(ApiError::BodyTooLarge { limit_bytes });
     }
-    match tokio::time::timeout(deadline, Limited::new(body, limit_bytes).collect()).await {
+    let mut whole = std::pin::pin!(Limited::new(body, limit_bytes).collect());
+    // Most are short and here already: they need no timer.
+    let read = match futures_util::poll!(&mut whole) {
+        Poll::Ready(read) => Ok(read),
+        Poll::Pending => tokio::time::timeout(deadline, whole).await,
+    };
+    match read {
         Err(_) => Err(ApiError::RequestTimeout),
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::BodyTooLarge { limit_bytes }),

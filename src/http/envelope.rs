@@ -37,6 +37,8 @@ pub async fn answer<H: Handler>(handler: &H, request: Request<body::Incoming>, l
     let id = request_id(&mut head.headers);
     let (method, uri) = (head.method.clone(), head.uri.clone());
     let mut is_body_left = !body.is_end_stream();
+    // Bodies of customers are bounded alike; those of nodes their readers bound.
+    let is_for_node = handler.body_limit(uri.path(), limits.max_body_bytes).is_none();
 
     let mut response = match accept(handler, head, body, limits).await {
         Ok(request) => {
@@ -70,7 +72,9 @@ pub async fn answer<H: Handler>(handler: &H, request: Request<body::Incoming>, l
         HeaderValue::from_maybe_shared(bytes::Bytes::from(timing)).expect("a number in ASCII is a header value");
     // A second line extends a list that the handler may have begun.
     response.headers_mut().append(SERVER_TIMING, timing);
-    response.headers_mut().entry(CACHE_CONTROL).or_insert(NO_CACHE);
+    if !is_for_node {
+        response.headers_mut().entry(CACHE_CONTROL).or_insert(NO_CACHE);
+    }
     tracing::debug!(%method, path = uri.path(), status = response.status().as_u16(), total_us = total.as_micros() as u64, ?id, "answered");
     response.headers_mut().insert(X_REQUEST_ID, id);
     response

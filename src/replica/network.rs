@@ -106,9 +106,8 @@ impl Peers {
             let what = "nothing: it has no address here".to_owned();
             return Err(PeerError::Refused { address: name(), what, is_misdirected: false });
         };
-        let header = |name: &str| HeaderValue::try_from(name).unwrap_or(HeaderValue::from_static("unnamed"));
-        let (from, to) = (header(&self.group.label(self.group.own)), header(&member.id));
-        let request = wire::Envelope { cluster: self.marker.cluster(), from, to }.seal(request);
+        let (cluster, to, from) = (self.marker.cluster(), &*member.id, self.group.own_id());
+        let request = wire::Envelope { cluster, to, from }.seal(request);
         let answer = wire::send(&self.client, &member.address, request, timeout).await;
         match &answer {
             Ok(_) => self.refusals.clear(Direction::To, name),

@@ -37,7 +37,7 @@ use super::refusals::Direction;
 use super::snapshot::{Manifest, SnapshotFiles};
 use super::start::MAX_APPEND_ENTRIES;
 use super::state_machine::StateMachine;
-use super::wire;
+use super::wire::{self, Envelope};
 use crate::error::ApiError;
 use crate::http::body;
 use crate::http::reply::{self, Response};
@@ -99,10 +99,11 @@ impl Service {
             wire::ORIGIN | wire::PREPARE | wire::JOIN | wire::ADMIT => MAX_SMALL_REQUEST_BYTES,
             _ => return Err(ApiError::UnknownPath),
         };
-        let sender = self.sender(&request);
-        let checked = self.check_addressee(&request).and_then(|()| match path.as_str() {
+        let envelope = Envelope::of(request.headers());
+        let sender = self.sender(envelope);
+        let checked = self.check_addressee(envelope).and_then(|()| match path.as_str() {
             wire::ORIGIN | wire::PREPARE | wire::JOIN => Ok(()),
-            _ => self.check_cluster(&request),
+            _ => self.check_cluster(envelope),
         });
         let answered = match checked {
             // What is rare is boxed, so that what is frequent has less to move.
@@ -176,37 +177,32 @@ impl Service {
     }
 
     /// The member of the group that a request says it comes from.
-    fn sender(&self, request: &hyper::Request<Incoming>) -> &str {
-        let named = request.headers().get(wire::FROM_HEADER);
+    fn sender(&self, envelope: Option<Envelope<'_>>) -> &str {
         let members = self.formation.peers.group.members.values();
-        let member = named.and_then(|named| members.into_iter().find(|member| *named == *member.id));
+        let member = envelope.and_then(|envelope| members.into_iter().find(|member| *envelope.from == *member.id));
         member.map_or("a stranger", |member| member.id.as_str())
     }
 
     /// Refuses what is meant for another replica, or comes from one of this replica's own name.
-    fn check_addressee(&self, request: &hyper::Request<Incoming>) -> Result<(), ApiError> {
-        let group = &self.formation.peers.group;
-        let own = group.own_id();
-        let says = |name| request.headers().get(name);
-        match (says(wire::TO_HEADER), says(wire::FROM_HEADER)) {
-            (Some(to), _) if *to != *own => {
-                let to = String::from_utf8_lossy(to.as_bytes());
+    fn check_addressee(&self, envelope: Option<Envelope<'_>>) -> Result<(), ApiError> {
+        let own = self.formation.peers.group.own_id();
+        match envelope {
+            Some(Envelope { to, .. }) if to != own => {
                 let what = format!("it is for {to}, and {own} is at this address: compare the addresses in the files");
                 Err(ApiError::Misdirected(what))
             }
-            (_, Some(from)) if *from == *own => {
+            Some(Envelope { from, .. }) if from == own => {
                 Err(ApiError::Misdirected(format!("it comes from {own}, as this replica is called: there are two")))
             }
-            (Some(_), Some(_)) => Ok(()),
-            _ => Err(ApiError::Misdirected("it does not say whom it is for and who sends it".to_owned())),
+            Some(_) => Ok(()),
+            None => Err(ApiError::Misdirected("it does not say whom it is for and who sends it".to_owned())),
         }
     }
 
     /// Refuses what is meant for another group, and everything while this replica belongs to none.
-    fn check_cluster(&self, request: &hyper::Request<Incoming>) -> Result<(), ApiError> {
-        let meant = request.headers().get(wire::CLUSTER_HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
-        let own = self.formation.peers.marker.cluster();
-        match own {
+    fn check_cluster(&self, envelope: Option<Envelope<'_>>) -> Result<(), ApiError> {
+        let meant = envelope.and_then(|envelope| envelope.cluster);
+        match self.formation.peers.marker.cluster() {
             Some(own) if meant == Some(own) => Ok(()),
             Some(own) => Err(ApiError::Conflict(match meant {
                 Some(meant) => format!("it is for the group {meant}, and this replica's data is of the group {own}"),

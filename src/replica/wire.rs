@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::StatusCode;
 use hyper::header::{HeaderName, HeaderValue};
+use hyper::{HeaderMap, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -14,14 +14,8 @@ use crate::error::Certainty;
 use crate::http::client::{CallError, Client, Request};
 use crate::http::reply;
 
-/// Names the group that a request is meant for, so that no replica takes part in another one's.
-pub const CLUSTER_HEADER: HeaderName = HeaderName::from_static("bazar-cluster");
-
-/// Names the replica that a request is meant for, by its id: another one at its address must not answer for it.
-pub const TO_HEADER: HeaderName = HeaderName::from_static("bazar-to");
-
-/// Names the replica that a request comes from.
-pub const FROM_HEADER: HeaderName = HeaderName::from_static("bazar-from");
+/// Says of a request which group and which replica it is for, and which one sends it: see [`Envelope`].
+const ENVELOPE: HeaderName = HeaderName::from_static("bazar-envelope");
 
 /// openraft's AppendEntries.
 pub const APPEND: &str = "/internal/raft/append";
@@ -103,24 +97,38 @@ impl PeerError {
     }
 }
 
-/// What a request says of itself.
-pub struct Envelope {
-    /// The group.
+/// What a request says of itself, so that no replica takes part in another group, or answers for another. As a header it
+/// stands in one line, `cluster to from`: each message carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Envelope<'a> {
+    /// The group; nothing of a replica that belongs to none.
     pub cluster: Option<ClusterId>,
+    /// Who is to answer it, by its id.
+    pub to: &'a str,
     /// Who sends it.
-    pub from: HeaderValue,
-    /// Who is to answer it.
-    pub to: HeaderValue,
+    pub from: &'a str,
 }
 
-impl Envelope {
-    /// Says so on a request.
+impl<'a> Envelope<'a> {
+    /// Says so on a request. Ids are visible ASCII: a request by another name would be refused.
     pub fn seal(self, request: Request) -> Request {
-        let request = request.header(FROM_HEADER, self.from).header(TO_HEADER, self.to);
-        match self.cluster.and_then(|cluster| HeaderValue::try_from(cluster.to_string()).ok()) {
-            Some(name) => request.header(CLUSTER_HEADER, name),
-            None => request,
+        let mut text = [0; uuid::fmt::Simple::LENGTH];
+        let cluster = match &self.cluster {
+            Some(cluster) => &*cluster.simple().encode_lower(&mut text),
+            None => "-",
+        };
+        match HeaderValue::try_from([cluster, self.to, self.from].join(" ")) {
+            Ok(value) => request.header(ENVELOPE, value),
+            Err(_) => request,
         }
+    }
+
+    /// What a request says; nothing if it does not say it.
+    pub fn of(headers: &'a HeaderMap) -> Option<Envelope<'a>> {
+        let (cluster, rest) = headers.get(ENVELOPE)?.to_str().ok()?.split_once(' ')?;
+        let (to, from) = rest.split_once(' ')?;
+        let cluster = if cluster == "-" { None } else { Some(cluster.parse().ok()?) };
+        Some(Envelope { cluster, to, from })
     }
 }
 

@@ -20,8 +20,8 @@ impl Stranger {
     }
 
     fn post(&mut self, path: &str, body: Vec<u8>) -> Answer {
-        let ask = self.client.ask(&format!("POST /internal/{path}")).header("bazar-cluster", &self.cluster);
-        ask.header("bazar-to", &self.to).header("bazar-from", "catalog-77").body(body).send()
+        let envelope = format!("{} {} catalog-77", self.cluster, self.to);
+        self.client.ask(&format!("POST /internal/{path}")).header("bazar-envelope", &envelope).body(body).send()
     }
 }
 
