@@ -13,7 +13,7 @@ mod summary;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -46,6 +46,9 @@ const STOP_GRACE: Duration = Duration::from_secs(4);
 
 /// How long work on blocking threads may hold up the end of the process.
 const RUNTIME_GRACE: Duration = Duration::from_secs(1);
+
+/// How long the last line may take to be taken by whoever reads it.
+const COMPLAINT_LIMIT: Duration = Duration::from_secs(1);
 
 /// Something that was asked for is not there to be run.
 #[derive(Debug, thiserror::Error)]
@@ -95,9 +98,15 @@ fn answered(written: io::Result<()>) -> anyhow::Result<()> {
     }
 }
 
-/// Writes a line to standard error. Where it cannot, the exit code alone tells.
+/// Writes a line to standard error. Where it cannot, or nobody takes it soon, the exit code alone tells.
 fn complain(text: &impl Display) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let line = format!("{text}\n");
+    let (written, is_written) = mpsc::channel();
+    thread::spawn(move || {
+        let _ = io::stderr().write_all(line.as_bytes());
+        let _ = written.send(());
+    });
+    let _ = is_written.recv_timeout(COMPLAINT_LIMIT);
 }
 
 fn run(cli: &Cli, config: Config) -> anyhow::Result<()> {
@@ -111,8 +120,11 @@ fn run(cli: &Cli, config: Config) -> anyhow::Result<()> {
         None => supervise(cli, &config),
         Some(role) => {
             let node = choose(cli, &config, role)?.clone();
-            telemetry::start_log(filter);
-            run_node(cli, config, &node)
+            let lines = telemetry::start_log(filter);
+            let outcome = run_node(cli, config, &node);
+            // Before the last word, which is written by itself.
+            lines.finish();
+            outcome
         }
     }
 }

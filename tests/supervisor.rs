@@ -9,7 +9,7 @@ mod common {
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -267,6 +267,29 @@ fn a_node_lives_on_and_ends_well_where_its_log_cannot_be_written() {
         assert!(signal("TERM", node.0.id()));
         assert_eq!(wait(&mut node.0).code(), Some(0), "{output}");
     }
+}
+
+#[test]
+fn a_node_answers_and_ends_though_nobody_takes_its_log() {
+    let shop = Shop::new("[log]\nlevel = \"trace\"\n");
+    let mut command = shop.command(&["--role", "frontend"]);
+    // What reads the log's end of the pipe stands still: the pipe is soon full.
+    let mut node = Running(command.stderr(Stdio::piped()).spawn().unwrap());
+    let _reader = node.0.stderr.take().unwrap();
+    let address = shop.address("frontend-1");
+    until("the node listens", || TcpStream::connect(&address).is_ok());
+    // Each of these is told of: together they fill any pipe.
+    for number in 0..500 {
+        let mut customer = TcpStream::connect(&address).unwrap();
+        customer.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let request = format!("GET /health?{} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", "x".repeat(1000));
+        customer.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        customer.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "request {number}: {answer}");
+    }
+    assert!(signal("TERM", node.0.id()));
+    assert_eq!(wait(&mut node.0).code(), Some(0));
 }
 
 #[test]

@@ -104,7 +104,7 @@ impl Balancer {
             Ok(reply) if reply.status.is_success() => serde_json::from_slice::<Standing>(&reply.body)
                 .map_err(|error| format!("it does not say how it stands: {error}")),
             Ok(reply) => Err(format!("it does not say how it stands: {}", reply.status)),
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(error.reason().to_owned()),
         };
         self.note_standing(position, standing);
     }

@@ -279,7 +279,7 @@ impl Upstream {
             Err(error) => {
                 // Where others found out what is wrong with it, it is known already.
                 if self.balancer.hopeless(position, leader, condition).is_none() {
-                    self.balancer.note_failure(position, error.to_string());
+                    self.balancer.note_failure(position, error.reason().to_owned());
                 }
                 Err(error)
             }

@@ -101,6 +101,14 @@ pub enum CallError {
     },
 }
 
+impl CallError {
+    /// What happened, without where.
+    pub fn reason(&self) -> &str {
+        let (CallError::NotSent { reason, .. } | CallError::Unknown { reason, .. }) = self;
+        reason
+    }
+}
+
 /// Sends requests. Its clones share their connections.
 #[derive(Clone)]
 pub struct Client {

@@ -132,6 +132,12 @@ impl Formation {
         if self.is_joining.load(Ordering::Acquire) {
             return refuse("this replica is to join a group that exists");
         }
+        // Whoever asks is believed nothing: the founder itself is asked what it founds.
+        let founder = self.peers.group.founder();
+        let founds = self.peers.post::<_, Origin>(founder, wire::ORIGIN, &(), ASK_TIMEOUT / 2).await;
+        if !founds.is_ok_and(|origin| origin.cluster == Some(cluster)) {
+            return refuse("the founder of the group does not say so");
+        }
         self.peers.marker.set(cluster).await.map_err(|error| WriteError::Unavailable(error.to_string()))
     }
 
@@ -225,6 +231,8 @@ impl Formation {
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
         }
+        // First, for the others ask this replica whether it founds this group.
+        self.peers.marker.set(cluster).await?;
         for (number, member) in self.peers.group.others() {
             let mut attempts = 0;
             loop {
@@ -236,7 +244,6 @@ impl Formation {
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
         }
-        self.peers.marker.set(cluster).await?;
         let members: BTreeMap<u64, EmptyNode> =
             self.peers.group.members.keys().map(|number| (*number, EmptyNode {})).collect();
         tracing::info!(%cluster, members = members.len(), "starting a new {} group", self.peers.group.name);

@@ -41,8 +41,13 @@ impl Group {
         }
     }
 
-    /// Whether this replica is the one that forms a new group: the lowest number.
+    /// The replica that forms a new group: the one with the lowest number.
+    pub fn founder(&self) -> u64 {
+        self.members.keys().next().copied().unwrap_or(self.own)
+    }
+
+    /// Whether this replica forms a new group.
     pub fn is_founder(&self) -> bool {
-        self.members.keys().next() == Some(&self.own)
+        self.founder() == self.own
     }
 }
