@@ -162,7 +162,7 @@ impl CacheLimits {
             CacheKey::Search { topic, .. } => topic.len(),
         };
         let bytes = entry.prepared.bytes() + key_bytes + ENTRY_OVERHEAD_BYTES;
-        let weight = (bytes as u64).div_ceil(WEIGHT_BYTES).max(self.weight() / self.capacity.max(1));
+        let weight = (bytes as u64).div_ceil(WEIGHT_BYTES).max(self.weight().div_ceil(self.capacity.max(1)));
         u32::try_from(weight).unwrap_or(u32::MAX)
     }
 }

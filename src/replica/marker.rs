@@ -35,6 +35,7 @@ struct Content {
     member: String,
     cluster: ClusterId,
     boots: u64,
+    log: Option<Uuid>,
     newest_segment: u64,
     crc32: u32,
 }
@@ -46,6 +47,8 @@ pub struct Mark {
     pub cluster: Option<ClusterId>,
     /// The starts of this replica in which it wrote to its log. Zero: it has no history.
     pub boots: u64,
+    /// The name of the log that it wrote to.
+    pub log: Option<Uuid>,
     /// The newest segment of the log that something was written to.
     pub newest_segment: u64,
 }
@@ -111,14 +114,15 @@ impl Marker {
         self.platform.blocking(move || marker.change(set)).await
     }
 
-    /// Says that the log was written to in its start number `boots`, and that its newest segment is this one. It must
-    /// be on disk already. Returns when the mark is durable; blocks.
+    /// Says that the log of this name was written to in start number `boots`, and that its newest segment is this one. It
+    /// must be on disk already. Returns when the mark is durable; blocks.
     ///
     /// # Errors
     /// If the disk fails.
-    pub fn claim(&self, boots: u64, newest_segment: u64) -> io::Result<()> {
+    pub fn claim(&self, boots: u64, log: Uuid, newest_segment: u64) -> io::Result<()> {
         self.change(|mark| {
             mark.boots = boots;
+            mark.log = Some(log);
             mark.newest_segment = newest_segment;
             Ok(())
         })
@@ -137,6 +141,7 @@ impl Marker {
             member: self.member.to_string(),
             cluster,
             boots: mark.boots,
+            log: mark.log,
             newest_segment: mark.newest_segment,
             crc32: sealed::checksum(&mark)?,
         };
@@ -165,8 +170,8 @@ fn read(disk: &dyn Disk, path: &Path, member: &str) -> io::Result<Mark> {
     };
     let bytes = disk.read(path).map_err(naming(path))?;
     let content: Content = sealed::read(&bytes, FORMAT).map_err(unreadable)?;
-    let Content { cluster, boots, newest_segment, .. } = content;
-    let mark = Mark { cluster: Some(cluster), boots, newest_segment };
+    let Content { cluster, boots, log, newest_segment, .. } = content;
+    let mark = Mark { cluster: Some(cluster), boots, log, newest_segment };
     sealed::check(&mark, content.crc32).map_err(unreadable)?;
     if content.member != member {
         return Err(invalid(format!("says that this is the data of {}, not of {member}", content.member)));

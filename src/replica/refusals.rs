@@ -6,6 +6,11 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a refusal is shown after it was last seen. Whoever is refused asks again far sooner, and from a stranger
+/// nothing ever comes that is accepted.
+const SHOWN: Duration = Duration::from_secs(30);
 
 /// Which messages were refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,9 +24,14 @@ pub enum Direction {
 /// What is refused between this replica and its peers. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Refusals {
-    current: Arc<Mutex<BTreeMap<(Direction, String), String>>>,
+    current: Arc<Mutex<BTreeMap<(Direction, String), Refusal>>>,
     /// Whether there are any, for those who look at each message.
     any: Arc<AtomicBool>,
+}
+
+struct Refusal {
+    reason: String,
+    last_seen: Instant,
 }
 
 impl Refusals {
@@ -29,11 +39,13 @@ impl Refusals {
     pub fn note(&self, direction: Direction, peer: &str, reason: &str) {
         let mut current = self.lock();
         self.any.store(true, Ordering::Relaxed);
-        let before = current.insert((direction, peer.to_owned()), reason.to_owned());
-        if before.is_none_or(|before| before != reason) {
+        current.retain(|_, refusal| refusal.last_seen.elapsed() < SHOWN);
+        let refusal = Refusal { reason: reason.to_owned(), last_seen: Instant::now() };
+        let before = current.insert((direction, peer.to_owned()), refusal);
+        if before.is_none_or(|before| before.reason != reason) {
             match direction {
-                Direction::From => tracing::warn!(peer, reason, "a message of this replica is refused"),
-                Direction::To => tracing::warn!(peer, reason, "this replica refuses what is sent to it"),
+                Direction::From => tracing::warn!(peer, reason, "refused a message of this peer"),
+                Direction::To => tracing::warn!(peer, reason, "this peer refuses what is sent to it"),
             }
         }
     }
@@ -51,16 +63,18 @@ impl Refusals {
         self.any.store(!current.is_empty(), Ordering::Relaxed);
     }
 
-    /// All that is refused, in words.
+    /// All that is refused now, in words.
     pub fn list(&self) -> Vec<String> {
-        let told = |((direction, peer), reason): (&(Direction, String), &String)| match direction {
-            Direction::From => format!("refused a message of {peer}: {reason}"),
-            Direction::To => format!("{peer} refuses: {reason}"),
+        let told = |((direction, peer), refusal): (&(Direction, String), &Refusal)| match direction {
+            Direction::From => format!("refused a message of {peer}: {}", refusal.reason),
+            Direction::To => format!("{peer} refuses: {}", refusal.reason),
         };
-        self.lock().iter().map(told).collect()
+        let mut current = self.lock();
+        current.retain(|_, refusal| refusal.last_seen.elapsed() < SHOWN);
+        current.iter().map(told).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(Direction, String), String>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(Direction, String), Refusal>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

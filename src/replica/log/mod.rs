@@ -36,6 +36,7 @@ pub use reader::LogReader;
 use record::{Boot, Frame, MAGIC, MAX_FRAME_BYTES, Placed, Record, State};
 pub use recovery::LogError;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use super::marker::{Mark, Marker};
 use super::raft::{Entry, LogId, StorageError, TypeConfig, Vote};
@@ -193,7 +194,8 @@ impl Log {
         self.shared.platform.begin_blocking(move || {
             let written = file.write_at(start, &bytes).and_then(|()| file.sync());
             let written = written.map_err(|error| naming(&segment_path(&folder, number))(error));
-            let claimed = written.and_then(|()| marker.map_or(Ok(()), |marker| marker.claim(boot.number, number)));
+            let claimed =
+                written.and_then(|()| marker.map_or(Ok(()), |marker| marker.claim(boot.number, boot.log, number)));
             durability.end(last_index, claimed);
         });
         Ok(())
@@ -216,9 +218,10 @@ impl Log {
     }
 
     fn next_boot(&self) -> io::Result<Boot> {
-        let last = self.shared.index().state.boot.map_or(0, |boot| boot.number);
+        let last = self.shared.index().state.boot;
         let cluster = self.marker.cluster().ok_or_else(|| io::Error::other("this replica belongs to no group yet"))?;
-        Ok(Boot { number: last + 1, cluster })
+        let log = last.map_or_else(Uuid::new_v4, |boot| boot.log);
+        Ok(Boot { number: last.map_or(0, |boot| boot.number) + 1, cluster, log })
     }
 
     /// Writes one frame and waits until it is durable.

@@ -10,6 +10,7 @@
 
 use openraft::RaftLogId;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::replica::marker::ClusterId;
 use crate::replica::raft::{Entry, LogId, Vote};
@@ -64,6 +65,8 @@ pub struct Boot {
     pub number: u64,
     /// The group whose log this is.
     pub cluster: ClusterId,
+    /// Names this log, from its first record on: that of another replica of the group counts its starts alike.
+    pub log: Uuid,
 }
 
 /// Where an entry stands inside a frame.

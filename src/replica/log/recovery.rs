@@ -85,6 +85,7 @@ pub(super) fn recover(disk: &dyn Disk, folder: &Path, cache_bytes: u64, mark: &M
         return Err(LogError::Lost { path, what: "the newest file of the log is missing".to_owned() });
     }
     let mut replay = Replay { index: Index::default(), cache_bytes, previous: None, claimed: mark.newest_segment };
+    let mut tails = Vec::new();
     for (position, &number) in numbers.iter().enumerate() {
         let path = segment_path(folder, number);
         let is_last = position + 1 == numbers.len();
@@ -94,32 +95,59 @@ pub(super) fn recover(disk: &dyn Disk, folder: &Path, cache_bytes: u64, mark: &M
         }
         let bytes = disk.read(&path).map_err(at(&path))?;
         let Some(valid) = replay.segment(&path, number, &bytes, is_last)? else {
-            disk.remove(&path).map_err(at(&path))?;
+            tails.push(Tail::Segment(path));
             continue;
         };
-        let file = disk.open(&path).map_err(at(&path))?;
-        if let Some(last) = bytes[valid..].iter().rposition(|byte| *byte != 0) {
-            tracing::warn!(
-                file = %path.display(), from = valid, bytes = last + 1,
-                "cut a torn tail off the log: the last write before the crash was never acknowledged"
-            );
-        }
         if valid < bytes.len() {
-            file.truncate(valid as u64).map_err(at(&path))?;
+            let torn = bytes[valid..].iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+            tails.push(Tail::Bytes { number, from: valid as u64, torn });
         }
-        if is_last {
-            // A killed process may have left a frame that is whole but not on disk yet. From here on it
-            // counts as written.
-            file.sync().map_err(at(&path))?;
-        }
+        let file = disk.open(&path).map_err(at(&path))?;
         replay.previous = Some((path, valid));
         let bytes = valid as u64;
         replay.index.segments.insert(number, Segment { file, bytes, room: bytes });
     }
     replay.check_continuity(folder)?;
     check_standing(&replay.index, folder, mark)?;
+    // Nothing is changed before all was found sound: a folder that is refused is kept for inspection.
+    for tail in tails {
+        tail.cut(disk, folder, &replay.index)?;
+    }
+    if let Some((number, last)) = replay.index.segments.last_key_value() {
+        // A killed process may have left a frame that is whole but not on disk yet. From here on it counts as written.
+        last.file.sync().map_err(at(&segment_path(folder, *number)))?;
+    }
     disk.sync_folder(folder).map_err(at(folder))?;
     Ok(replay.index)
+}
+
+/// What a crash left at the end, and what waited to be overwritten.
+enum Tail {
+    /// A segment that never held anything.
+    Segment(PathBuf),
+    /// The bytes of a segment from here on, of which the first `torn` are not zeros that wait.
+    Bytes { number: u64, from: u64, torn: usize },
+}
+
+impl Tail {
+    fn cut(self, disk: &dyn Disk, folder: &Path, index: &Index) -> Result<(), LogError> {
+        match self {
+            Tail::Segment(path) => disk.remove(&path).map_err(|source| LogError::Io { path, source }),
+            Tail::Bytes { number, from, torn } => {
+                let path = segment_path(folder, number);
+                if torn > 0 {
+                    tracing::warn!(
+                        file = %path.display(), from, bytes = torn,
+                        "cut a torn tail off the log: the last write before the crash was never acknowledged"
+                    );
+                }
+                match index.segments.get(&number) {
+                    Some(segment) => segment.file.truncate(from).map_err(|source| LogError::Io { path, source }),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
 }
 
 /// The log as far as it has been read.
@@ -244,6 +272,9 @@ fn check_standing(index: &Index, folder: &Path, mark: &Mark) -> Result<(), LogEr
         }
         (Some(boot), Some(cluster)) if boot.cluster != cluster => {
             lost(format!("the log is that of the group {}, and `member.json` names {cluster}", boot.cluster))
+        }
+        (Some(boot), _) if mark.log.is_some_and(|log| log != boot.log) => {
+            lost("the log is another replica's, or one that this replica had before it joined anew".into())
         }
         (boot, _) => match boot.map_or(0, |boot| boot.number) {
             number if number < mark.boots => lost(format!(

@@ -37,6 +37,13 @@ fn a_replica_whose_log_alone_is_lost_or_old_refuses_until_it_joins_anew() {
     copy(&old_log, &log);
     let told = refusal(&mut cluster, &follower);
     assert!(told.contains("the log is an old copy") && told.contains("--join"), "{told}");
+    let sibling = cluster.follower("catalog");
+    cluster.kill9(&sibling);
+    wipe(&log);
+    copy(&cluster.data(&sibling).join("log"), &log);
+    let told = refusal(&mut cluster, &follower);
+    assert!(told.contains("the log is another replica's") && told.contains("--join"), "{told}");
+    cluster.start(&sibling);
 
     wipe(&cluster.data(&follower));
     cluster.start_with(&follower, &["--join"]);
