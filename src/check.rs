@@ -1,7 +1,8 @@
 //! What `--check` looks at besides the configuration itself, without starting anything: the files that it names.
 
-use bazar::config::Config;
+use bazar::config::{Config, Node};
 use bazar::platform::{Disk, LocalDisk};
+use bazar::replica::MARK_FILE;
 use bazar::store::read_seed;
 
 /// Looks at the data folder and at the books that a new cluster starts with.
@@ -10,19 +11,22 @@ use bazar::store::read_seed;
 /// What is wrong, for people to read.
 pub fn files(config: &Config) -> Result<(), String> {
     let (data, seed) = (&config.data, &config.seed);
-    let is_folder = match LocalDisk.exists(data) {
-        Ok(false) => None,
-        Ok(true) => Some(data.is_dir()),
+    match LocalDisk.exists(data) {
+        Ok(true) if !data.is_dir() => return Err(format!("data: {} is no folder", data.display())),
+        Ok(_) => {}
         Err(error) => return Err(format!("data: {}: {error}", data.display())),
-    };
-    if is_folder == Some(false) {
-        return Err(format!("data: {} is no folder", data.display()));
     }
     let text = match LocalDisk.read(seed) {
         Ok(text) => text,
-        // A cluster that was opened needs it no more.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && is_folder.is_some() => return Ok(()),
+        // A shop that was opened needs it no more.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && has_a_catalog(config) => return Ok(()),
         Err(error) => return Err(format!("seed: {}: {error}", seed.display())),
     };
     read_seed(seed, &text).map(drop).map_err(|errors| errors.to_string())
+}
+
+/// Whether some catalog server of the configuration has its data on this machine.
+fn has_a_catalog(config: &Config) -> bool {
+    let mark = |node: &Node| config.data.join(&node.id).join(MARK_FILE);
+    config.catalogs.iter().any(|node| matches!(LocalDisk.exists(&mark(node)), Ok(true)))
 }

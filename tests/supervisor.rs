@@ -308,7 +308,11 @@ fn a_check_looks_at_the_files_that_the_configuration_names() {
         assert_eq!(output.status.code(), Some(2), "{flags:?}");
         assert!(text(&output.stderr).contains(told), "{flags:?}: {}", text(&output.stderr));
     }
-    // A shop that was opened needs its first books no more.
+    // A folder alone is no shop, but one that was opened needs its first books no more.
+    let unopened = shop.run(&["--check", "--seed", "nope.csv", "--data", "folder"]);
+    assert_eq!(unopened.status.code(), Some(2));
+    fs::create_dir(path("folder/catalog-1")).unwrap();
+    fs::write(path("folder/catalog-1/member.json"), "").unwrap();
     let opened = shop.run(&["--check", "--seed", "nope.csv", "--data", "folder"]);
     assert_eq!(opened.status.code(), Some(0));
 }

@@ -3,6 +3,7 @@
 //! The id is the client's `X-Request-Id` where that is usable, else a new one. The handler finds it in
 //! the request's headers and may pass it on to other nodes. Knows neither paths nor connections.
 
+use std::future::Future;
 use std::time::Duration;
 
 use http_body_util::Either;
@@ -10,7 +11,7 @@ use hyper::body::Body;
 use hyper::header::{CACHE_CONTROL, CONNECTION, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Request, body};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::body::{Incoming, gather};
 use super::prepared::Prepared;
@@ -30,8 +31,13 @@ const MAX_REQUEST_ID_BYTES: usize = 64;
 /// What is known is asked for anew: only a frontend knows whether it still holds.
 const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
-/// Has the handler answer in time, and completes its response.
-pub async fn answer<H: Handler>(handler: &H, request: Request<body::Incoming>, limits: &Limits) -> Response {
+/// Has the handler answer in time, and before `farewell` comes, and completes its response.
+pub async fn answer<H: Handler>(
+    handler: &H,
+    request: Request<body::Incoming>,
+    limits: &Limits,
+    farewell: impl Future<Output = ()>,
+) -> Response {
     let start = Instant::now();
     let (mut head, body) = request.into_parts();
     let id = request_id(&mut head.headers);
@@ -46,8 +52,15 @@ pub async fn answer<H: Handler>(handler: &H, request: Request<body::Incoming>, l
             let request_timeout = handler.request_timeout(&request, limits.request_timeout);
             // What answers is large, and would be moved several times.
             let answer = Box::pin(handler.handle(request));
-            let response = timeout(request_timeout, answer).await.unwrap_or_else(|_| {
-                let detail = format!("there is no answer yet after {} ms", request_timeout.as_millis());
+            let answered = tokio::select! {
+                biased;
+                response = answer => Ok(response),
+                () = sleep(request_timeout) => {
+                    Err(format!("there is no answer yet after {} ms", request_timeout.as_millis()))
+                }
+                () = farewell => Err("this server stops, and there is no answer yet".to_owned()),
+            };
+            let response = answered.unwrap_or_else(|detail| {
                 let error = match method.is_safe() {
                     // Nothing was to be done: there is no outcome to ask for.
                     true => ApiError::Unavailable(detail),

@@ -55,6 +55,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a connection that was made just before the listener was closed may take to send its first request.
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_millis(50);
 
+/// So long before the drain timeout is over, what is still under way is answered that its outcome is unknown, or that
+/// nothing was done: a connection that breaks says less.
+const FAREWELL: Duration = Duration::from_millis(100);
+
 /// Answers requests.
 pub trait Handler: Send + Sync + 'static {
     /// Answers one request.
@@ -102,7 +106,8 @@ pub struct Limits {
     pub request_timeout: Duration,
     /// How long a connection may wait for its next request, or for the peer to take any byte of a response.
     pub idle_timeout: Duration,
-    /// How long the requests under way at shutdown may take to finish.
+    /// How long the requests under way at shutdown may take to finish. Just before it is over, they are answered that
+    /// they did not.
     pub drain_timeout: Duration,
 }
 
@@ -207,10 +212,14 @@ async fn converse<H: Handler>(
 ) {
     let (express, stream) = express::split(Paced::new(stream, pace.clone()), pace.clone(), handler.clone());
     let service = service_fn(|request| {
-        let (handler, pace) = (handler.clone(), pace.clone());
+        let (handler, pace, stop) = (handler.clone(), pace.clone(), &stop);
         async move {
             pace.working();
-            let response = envelope::answer(&*handler, request, &limits).await;
+            let farewell = async {
+                stop.cancelled().await;
+                tokio::time::sleep(limits.drain_timeout.saturating_sub(FAREWELL)).await;
+            };
+            let response = envelope::answer(&*handler, request, &limits, farewell).await;
             pace.answered(true, Instant::now());
             Ok::<_, Infallible>(response)
         }

@@ -5,7 +5,7 @@
 //! that it forgot, entries that it acknowledged.
 //!
 //! The log may be lost alone, or put back as it was some time ago. So the mark also says in how many starts the
-//! replica wrote to its log, and which segment of the log it wrote to last. The log always
+//! replica wrote to its log, how that log is called, and which of its segments it wrote to last. The log always
 //! [writes first](Marker::claim), and nothing that it wrote is answered before the mark says as much: after a crash
 //! the log may be ahead of the mark, and a log that is behind has been lost.
 
@@ -21,6 +21,9 @@ use crate::platform::{Disk, Platform, naming};
 
 /// Names one group for ever.
 pub type ClusterId = Uuid;
+
+/// The name of the file, in the replica's folder.
+pub const MARK_FILE: &str = "member.json";
 
 /// The first words of the file.
 const FORMAT: &str = "bazar replica 2";
@@ -70,7 +73,7 @@ impl Marker {
     /// # Errors
     /// If the disk fails, or the mark is damaged or another replica's. The error names the file.
     pub fn open(platform: &Platform, folder: &Path, member: &str) -> io::Result<Marker> {
-        let path = folder.join("member.json");
+        let path = folder.join(MARK_FILE);
         // A killed process may have left a mark whose name is not on disk yet. From here on it counts.
         platform.disk.sync_folder(folder).map_err(naming(folder))?;
         let current = read(&*platform.disk, &path, member)?;

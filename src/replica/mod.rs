@@ -77,6 +77,7 @@ pub use group::{Group, Member};
 use hand_over::HandOver;
 use leader_call::LeaderCall;
 pub use machine::{BatchTime, Cut, LeaderService, Machine, MachineError, Saved, Swap, WriteError};
+pub use marker::MARK_FILE;
 pub use office::Office;
 use proposer::Proposer;
 pub use proposer::{ProposerLimits, Tenure};

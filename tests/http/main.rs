@@ -370,7 +370,34 @@ async fn shutdown_does_not_wait_for_ever() {
     server.routes.waiting.notified().await;
     server.shutdown.cancel();
     tokio::time::timeout(PATIENCE, server.task).await.unwrap().unwrap();
+    assert!(wire.read().await.0.starts_with("http/1.1 503"));
     wire.assert_closed().await;
+}
+
+#[tokio::test]
+async fn shutdown_does_not_wait_for_a_body_that_does_not_come() {
+    let server = Server::start(Limits { drain_timeout: Duration::from_millis(50), ..LIMITS }).await;
+    let mut wire = server.connect().await;
+    wire.write("POST /length HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n").await;
+    assert!(wire.read().await.0.starts_with("http/1.1 100 continue"));
+    server.shutdown.cancel();
+    tokio::time::timeout(Duration::from_secs(2), server.task).await.unwrap().unwrap();
+    wire.assert_closed().await;
+}
+
+#[tokio::test]
+async fn what_is_under_way_when_the_drain_ends_is_answered_that_it_is() {
+    for (method, status) in [("GET", "503"), ("POST", "504")] {
+        let server = Server::start(Limits { drain_timeout: Duration::from_millis(200), ..LIMITS }).await;
+        let mut wire = server.connect().await;
+        wire.write(&format!("{method} /wait HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n")).await;
+        server.routes.waiting.notified().await;
+        server.shutdown.cancel();
+        let (head, body) = wire.read().await;
+        assert!(head.starts_with(&format!("http/1.1 {status}")) && body.contains("this server stops"), "{head}{body}");
+        wire.assert_closed().await;
+        tokio::time::timeout(PATIENCE, server.task).await.unwrap().unwrap();
+    }
 }
 
 #[tokio::test]

@@ -38,6 +38,16 @@ const MIB: u64 = 1 << 20;
 const MINUTE: Duration = Duration::from_secs(60);
 
 #[test]
+fn no_more_answers_are_held_than_the_capacity_whatever_the_bytes() {
+    for capacity in [1, 3, 600, 700, 1000] {
+        let cache = cache(capacity, MINUTE);
+        (1..=2000).for_each(|number| fill(&cache, &info(number), StatusCode::OK));
+        let held = cache.stats().entries;
+        assert!((1..=capacity).contains(&held), "{held} of {capacity}");
+    }
+}
+
+#[test]
 fn an_answer_is_there_until_its_tag_is_invalidated() {
     let cache = cache(10, MINUTE);
     fill(&cache, &info(7), StatusCode::OK);
