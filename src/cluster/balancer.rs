@@ -15,6 +15,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::replica::{Leading, Member, Standing};
+use crate::telemetry::Trouble;
 
 /// A group of which no server has answered for this long is given up on until one does.
 const GROUP_PATIENCE: Duration = Duration::from_secs(1);
@@ -54,6 +55,8 @@ struct Inner {
     replicas: Box<[Replica]>,
     turn: AtomicUsize,
     leader: Mutex<Leader>,
+    /// Who told of that leader: the position of a replica.
+    teller: AtomicUsize,
     /// Since when no replica answers.
     silent_since: Mutex<Option<Instant>>,
     /// Told whenever what is known of the leader or of a replica changes.
@@ -94,6 +97,8 @@ struct Record {
     barred_until: Option<Instant>,
     /// The group that it belongs to.
     cluster: Option<String>,
+    /// Its failures and recoveries, as they are logged: one that comes and goes is one trouble.
+    outage: Trouble,
 }
 
 impl Balancer {
@@ -111,6 +116,7 @@ impl Balancer {
                 replicas: members.into_iter().map(replica).collect(),
                 turn: AtomicUsize::new(0),
                 leader: Mutex::default(),
+                teller: AtomicUsize::new(0),
                 silent_since: Mutex::default(),
                 changes: watch::Sender::new(()),
             }),
@@ -170,14 +176,15 @@ impl Balancer {
         self.replicas().iter().for_each(|replica| replica.in_doubt.notify_one());
     }
 
-    /// Takes note of the replica that leads, unless that is known to be over.
-    pub fn note_leader(&self, id: &str, term: u64) {
+    /// Takes note of the replica that leads, as the one at position `teller` says, unless that is known to be over.
+    pub fn note_leader(&self, teller: usize, id: &str, term: u64) {
         let Some(position) = self.replicas().iter().position(|replica| replica.member.id == id) else { return };
         let former = {
             let mut leader = lock(&self.inner.leader);
             if term < leader.term || leader.position == Some(position) && leader.term == term {
                 return;
             }
+            self.inner.teller.store(teller, Ordering::Relaxed);
             std::mem::replace(&mut *leader, Leader { term, position: Some(position) })
         };
         if let Some(former) = former.position.filter(|former| *former != position) {
@@ -227,9 +234,10 @@ impl Balancer {
             return self.turn_to(position, Condition::Stranger, Some(stranger));
         }
         if let Some(Leading { id, term }) = &standing.leader {
-            self.note_leader(id, *term);
+            self.note_leader(position, id, *term);
         }
-        if replica.condition() == Condition::Silent && replica.record().is_barred() {
+        // It is left out in favour of others, not for nobody.
+        if replica.condition() == Condition::Silent && replica.record().is_barred() && !self.is_silent() {
             return;
         }
         let is_old = standing.leader.as_ref().is_some_and(|leader| leader.term < self.leader().term);
@@ -296,42 +304,24 @@ impl Balancer {
     fn turn_to(&self, position: usize, condition: Condition, trouble: Option<String>) {
         let replica = &self.replicas()[position];
         let former = Condition::ALL[usize::from(replica.condition.swap(condition as u8, Ordering::Relaxed))];
-        let id = &replica.member.id;
-        let was_known = {
-            let mut record = replica.record();
-            record.trouble.clone_from(&trouble);
-            let was_known = record.has_answered;
-            record.has_answered |= condition <= Condition::Behind;
-            was_known
-        };
+        replica.record().note(&replica.member.id, former, condition, trouble);
         if former == condition {
             return;
         }
-        let trouble = trouble.unwrap_or_default();
-        match (former, condition) {
-            _ if !was_known && condition != Condition::Stranger => {
-                tracing::debug!(replica = id, ?condition, trouble, "asked for the first time");
-            }
-            (_, Condition::Serves) => tracing::info!(replica = id, "a replica serves again and is taken back"),
-            (_, Condition::Behind) => {
-                tracing::info!(replica = id, trouble, "a replica is asked only if no other serves")
-            }
-            (_, Condition::Silent) => {
-                tracing::warn!(replica = id, trouble, "a replica does not answer and is left out")
-            }
-            (_, Condition::Stranger) => {
-                tracing::warn!(replica = id, trouble, "a stranger answers in a replica's place, which is left out");
-            }
-        }
-        let is_silent = self.is_silent();
-        {
+        let is_silent = {
+            // Looked at under the lock: the last to look sees what all others have changed.
             let mut silent_since = lock(&self.inner.silent_since);
+            let is_silent = self.is_silent();
             *silent_since = is_silent.then(|| silent_since.unwrap_or_else(Instant::now));
+            is_silent
+        };
+        let mut leader = lock(&self.inner.leader);
+        let was_misled = condition == Condition::Stranger && self.inner.teller.load(Ordering::Relaxed) == position;
+        // A group that comes back may have begun anew, with lower terms; and a stranger spoke of another group.
+        if is_silent || was_misled {
+            *leader = Leader::default();
         }
-        if is_silent {
-            // A group that comes back may have begun anew, with lower terms.
-            *lock(&self.inner.leader) = Leader::default();
-        }
+        drop(leader);
         self.inner.changes.send_replace(());
     }
 }
@@ -358,6 +348,43 @@ impl Replica {
 }
 
 impl Record {
+    /// Takes note that replica `id` turned from one condition to another, or stays in one, and tells what is worth it.
+    fn note(&mut self, id: &str, former: Condition, condition: Condition, trouble: Option<String>) {
+        let was_known = self.has_answered;
+        self.has_answered |= condition <= Condition::Behind;
+        self.trouble = trouble;
+        let trouble = self.trouble.as_deref().unwrap_or_default();
+        match condition {
+            Condition::Serves => {
+                if let Some(failures) = self.outage.gone() {
+                    tracing::info!(replica = id, failures, "a replica serves again and is taken back");
+                }
+            }
+            _ if former == condition => {}
+            Condition::Behind | Condition::Silent if !was_known => {
+                tracing::debug!(replica = id, ?condition, trouble, "asked for the first time");
+            }
+            Condition::Behind if former > condition => {
+                tracing::debug!(replica = id, trouble, "a replica answers again, and does not serve yet");
+            }
+            Condition::Behind => {
+                if let Some(failures) = self.outage.met() {
+                    tracing::info!(replica = id, trouble, failures, "a replica is asked only if no other serves");
+                }
+            }
+            Condition::Silent => {
+                if let Some(failures) = self.outage.met() {
+                    tracing::warn!(replica = id, trouble, failures, "a replica does not answer and is left out");
+                }
+            }
+            Condition::Stranger => {
+                if let Some(failures) = self.outage.met() {
+                    tracing::warn!(replica = id, trouble, failures, "a stranger answers in a replica's place");
+                }
+            }
+        }
+    }
+
     fn is_barred(&self) -> bool {
         self.barred_until.is_some_and(|until| Instant::now() < until)
     }

@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use hyper::StatusCode;
 use tokio::time::Instant;
 
 use super::balancer::{Balancer, Condition};
@@ -15,6 +14,9 @@ use crate::replica::{STANDING, Standing, TRIED};
 
 /// A replica that has never answered is probed this many times as often: the cluster is just starting.
 const STARTING_PACE: u32 = 10;
+
+/// For so many intervals at most.
+const STARTING_INTERVALS: u32 = 60;
 
 /// A replica that serves, and of which nobody has wanted anything since, is probed after this many intervals, if at all.
 const IDLE_INTERVALS: u32 = 4;
@@ -48,11 +50,13 @@ impl Balancer {
     async fn probe_one(&self, position: usize, client: &Client, probes: Probes) {
         let replica = &self.replicas()[position];
         let mut timeout = probes.timeout;
+        let starts_until = Instant::now() + probes.interval * STARTING_INTERVALS;
         loop {
             let began = Instant::now();
             self.look_at(position, client, timeout).await;
             let pause = async {
-                let interval = if replica.is_new() { probes.interval / STARTING_PACE } else { probes.interval };
+                let is_starting = replica.is_new() && Instant::now() < starts_until;
+                let interval = if is_starting { probes.interval / STARTING_PACE } else { probes.interval };
                 tokio::time::sleep(interval).await;
                 match (replica.condition(), probes.when_idle) {
                     (Condition::Serves, true) => {
@@ -99,8 +103,6 @@ impl Balancer {
             format!("nothing within {} ms", began.elapsed().as_millis())
         };
         let standing = match client.send_unless(&replica.member.address, Request::get(path), given_up).await {
-            // It is there, and too busy to say more: what was known of it holds.
-            Ok(reply) if reply.status == StatusCode::SERVICE_UNAVAILABLE => return,
             Ok(reply) if reply.status.is_success() => serde_json::from_slice::<Standing>(&reply.body)
                 .map_err(|error| format!("it does not say how it stands: {error}")),
             Ok(reply) => Err(format!("it does not say how it stands: {}", reply.status)),

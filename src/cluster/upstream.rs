@@ -248,8 +248,9 @@ impl Upstream {
     pub async fn attempt(&self, ask: &Ask, position: usize, timeout: Duration) -> Result<Reply, CallError> {
         let replica = &self.balancer.replicas()[position];
         let (leader, condition) = (self.balancer.leader(), replica.condition());
+        let began = Instant::now();
         let given_up = async {
-            let deadline = Instant::now() + timeout;
+            let deadline = began + timeout;
             let mut look_at = Instant::now() + SLOW_ATTEMPT;
             tokio::time::sleep_until(look_at.min(deadline)).await;
             let mut changes = self.balancer.changes();
@@ -272,13 +273,15 @@ impl Upstream {
             Ok(reply) => {
                 self.balancer.note_answer(position);
                 if let Some((id, term)) = reply.headers.get(LEADER).and_then(|value| Leading::parse(value.as_bytes())) {
-                    self.balancer.note_leader(id, term);
+                    self.balancer.note_leader(position, id, term);
                 }
                 Ok(reply)
             }
             Err(error) => {
-                // Where others found out what is wrong with it, it is known already.
-                if self.balancer.hopeless(position, leader, condition).is_none() {
+                // Where others found out what is wrong with it, it is known already. And who asks with little time left
+                // finds out nothing.
+                let had_time = began.elapsed() < timeout || timeout >= self.timing.attempt_timeout / 2;
+                if had_time && self.balancer.hopeless(position, leader, condition).is_none() {
                     self.balancer.note_failure(position, error.reason().to_owned());
                 }
                 Err(error)

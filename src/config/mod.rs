@@ -117,7 +117,7 @@ pub struct Cache {
     pub enabled: bool,
     /// Entries kept at most, a book or a page of a search each: memory against hits.
     pub capacity: u64,
-    /// Bytes of the entries at most, about. An entry counts as 1 KiB and as `capacity_bytes / capacity` at least.
+    /// Bytes of the entries at most, about. An entry counts as `capacity_bytes / capacity` at least.
     pub capacity_bytes: u64,
     /// Milliseconds after which an unchanged entry is fetched again. Writes remove entries at once, so
     /// this only bounds how long an entry that nobody wants takes up space.

@@ -31,8 +31,8 @@ const MAX_ENTRY_BYTES: usize = 256 << 10;
 /// What an entry takes besides its answer and its key, in bytes: what moka and this cache keep about it.
 const ENTRY_OVERHEAD_BYTES: usize = 512;
 
-/// In what entries are weighed, in bytes.
-const WEIGHT_BYTES: u64 = 1 << 10;
+/// In what entries are weighed, in bytes: all of the largest cache weigh less than a `u32` holds, which is what moka takes.
+const WEIGHT_BYTES: u64 = 64;
 
 /// Counters that tags are hashed into. Two tags that share one are invalidated together.
 const STRIPES: usize = 4096;

@@ -55,3 +55,58 @@ pub async fn send<A: MayBeExpired, F: Future<Output = Result<Answered<A>, WriteE
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use http_body_util::BodyExt;
+    use hyper::StatusCode;
+
+    use super::*;
+    use crate::fence::DECISIONS;
+
+    const NOW: Decisions = Decisions { ledger: 70, keyless: 3 };
+
+    /// A catalog that tells a key that is new only from a sender that has heard of everything.
+    async fn catalog(said: &Mutex<Vec<Decisions>>, heard: Decisions) -> Result<Answered<PurchaseOutcome>, WriteError> {
+        said.lock().unwrap().push(heard);
+        let reply = if heard == NOW { PurchaseReply::UnknownBook } else { PurchaseReply::KeyExpired { now: NOW } };
+        Ok(Answered { by: "catalog-1".to_owned(), reply: Ok(reply) })
+    }
+
+    #[tokio::test]
+    async fn a_write_whose_sender_had_heard_too_little_is_sent_once_more_with_what_there_is() {
+        let (heard, said) = (Heard::default(), Mutex::default());
+        for _ in 0..2 {
+            let answered = send(&heard, |heard| catalog(&said, heard)).await.unwrap();
+            assert!(matches!(answered.reply, Ok(PurchaseReply::UnknownBook)));
+        }
+        assert_eq!(*said.lock().unwrap(), [Decisions::default(), NOW, NOW]);
+    }
+
+    #[tokio::test]
+    async fn a_write_is_sent_a_second_time_at_most() {
+        let (heard, said) = (Heard::default(), Mutex::new(0));
+        let refuse = |_| {
+            *said.lock().unwrap() += 1;
+            async { Ok(Answered { by: "catalog-1".to_owned(), reply: Ok(PurchaseReply::KeyExpired { now: NOW }) }) }
+        };
+        let answered: Answered<PurchaseOutcome> = send(&heard, refuse).await.unwrap();
+        assert!(matches!(answered.reply, Ok(PurchaseReply::KeyExpired { .. })));
+        assert_eq!(*said.lock().unwrap(), 2);
+    }
+
+    #[tokio::test]
+    async fn only_the_refusal_of_a_key_says_that_it_may_be_sent_once_more() {
+        for (error, expired) in
+            [(ApiError::KeyExpired(String::new()), Some(NOW)), (ApiError::SoldOut(String::new()), None)]
+        {
+            let headers = [(DECISIONS, NOW.header())].into_iter().collect();
+            let body = reply::problem(&error, "/books").into_body().collect().await.unwrap().to_bytes();
+            let refusal = Reply { status: error.status(), headers, body };
+            assert_eq!(refusal.expired(), expired);
+            assert_eq!(Reply { status: StatusCode::OK, ..refusal }.expired(), None);
+        }
+    }
+}

@@ -380,7 +380,9 @@ impl Task {
 /// The catalog no longer knows an order that is not recorded: the orders are older than its memory reaches.
 fn cannot_record(missing: u64) -> WriteError {
     WriteError::Unknown(format!(
-        "order {missing} is not recorded, and the catalog does not know it any more: the orders' data is older than the          catalog's memory reaches, as after restoring a backup of the orders alone. Restore a backup of the orders that is          newer"
+        "order {missing} is not recorded, and the catalog does not know it any more: the orders' data is older than the \
+         catalog's memory reaches, as after restoring a backup of the orders alone. Restore a backup of the orders that is \
+         newer"
     ))
 }
 

@@ -7,8 +7,8 @@
 //! | `GET /orders/{n}` | one order |
 //! | `POST /internal/order/purchases` | the outcome of each of the purchases that a frontend brings |
 //!
-//! A client's request means the same at every replica. A purchase carries its key in `Idempotency-Key` and
-//! the time at which it was first sent in `Bazar-Sent-At`; a replica makes up what is missing.
+//! A client's request means the same at every replica. A purchase carries its key in `Idempotency-Key`; a
+//! replica makes one up where it is missing.
 
 use crate::http::body::Incoming;
 use bytes::Bytes;

@@ -88,20 +88,20 @@ fn a_retry_goes_to_a_replica_that_was_not_tried() {
 fn writes_go_to_the_leader_once_it_is_known_and_reads_go_on_in_turn() {
     let balancer = balancer();
     assert_eq!(write_turns(&balancer, &[], 3), [0, 1, 2]);
-    balancer.note_leader("catalog-2", 4);
+    balancer.note_leader(0, "catalog-2", 4);
     assert_eq!(write_turns(&balancer, &[], 3), [1, 1, 1]);
     assert_eq!(turns(&balancer, &[], 3), [0, 1, 2]);
-    balancer.note_leader("catalog-9", 5);
+    balancer.note_leader(0, "catalog-9", 5);
     assert_eq!(write_turns(&balancer, &[], 3), [1, 1, 1]);
 }
 
 #[test]
 fn a_leader_of_an_earlier_term_is_not_believed() {
     let balancer = balancer();
-    balancer.note_leader("catalog-2", 4);
-    balancer.note_leader("catalog-1", 3);
+    balancer.note_leader(0, "catalog-2", 4);
+    balancer.note_leader(0, "catalog-1", 3);
     assert_eq!(write_turns(&balancer, &[], 2), [1, 1]);
-    balancer.note_leader("catalog-3", 5);
+    balancer.note_leader(0, "catalog-3", 5);
     assert_eq!(write_turns(&balancer, &[], 2), [2, 2]);
     // It may not know yet that it was replaced.
     assert_eq!(balancer.condition(1), Condition::Behind);
@@ -112,9 +112,9 @@ fn a_leader_of_an_earlier_term_is_not_believed() {
 #[test]
 fn a_leader_that_failed_is_not_asked_although_others_name_it() {
     let balancer = balancer();
-    balancer.note_leader("catalog-2", 4);
+    balancer.note_leader(0, "catalog-2", 4);
     fail(&balancer, 1);
-    balancer.note_leader("catalog-2", 4);
+    balancer.note_leader(0, "catalog-2", 4);
     assert_eq!(write_turns(&balancer, &[], 4), [0, 2, 0, 2]);
 }
 
@@ -135,7 +135,7 @@ fn a_stranger_at_a_replicas_address_is_not_asked() {
 #[tokio::test(start_paused = true)]
 async fn a_group_that_is_silent_is_tried_for_a_moment_and_then_given_up_until_one_answers() {
     let balancer = balancer();
-    balancer.note_leader("catalog-2", 7);
+    balancer.note_leader(0, "catalog-2", 7);
     (0..3).for_each(|position| fail(&balancer, position));
     assert_eq!((turns(&balancer, &[], 3).len(), balancer.is_given_up()), (3, false));
     tokio::time::advance(GROUP_PATIENCE).await;
@@ -143,19 +143,47 @@ async fn a_group_that_is_silent_is_tried_for_a_moment_and_then_given_up_until_on
     balancer.note_answer(2);
     assert_eq!((balancer.is_given_up(), balancer.next(&[])), (false, Some(2)));
     // It may have begun anew.
-    balancer.note_leader("catalog-3", 1);
+    balancer.note_leader(0, "catalog-3", 1);
     assert_eq!(balancer.leader().position, Some(2));
     assert!(Balancer::new([]).next(&[]).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_was_given_up_on_is_asked_as_soon_as_a_probe_is_answered() {
+    let balancer = balancer();
+    for _ in 0..10 {
+        (0..3).for_each(|position| fail(&balancer, position));
+    }
+    tokio::time::advance(GROUP_PATIENCE).await;
+    assert!(balancer.is_given_up());
+    balancer.note_standing(1, Ok(standing(1, "catalog-2", 1)));
+    assert_eq!((balancer.is_given_up(), balancer.next(&[])), (false, Some(1)));
+}
+
+#[test]
+fn a_stranger_that_is_heard_before_the_others_keeps_nobody_from_serving() {
+    let balancer = balancer();
+    let other = Standing { cluster: Some("another shop".to_owned()), ..standing(2, "catalog-3", 50) };
+    balancer.note_standing(2, Ok(other.clone()));
+    for position in [0, 1, 2, 0, 1] {
+        balancer.note_standing(
+            position,
+            Ok(if position == 2 { other.clone() } else { standing(position, "catalog-1", 3) }),
+        );
+    }
+    let conditions = [0, 1, 2].map(|position| balancer.condition(position));
+    assert_eq!(conditions, [Condition::Serves, Condition::Serves, Condition::Stranger]);
+    assert_eq!(balancer.leader(), Leader { term: 3, position: Some(0) });
 }
 
 #[test]
 fn an_attempt_is_hopeless_once_its_leader_is_replaced_or_its_replica_is_silent() {
     let balancer = balancer();
-    balancer.note_leader("catalog-1", 3);
+    balancer.note_leader(0, "catalog-1", 3);
     let leader = balancer.leader();
     let hopeless = |position| balancer.hopeless(position, leader, Condition::Serves).is_some();
     assert!(!hopeless(0) && !hopeless(1));
-    balancer.note_leader("catalog-2", 4);
+    balancer.note_leader(0, "catalog-2", 4);
     // A follower passes requests on to the successor by itself.
     assert!(hopeless(0) && !hopeless(1) && !hopeless(2));
     balancer.note_standing(2, Err("it hangs".to_owned()));

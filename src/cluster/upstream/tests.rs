@@ -155,7 +155,7 @@ async fn a_write_that_one_replica_refuses_is_taken_to_the_others() {
 #[tokio::test]
 async fn a_write_under_way_at_a_leader_that_was_replaced_is_repeated_at_its_successor() {
     let group = Group::of(&[Manner::Hangs, Manner::Current, Manner::Current]).await.probed();
-    group.upstream.balancer.note_leader("catalog-0", 1);
+    group.upstream.balancer.note_leader(0, "catalog-0", 1);
     group.elect("catalog-2", 2);
     let answered = tokio::time::timeout(SECOND * 10, group.write()).await.unwrap().unwrap();
     assert_eq!((answered.by.as_str(), group.asked()), ("catalog-2", vec![1, 0, 1]));
@@ -164,7 +164,7 @@ async fn a_write_under_way_at_a_leader_that_was_replaced_is_repeated_at_its_succ
 #[tokio::test]
 async fn a_leader_that_does_not_answer_is_not_waited_for_and_not_asked_again() {
     let group = Group::of(&[Manner::Current, Manner::Current]).await.probed();
-    group.upstream.balancer.note_leader("catalog-0", 1);
+    group.upstream.balancer.note_leader(0, "catalog-0", 1);
     // The other one still hears it, and names it as the leader.
     group.elect("catalog-0", 1);
     group.servers[0].says_nothing.store(true, Ordering::SeqCst);
@@ -242,7 +242,7 @@ async fn a_write_whose_outcome_was_unknown_is_answered_once_somebody_knows() {
 #[tokio::test]
 async fn a_write_goes_to_the_leader_and_from_it_to_the_others() {
     let upstream = unreached(3);
-    upstream.balancer.note_leader("order-2", 1);
+    upstream.balancer.note_leader(0, "order-2", 1);
     let asked = Mutex::new(Vec::new());
     let attempt = |position, _| {
         asked.lock().unwrap().push(position);

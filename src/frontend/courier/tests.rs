@@ -48,7 +48,7 @@ struct OrderServer {
 impl Handler for OrderServer {
     async fn handle(&self, request: Request<Incoming>) -> Response {
         if request.uri().path() == STANDING {
-            return reply::problem(&ApiError::Overloaded("it hears nothing but purchases".to_owned()), "");
+            return std::future::pending().await;
         }
         let request = body::read(request.into_body(), usize::MAX, SECOND).await.unwrap();
         let purchases: Vec<Purchase> = postcard::from_bytes(&request).unwrap();
@@ -99,7 +99,7 @@ impl Group {
             tokio::spawn(server::serve(listener, server, limits, CancellationToken::new()));
         }
         let timing = Timing { attempt_timeout: SECOND / 2, read_deadline: SECOND * 5, write_deadline: SECOND * 5 };
-        // Nobody is probed before the test is over.
+        // No probe is over before the test is.
         let probes = Probes { interval: SECOND * 100, timeout: SECOND * 100, when_idle: false };
         let upstream = Upstream::start("order", members, Client::new(&platform), timing, probes);
         Group { couriers: Courier::start_all(&upstream), upstream, servers }
@@ -152,7 +152,7 @@ async fn purchases_whose_answer_was_lost_are_sent_to_another_server_with_the_sam
 #[tokio::test]
 async fn purchases_that_one_server_refuses_are_taken_to_the_others_each_for_itself() {
     let group = Group::of(&[Manner::RefusesAllButBookOne, Manner::Answers]).await;
-    group.upstream.balancer.note_leader("order-1", 1);
+    group.upstream.balancer.note_leader(0, "order-1", 1);
     let purchases: Vec<Purchase> = (1..=2).map(purchase).collect();
     let bought = futures_util::future::join_all(purchases.iter().map(|purchase| group.buy(purchase))).await;
     let accepted = Ok(PurchaseReply::UnknownBook);
@@ -162,7 +162,7 @@ async fn purchases_that_one_server_refuses_are_taken_to_the_others_each_for_itse
 #[tokio::test]
 async fn a_server_that_is_asked_too_much_is_believed() {
     let group = Group::of(&[Manner::IsFull, Manner::Answers]).await;
-    group.upstream.balancer.note_leader("order-1", 1);
+    group.upstream.balancer.note_leader(0, "order-1", 1);
     assert!(matches!(group.buy(&purchase(1)).await, (_, Err(WriteError::Overloaded(_)))));
     assert!(group.heard(1).is_empty());
 }

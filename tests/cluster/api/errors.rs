@@ -75,6 +75,13 @@ fn a_wrong_method_is_405_with_the_right_ones() {
         let answer = customer.ask(&format!("PATCH {path}")).send();
         assert_eq!(answer.header("allow"), Some(allow), "{path}");
         answer.problem(405, "method-not-allowed");
+        if ["/cluster", "/health", "/ready"].contains(&path) {
+            for replica in ["catalog-1", "order-1"] {
+                let answer = shop.cluster.client(replica).post(path);
+                assert_eq!(answer.header("allow"), Some(allow), "{path} of {replica}");
+                answer.problem(405, "method-not-allowed");
+            }
+        }
         if allow.contains("HEAD") {
             customer.ask(&format!("HEAD {path}")).send().expect(200);
         }

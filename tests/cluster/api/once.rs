@@ -1,5 +1,7 @@
 //! A request with a key happens once.
 
+use std::fs;
+
 use serde_json::{Value, json};
 
 use super::{new_book, shop};
@@ -90,4 +92,26 @@ fn two_keys_of_one_request_are_400() {
         let ask = customer.ask("PUT /update/1/price").header("idempotency-key", "a").header("idempotency-key", "b");
         ask.json(&json!({ "price": 1 })).send().problem(400, "malformed");
     }
+}
+
+#[test]
+fn what_comes_without_a_key_is_not_kept_among_what_came_with_one() {
+    let shop = shop();
+    let leader = shop.cluster.leader("catalog");
+    let entries = |table: &str| {
+        let path = shop.cluster.data(&leader).join("tables").join(table);
+        fs::read_to_string(path).unwrap_or_default().lines().count()
+    };
+    let mut customer = shop.customer();
+    // A purchase that was made is kept whoever made its key up.
+    customer.ask("POST /purchase/999999").header("idempotency-key", "kept-1").send().expect(404);
+    shop.cluster.agreed_tables("catalog");
+    let (kept, keyless) = (entries("ledger.csv"), entries("keyless.csv"));
+    customer.post("/purchase/999999").expect(404);
+    shop.cluster.client("order-1").post("/purchase/999999").expect(404);
+    customer.ask("DELETE /books/999999").send().expect(404);
+    shop.cluster.client(&leader).ask("DELETE /books/999999").send().expect(404);
+    shop.cluster.agreed_tables("catalog");
+    assert_eq!(entries("ledger.csv"), kept);
+    assert_eq!(entries("keyless.csv"), keyless.max(1) + 4);
 }

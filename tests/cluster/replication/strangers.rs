@@ -53,6 +53,34 @@ fn snapshot(term: u64, leader: u64, manifest: &str) -> Vec<u8> {
 }
 
 #[test]
+fn a_snapshot_that_was_damaged_on_its_way_is_refused_and_stops_nobody() {
+    let mut cluster = Cluster::new(1, 3, 1).open();
+    let mut customer = cluster.client("frontend-1");
+    customer.post("/purchase/1").expect(201);
+    let (leader, follower) = (cluster.leader("catalog"), cluster.follower("catalog"));
+    let term = cluster.status(&leader).unwrap()["term"].as_u64().unwrap();
+    let number = leader.rsplit('-').next().unwrap().parse().unwrap();
+    let meta = r#"{"last_log_id":{"leader_id":TERM,"index":900000},"last_membership":{"log_id":null,"membership":{"configs":[[1,2,3]],"nodes":{"1":{},"2":{},"3":{}}}},"snapshot_id":"TERM-900000"}"#;
+    let meta = meta.replace("TERM", &term.to_string());
+    let table =
+        |name: &str, bytes: u64| format!(r#"{{"name":"{name}","file":"{name}.7.csv","bytes":{bytes},"crc32":0}}"#);
+    let tables = [table("catalog", 1), table("ledger", 0), table("keyless", 0)].join(",");
+    let manifest = format!(r#"{{"meta":{meta},"group_ms":0,"scalars":null,"tables":[{tables}]}}"#);
+    let message = [snapshot(term, number, &manifest), vec![b'x']].concat();
+    let told = Stranger::new(&cluster, &follower).post("raft/snapshot", message).problem(409, "conflict");
+    assert!(
+        told["detail"].as_str().unwrap().contains("table catalog of the snapshot was damaged on its way"),
+        "{told}"
+    );
+    customer.post("/purchase/1").expect(201);
+    cluster.agreed_tables("catalog");
+    cluster.kill9(&follower);
+    cluster.start(&follower);
+    cluster.wait_ready();
+    assert_eq!(cluster.audit().orders.len(), 2);
+}
+
+#[test]
 fn no_single_message_kills_removes_or_deposes_a_replica_for_good() {
     let mut cluster = Cluster::new(1, 3, 1).open();
     let mut customer = cluster.client("frontend-1");
