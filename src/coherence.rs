@@ -133,7 +133,7 @@ pub enum LeaseReply {
         /// How long, by the frontend's clock, from the moment at which it asked.
         lease_ms: u64,
     },
-    /// Not now: an invalidation was not confirmed, and the frontend's lease must run out.
+    /// Not now: the frontend has not confirmed an invalidation, or the leader's time in office has just changed.
     NotNow,
     /// Not now: another process has the lease of this frontend, which must run out.
     HeldByAnother,

@@ -195,9 +195,7 @@ pub fn stale(mut response: Response) -> Response {
 
 /// The error of a key that belongs to another request.
 pub fn key_reused() -> ApiError {
-    ApiError::KeyReused(
-        "this Idempotency-Key was used for another request; make a new key for each purchase".to_owned(),
-    )
+    ApiError::KeyReused("this Idempotency-Key was used for another request; make a new key for each request".to_owned())
 }
 
 /// The error of a key that may be among those that are forgotten.
@@ -207,7 +205,7 @@ pub fn key_expired() -> ApiError {
 
 /// The error of a write that could not be remembered.
 pub fn no_room() -> WriteError {
-    WriteError::Overloaded("too much was refused or changed within a day under keys of clients'".to_owned())
+    WriteError::Overloaded("too much was refused or changed within a day under the keys of clients".to_owned())
 }
 
 impl From<WriteError> for ApiError {

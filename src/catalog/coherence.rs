@@ -151,7 +151,7 @@ impl Coherence {
         let holder = LeaseHolder {
             process: request.process,
             address: self.frontends[frontend].member.address.clone(),
-            surely_over_ms: self.terms.surely_over().as_millis() as u64,
+            surely_over_ms: self.terms.surely_over().as_micros().div_ceil(1000) as u64,
         };
         let is_noted = shared.holders.get(&frontend) == Some(&holder);
         if !is_noted {
@@ -387,7 +387,8 @@ impl PendingWrite {
     }
 
     fn covers(&self, tag: &Tag) -> bool {
-        self.tags.iter().any(|told| told.contains(tag))
+        // Each round's come out of a sorted set.
+        self.tags.iter().any(|told| told.binary_search(tag).is_ok())
     }
 }
 

@@ -48,9 +48,10 @@ use crate::replica::{self, Member, Replica, StartError};
 pub struct PurchasesAfter {
     /// How many are known already.
     pub after: u64,
-    /// How many to tell at most.
-    pub limit: usize,
 }
+
+/// So many purchases are told at a time: fewer only where there are no more.
+pub const PURCHASES_AT_ONCE: usize = 1000;
 
 /// How a catalog server is to be run.
 #[derive(Clone, Debug)]

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use super::command::{Action, Decision, Outcome, Reply, Write};
 use super::leader::{Decided, LeaderRequest, decode, encode, pending};
 use super::machine::CatalogMachine;
-use super::{Catalog, PurchasesAfter};
+use super::{Catalog, PURCHASES_AT_ONCE, PurchasesAfter};
 use crate::coherence::Tag;
 use crate::error::ApiError;
 use crate::http::body;
@@ -237,8 +237,9 @@ impl Catalog {
     }
 
     async fn purchases_after(&self, question: PurchasesAfter) -> Result<Response, ApiError> {
-        let PurchasesAfter { after, limit } = question;
-        let orders: Vec<Order> = self.reads.current(|machine| machine.state().purchases_after(after, limit)).await?;
+        let PurchasesAfter { after } = question;
+        let purchases = |machine: &CatalogMachine| machine.state().purchases_after(after, PURCHASES_AT_ONCE);
+        let orders: Vec<Order> = self.reads.current(purchases).await?;
         Ok(internal_answer(encode(&orders)))
     }
 

@@ -13,6 +13,9 @@ use crate::http::client::{Client, Reply};
 use crate::model::Order;
 use crate::replica::{Member, WriteError};
 
+#[cfg(doc)]
+use crate::catalog::PURCHASES_AT_ONCE;
+
 const DECIDE: &str = "/internal/catalog/decide";
 const PURCHASES: &str = "/internal/catalog/purchases";
 
@@ -39,13 +42,13 @@ impl CatalogLink {
         self.catalog.write_through(attempt).await?.reply
     }
 
-    /// Up to `limit` purchases after the first `after`, as the catalog decided them.
+    /// The purchases after the first `after`, as the catalog decided them, up to [`PURCHASES_AT_ONCE`].
     ///
     /// # Errors
     /// If no catalog server can tell now.
-    pub async fn purchases_after(&self, after: u64, limit: usize) -> Result<Vec<Order>, WriteError> {
+    pub async fn purchases_after(&self, after: u64) -> Result<Vec<Order>, WriteError> {
         // A POST, but a question that any server answers.
-        let ask = &Ask::post(PURCHASES.to_owned(), encode(&PurchasesAfter { after, limit }));
+        let ask = &Ask::post(PURCHASES.to_owned(), encode(&PurchasesAfter { after }));
         let attempt = |position, timeout| async move {
             let reply = self.catalog.attempt(ask, position, timeout).await?;
             Ok(match reply.status.is_success() {

@@ -55,10 +55,17 @@ impl OrderLeader {
     async fn buy(&self, purchases: Vec<Purchase>) -> Vec<PurchaseOutcome> {
         let mut outcomes = self.decide(&purchases).await;
         let mut bought: Vec<(Order, &mut PurchaseOutcome)> = Vec::with_capacity(outcomes.len());
-        for outcome in &mut outcomes {
-            if let Ok(PurchaseReply::Bought(order)) = outcome {
-                bought.push((order.clone(), outcome));
+        self.machine.with(|state| {
+            for outcome in &mut outcomes {
+                if let Ok(PurchaseReply::Bought(order)) = outcome
+                    && !state.has(order)
+                {
+                    bought.push((order.clone(), outcome));
+                }
             }
+        });
+        if bought.is_empty() {
+            return outcomes;
         }
         bought.sort_by_key(|(order, _)| order.order_id);
         let (orders, bought): (Vec<Order>, Vec<&mut PurchaseOutcome>) = bought.into_iter().unzip();

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::catalog_link::CatalogLink;
 use super::machine::OrderMachine;
 use super::state::Reply;
+use crate::catalog::PURCHASES_AT_ONCE;
 use crate::model::Order;
 use crate::replica::{Consensus, Tenure, WriteError};
 use crate::telemetry::Trouble;
@@ -43,9 +44,6 @@ const LONGEST_RETRY_PAUSE: Duration = Duration::from_secs(2);
 
 /// How often it is said that the catalog does not answer, for as long as it does not.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
-
-/// Purchases that are fetched from the catalog at a time.
-const FETCHED_AT_ONCE: usize = 1000;
 
 /// What became of each order of those that came together.
 type Recorded = Vec<Result<(), WriteError>>;
@@ -157,7 +155,8 @@ struct Task {
 impl Task {
     async fn run(mut self, mut inbox: mpsc::Receiver<Message>) {
         loop {
-            let patience_ends = self.held_since.map(|since| since + GAP_PATIENCE);
+            // A catalog that does not answer is asked at its own pace, whatever is held.
+            let patience_ends = self.held_since.filter(|_| self.silence.is_none()).map(|since| since + GAP_PATIENCE);
             let ask_at = self.ask_at.into_iter().chain(patience_ends).min().filter(|_| self.asking.is_none());
             let time_to_ask = async {
                 match ask_at {
@@ -215,10 +214,8 @@ impl Task {
         let still_waiting = self.waiting.split_off(&(last + 1));
         for Waiting { orders, recorded } in std::mem::replace(&mut self.waiting, still_waiting).into_values().flatten()
         {
-            let has_its_number = self.machine.with(|state| -> Vec<bool> {
-                let is_there = |order: &Order| state.order(order.order_id).is_some_and(|known| known.key == order.key);
-                orders.iter().map(is_there).collect()
-            });
+            let has_its_number =
+                self.machine.with(|state| -> Vec<bool> { orders.iter().map(|order| state.has(order)).collect() });
             let outcome = |(has_its_number, order): (bool, &Order)| match has_its_number {
                 true => Ok(()),
                 false => {
@@ -307,7 +304,7 @@ impl Task {
         // What an earlier tenure had proposed may have been committed since.
         self.next = self.next.max(self.machine.with(|state| state.last_order_id()) + 1);
         let (catalog, after) = (self.catalog.clone(), self.next - 1);
-        self.asking = Some(Box::pin(async move { catalog.purchases_after(after, FETCHED_AT_ONCE).await }));
+        self.asking = Some(Box::pin(async move { catalog.purchases_after(after).await }));
     }
 
     /// Takes what the catalog decided, and says when to ask again.
@@ -326,7 +323,7 @@ impl Task {
                 "the catalog answers the order servers again"
             );
         }
-        let is_all = orders.len() < FETCHED_AT_ONCE;
+        let is_all = orders.len() < PURCHASES_AT_ONCE;
         self.ask_at = Some(Instant::now() + if is_all { ASK_INTERVAL } else { Duration::ZERO });
         // Those that came meanwhile are no news.
         let missing = || orders.iter().filter(|order| order.order_id.get() >= self.next);

@@ -46,6 +46,11 @@ impl State {
         Reply::Recorded
     }
 
+    /// Whether this order is recorded: that number is its purchase's, and no other's.
+    pub fn has(&self, order: &Order) -> bool {
+        self.order(order.order_id).is_some_and(|recorded| recorded.key == order.key)
+    }
+
     /// The number of the last order; 0 before the first.
     pub fn last_order_id(&self) -> u64 {
         self.orders.len() as u64
@@ -133,5 +138,13 @@ mod tests {
         assert_eq!(ids(0, 2), [1, 2]);
         assert_eq!(ids(2, 10), [3, 4, 5]);
         assert!(ids(5, 10).is_empty() && ids(u64::MAX, usize::MAX).is_empty());
+    }
+
+    #[test]
+    fn an_order_is_there_only_under_its_own_purchase() {
+        let mut state = State::default();
+        state.apply(order(1));
+        assert!(state.has(&order(1)) && !state.has(&order(2)));
+        assert!(!state.has(&Order { key: key("another"), ..order(1) }));
     }
 }

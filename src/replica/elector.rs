@@ -9,7 +9,7 @@
 //! A candidate may have to stand twice. openraft refuses one whose term is not above that of a vote given
 //! earlier, in an election that came to nothing; it says so, and the next term is above.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use openraft::ServerState;
@@ -60,6 +60,22 @@ pub struct Elector {
 /// openraft has stopped.
 struct Stopped;
 
+/// A flag that is up for as long as this exists: an election may be cut off at any of its waits.
+struct Raised<'a>(&'a AtomicBool);
+
+impl<'a> Raised<'a> {
+    fn raise(flag: &'a AtomicBool) -> Raised<'a> {
+        flag.store(true, Ordering::Relaxed);
+        Raised(flag)
+    }
+}
+
+impl Drop for Raised<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
 impl Elector {
     /// Runs until openraft stops, or until this replica is about to stop.
     pub async fn run(self, mut retiring: watch::Receiver<bool>) {
@@ -75,7 +91,6 @@ impl Elector {
         let mut server = self.raft.server_metrics();
         let mut handed_over = self.handed_over.clone();
         loop {
-            self.ballot.is_standing.store(false, Ordering::Relaxed);
             if server.wait_for(|server| server.state != ServerState::Leader).await.is_err() {
                 return Stopped;
             }
@@ -129,26 +144,24 @@ impl Elector {
         let is_over = |server: &ServerMetrics| server.state == ServerState::Leader || follows_after(server, term);
         let deadline = Instant::now() + self.bounds.min;
         tracing::info!(term, "the leader hands over to this replica: standing for election");
-        self.peers.is_successor.store(true, Ordering::Relaxed);
+        let _succeeds = Raised::raise(&self.peers.is_successor);
         while Instant::now() < deadline && !is_over(&self.raft.server_metrics().borrow()) {
             // A voter may refuse because it heard the leader a moment ago: see `pre_vote`.
             if self.stand(self.bounds.vote() / 2).await.is_err() {
                 break;
             }
         }
-        self.peers.is_successor.store(false, Ordering::Relaxed);
     }
 
     /// Stands once, and returns when it is decided, or after `patience`.
     async fn stand(&self, patience: Duration) -> Result<(), Stopped> {
         let mut server = self.raft.server_metrics();
         let term = server.borrow().vote.leader_id().term;
-        self.ballot.is_standing.store(true, Ordering::Relaxed);
+        let _stands = Raised::raise(&self.ballot.is_standing);
         self.raft.trigger().elect().await.map_err(|_| Stopped)?;
         let is_decided =
             |server: &ServerMetrics| server.vote.leader_id().term > term && server.state != ServerState::Candidate;
         let _ = tokio::time::timeout(patience, server.wait_for(is_decided)).await;
-        self.ballot.is_standing.store(false, Ordering::Relaxed);
         Ok(())
     }
 }

@@ -16,6 +16,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use openraft::{ChangeMembers, EmptyNode};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -97,7 +99,8 @@ impl Formation {
     pub async fn take_part(&self, join: bool) -> Result<(), FormationError> {
         match (self.peers.marker.cluster().is_some(), self.has_history().await?) {
             (true, true) => {}
-            (true, false) if !self.peers.group.is_founder() => {}
+            // A founder that joins has a mark that others gave it: it founds nothing.
+            (true, false) if join || !self.peers.group.is_founder() => {}
             (false, _) if join => self.join().await?,
             _ if self.peers.group.is_founder() => self.found().await?,
             _ => self.wait_to_be_prepared().await?,
@@ -306,19 +309,31 @@ impl Formation {
                 }
             };
             let mut reason = NO_LEADER.to_owned();
-            for number in asked {
-                match self.peers.post::<_, Answer<()>>(number, wire::ADMIT, &own, ADMIT_TIMEOUT).await {
-                    Ok(Ok(())) => return,
-                    Ok(Err(WriteError::NotLeader)) => {}
-                    Ok(Err(error)) => reason = error.to_string(),
-                    Err(error) => reason = format!("{reason}; {error}"),
+            // All at once: one that hangs keeps nobody from being asked.
+            let post = |number| self.peers.post::<_, Answer<()>>(number, wire::ADMIT, &own, ADMIT_TIMEOUT);
+            let mut answers: FuturesUnordered<_> = asked.into_iter().map(post).collect();
+            loop {
+                let answer = tokio::select! {
+                    answer = answers.next() => answer,
+                    // Whoever was asked does not lead.
+                    Ok(_) = office.wait_for(|now| *now != current && now.vacant_since().is_none()) => None,
+                };
+                match answer {
+                    None => break,
+                    Some(Ok(Ok(()))) => return,
+                    Some(Ok(Err(WriteError::NotLeader))) => {}
+                    Some(Ok(Err(error))) => reason = error.to_string(),
+                    Some(Err(error)) => reason = format!("{reason}; {error}"),
                 }
             }
             // That it takes a moment is not worth a line.
-            if pause > RETRY_PAUSE {
+            if pause >= LONGEST_RETRY_PAUSE {
                 self.remind(&mut attempts, "a leader that counts this replica as a voter", &reason);
             }
-            let _ = tokio::time::timeout(pause, office.changed()).await;
+            if let Ok(Err(_)) = tokio::time::timeout(pause, office.changed()).await {
+                // openraft has stopped, and soon this replica.
+                tokio::time::sleep(pause).await;
+            }
             pause = (pause * 2).min(LONGEST_RETRY_PAUSE);
         }
     }

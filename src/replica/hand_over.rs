@@ -8,6 +8,7 @@
 //! time of an election, it need not be waited for any longer.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use openraft::ServerState;
 use tokio::sync::watch;
@@ -19,6 +20,9 @@ use super::network::Peers;
 use super::proposer::Proposer;
 use super::raft::{Raft, ServerMetrics};
 use super::wire::{self, Answer};
+
+/// How long openraft is waited for to stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Ends this replica's part in its group in good order.
 pub struct HandOver {
@@ -78,10 +82,12 @@ impl HandOver {
         }
     }
 
-    /// Stops openraft: nothing more is sent, stored or applied.
+    /// Stops openraft: nothing more is sent, stored or applied. A disk that hangs is not waited for.
     pub async fn stop(&self) {
-        if let Err(error) = self.raft.shutdown().await {
-            tracing::warn!(%error, "replication did not stop cleanly");
+        match tokio::time::timeout(STOP_TIMEOUT, self.raft.shutdown()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "replication did not stop cleanly"),
+            Err(_) => tracing::warn!("replication did not stop in time: its disk or a snapshot takes long"),
         }
     }
 

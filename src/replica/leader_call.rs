@@ -12,12 +12,9 @@ use tokio::time::Instant;
 
 use super::machine::{LeaderService, WriteError};
 use super::network::Peers;
-use super::office::Office;
+use super::office::{self, Office};
 use super::raft::Raft;
 use super::wire::{self, Answer};
-
-/// How soon a refused request is tried again, unless the leader changes before.
-const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
 /// Carries requests to whoever leads. Cheap to clone.
 #[derive(Clone)]
@@ -64,13 +61,7 @@ impl LeaderCall {
                 Err(error) => return Err(may_have_happened.unwrap_or(error)),
                 Ok(answer) => return Ok(answer),
             }
-            let vacant_since = current.vacant_since();
-            let try_again_at = match vacant_since {
-                Some(since) => deadline.min(since + patience),
-                None => deadline.min(Instant::now() + RETRY_PAUSE),
-            };
-            let changed = tokio::time::timeout_at(try_again_at, office.changed()).await;
-            if changed.is_err() && (vacant_since.is_some() || Instant::now() >= deadline) {
+            if !office::try_again(&mut office, current, deadline, patience).await {
                 return Err(may_have_happened.unwrap_or_else(|| self.no_leader()));
             }
         }

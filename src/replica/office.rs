@@ -25,6 +25,9 @@ const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// See [`FIRST_RETRY_PAUSE`].
 const LONGEST_RETRY_PAUSE: Duration = Duration::from_secs(2);
 
+/// Before somebody who is in office and did not answer is asked once more.
+const ANOTHER_TRY_PAUSE: Duration = Duration::from_millis(10);
+
 /// Who may act for the group, as this replica sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Office {
@@ -45,6 +48,25 @@ impl Office {
             Office::Vacant(since) | Office::Preparing(since) => Some(since),
             Office::Own(_) | Office::Other(_) => None,
         }
+    }
+}
+
+/// Waits for the office to be another than the one `seen`, at most until `deadline`, and until it has been vacant for
+/// `patience`. Whether it is of use to try again; it is not once openraft has stopped.
+pub async fn try_again(
+    office: &mut watch::Receiver<Office>,
+    seen: Office,
+    deadline: Instant,
+    patience: Duration,
+) -> bool {
+    let vacant_since = seen.vacant_since();
+    let give_up_at = match vacant_since {
+        Some(since) => deadline.min(since + patience),
+        None => deadline.min(Instant::now() + ANOTHER_TRY_PAUSE),
+    };
+    match tokio::time::timeout_at(give_up_at, office.changed()).await {
+        Ok(changed) => changed.is_ok(),
+        Err(_) => vacant_since.is_none() && Instant::now() < deadline,
     }
 }
 
@@ -204,5 +226,34 @@ impl OfficeKeeper {
             *current = office;
             is_new
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_of_no_use_to_try_again_once_openraft_has_stopped() {
+        for seen in [Office::Vacant(Instant::now()), Office::Own(3), Office::Other(2)] {
+            let (sender, mut office) = watch::channel(seen);
+            drop(sender);
+            assert!(!try_again(&mut office, seen, Instant::now() + PATIENCE, PATIENCE).await, "{seen:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_of_use_to_try_again_until_nobody_was_in_office_for_too_long() {
+        let began = Instant::now();
+        let vacant = Office::Vacant(began);
+        let (sender, mut office) = watch::channel(vacant);
+        assert!(!try_again(&mut office, vacant, began + PATIENCE * 2, PATIENCE).await);
+        assert_eq!(began.elapsed(), PATIENCE);
+        assert!(try_again(&mut office, Office::Own(3), began + PATIENCE * 2, PATIENCE).await);
+        assert!(began.elapsed() < PATIENCE * 2);
+        sender.send_replace(Office::Other(2));
+        assert!(try_again(&mut office, vacant, began + PATIENCE * 2, PATIENCE).await);
     }
 }

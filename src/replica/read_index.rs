@@ -16,15 +16,12 @@ use tokio::time::Instant;
 use super::contact::Contact;
 use super::machine::{LeaderService, WriteError};
 use super::network::Peers;
-use super::office::Office;
+use super::office::{self, Office};
 use super::raft::Raft;
 use super::wire::{self, Answer};
 
 /// Reads that may wait for the next round; more are refused.
 pub const QUEUED_READS: usize = 8192;
-
-/// How soon a failed round is tried again.
-const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
 /// How long a replica may apply nothing while a read waits for it to: it is then taken to be unable to, as when its disk
 /// hangs.
@@ -171,8 +168,8 @@ impl ReadIndex {
             return Ok(Freshness::Stale);
         }
         loop {
-            let vacant_since = office.borrow_and_update().vacant_since();
-            if vacant_since.is_none()
+            let current = *office.borrow_and_update();
+            if current.vacant_since().is_none()
                 && let Ok((index, mut observed)) = self.position(vec![question.clone()]).await?
             {
                 return Ok(match self.wait_applied(index, deadline).await {
@@ -180,12 +177,7 @@ impl ReadIndex {
                     false => Freshness::Stale,
                 });
             }
-            let try_again_at = match vacant_since {
-                Some(since) => deadline.min(since + self.majority_wait),
-                None => deadline.min(Instant::now() + RETRY_PAUSE),
-            };
-            let changed = tokio::time::timeout_at(try_again_at, office.changed()).await;
-            if changed.is_err() && (vacant_since.is_some() || Instant::now() >= deadline) {
+            if !office::try_again(&mut office, current, deadline, self.majority_wait).await {
                 return Ok(Freshness::Stale);
             }
         }

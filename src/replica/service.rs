@@ -41,7 +41,7 @@ use super::wire::{self, Envelope};
 use crate::error::ApiError;
 use crate::http::body;
 use crate::http::reply::{self, Response};
-use crate::platform::{DiskFile, Platform};
+use crate::platform::{DiskFile, Platform, is_descriptor_shortage};
 
 /// The largest AppendEntries, in bytes: what a log hands out at once, or a single entry that is larger.
 const MAX_APPEND_BYTES: usize = 32 << 20;
@@ -272,9 +272,13 @@ impl Service {
         self.platform.blocking(move || file.append(&chunk)).await.map_err(|error| self.cannot_store(&error))
     }
 
-    /// A disk that does not take a snapshot stops the replica, as one that does not take an entry does.
+    /// A disk that does not take a snapshot stops the replica, as one that does not take an entry does. A shortage of
+    /// descriptors passes, and the leader sends it again.
     fn cannot_store(&self, error: &std::io::Error) -> ApiError {
         let what = format!("a snapshot cannot be stored: {error}");
+        if is_descriptor_shortage(error) {
+            return ApiError::Unavailable(what);
+        }
         self.failed.send_replace(Some(what.clone()));
         ApiError::Internal(what)
     }

@@ -257,22 +257,31 @@ impl SnapshotStore {
         Ok(SnapshotFiles { manifest, files })
     }
 
-    /// Makes a snapshot that was received the newest one.
+    /// Makes a snapshot that was received the newest one, and brings what `read_back` makes of it. What cannot be read back
+    /// is never what this replica starts from.
     ///
     /// # Errors
-    /// If the disk fails or what was received is not what was sent. The newest snapshot is still the one
-    /// before, and nothing more is stored.
-    pub fn adopt(&mut self, received: &SnapshotFiles) -> io::Result<Saved> {
-        self.unless_failed(|store| store.try_adopt(received))
+    /// If the disk fails, or what was received is not what was sent, or cannot be read back. The newest snapshot is still
+    /// the one before, and nothing more is stored.
+    pub fn adopt<T>(
+        &mut self,
+        received: &SnapshotFiles,
+        read_back: impl FnOnce(Saved) -> io::Result<T>,
+    ) -> io::Result<T> {
+        self.unless_failed(|store| store.try_adopt(received, read_back))
     }
 
-    fn try_adopt(&mut self, received: &SnapshotFiles) -> io::Result<Saved> {
-        let saved = self.load(&received.manifest)?;
+    fn try_adopt<T>(
+        &mut self,
+        received: &SnapshotFiles,
+        read_back: impl FnOnce(Saved) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let read = read_back(self.load(&received.manifest)?)?;
         received.files.iter().try_for_each(|file| file.sync())?;
         self.disk.sync_folder(&self.folder)?;
         self.growing.clear();
         self.publish((*received.manifest).clone())?;
-        Ok(saved)
+        Ok(read)
     }
 
     /// Stores something, unless that failed before: the manifest on disk may then be the old or the new one,

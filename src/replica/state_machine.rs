@@ -203,10 +203,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let applied = self.applied.clone();
         let announce = self.announce.clone();
         self.on_snapshots(ErrorVerb::Write, move |snapshots| {
-            // Read back first: what cannot be is never what this replica starts from.
-            let saved = snapshots.load(&snapshot.manifest)?;
-            let swap = machine.restore(saved).map_err(io::Error::other)?;
-            snapshots.adopt(&snapshot)?;
+            let swap = snapshots.adopt(&snapshot, |saved| machine.restore(saved).map_err(io::Error::other))?;
             // Locked for this alone: asynchronous tasks take this lock.
             let mut applied = applied.lock().unwrap_or_else(PoisonError::into_inner);
             let before = swap();

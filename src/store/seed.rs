@@ -181,8 +181,8 @@ impl SeedRow<'_> {
         let id = self.field("id", |text| unique_id(text, &mut known.line_of_id, self.row.line));
         let topic = self.field("topic", |text| known.topics.share(text).map_err(|error| error.to_string()));
         let title = self.field("title", value);
-        let price = self.field("price", |text| value(text.trim()));
-        let quantity = self.field("quantity", |text| value(text.trim()));
+        let price = self.field("price", value);
+        let quantity = self.field("quantity", value);
         Some(Book { id: id?, title: title?, topic: topic?, price: price?, quantity: quantity? })
     }
 
@@ -228,7 +228,7 @@ fn has_stray_quote(row: &[u8]) -> bool {
 
 /// Reads an id that stands on no line before.
 fn unique_id(text: &str, line_of_id: &mut HashMap<BookId, u64>, line: u64) -> Result<BookId, String> {
-    let id = value(text.trim())?;
+    let id = value(text)?;
     match line_of_id.entry(id) {
         Entry::Occupied(first) => Err(format!("this id stands on line {} already", first.get())),
         Entry::Vacant(vacant) => {

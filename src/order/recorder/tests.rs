@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::catalog::PurchasesAfter;
 use crate::cluster::{Probes, Timing};
-use crate::error::ApiError;
 use crate::http::body;
 use crate::http::client::Client;
 use crate::http::reply::{self, Response};
@@ -35,16 +34,17 @@ struct ScriptedCatalog {
 impl Handler for ScriptedCatalog {
     async fn handle(&self, request: Request<Incoming>) -> Response {
         if request.uri().path() == STANDING {
-            return reply::problem(&ApiError::Overloaded("it counts nothing but questions".to_owned()), "");
+            return std::future::pending().await;
         }
         let question = body::read(request.into_body(), 1024, SECOND).await.unwrap();
-        let PurchasesAfter { after, limit } = postcard::from_bytes(&question).unwrap();
+        let PurchasesAfter { after } = postcard::from_bytes(&question).unwrap();
         self.questions.fetch_add(1, AtomicOrdering::SeqCst);
         if self.hangs.load(AtomicOrdering::SeqCst) {
             std::future::pending().await
         }
         let decided = self.decided.lock().unwrap();
-        let purchases: Vec<&Order> = decided.iter().filter(|order| order.order_id.get() > after).take(limit).collect();
+        let later = decided.iter().filter(|order| order.order_id.get() > after);
+        let purchases: Vec<&Order> = later.take(PURCHASES_AT_ONCE).collect();
         reply::content(StatusCode::OK, "application/octet-stream", postcard::to_stdvec(&purchases).unwrap().into())
     }
 }
@@ -197,7 +197,7 @@ async fn orders_are_recorded_while_the_catalog_does_not_answer() {
 #[tokio::test]
 async fn a_gap_that_the_catalog_cannot_fill_is_said_and_not_asked_for_again_and_again() {
     // A whole page, of which none is the next.
-    let bench = Bench::start((5..5 + 2 * FETCHED_AT_ONCE as u64).map(order).collect()).await;
+    let bench = Bench::start((5..5 + 2 * PURCHASES_AT_ONCE as u64).map(order).collect()).await;
     let refused = bench.record(order(7)).await;
     assert!(matches!(&refused, Err(WriteError::Unknown(what)) if what.contains("order 1 ")), "{refused:?}");
     let asked = bench.catalog.questions.load(AtomicOrdering::SeqCst);

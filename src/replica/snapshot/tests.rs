@@ -160,7 +160,7 @@ fn a_snapshot_that_was_received_replaces_the_own_one() {
 
     let received = send(&sender(&["x", "y"], 20), &mut store).unwrap();
     assert_eq!(content(&store), Some((1, vec!["old".to_owned()])));
-    let saved = store.adopt(&received).unwrap();
+    let saved = store.adopt(&received, Ok).unwrap();
     let expected = Some((20, vec!["x".to_owned(), "y".to_owned()]));
     assert_eq!(Some((20, commands(saved))), expected);
     assert_eq!(content(&store), expected);
@@ -181,7 +181,7 @@ fn files_that_an_adopted_snapshot_replaced_are_not_grown_any_more() {
     apply(&journal, &["a"]);
     write(&mut store, &journal, 1).unwrap();
     let received = send(&sender(&["x"], 20), &mut store).unwrap();
-    store.adopt(&received).unwrap();
+    store.adopt(&received, Ok).unwrap();
     apply(&journal, &["b"]);
     write(&mut store, &journal, 21).unwrap();
     assert_eq!(reopened_content(&disk), Some((21, journal.lines())));
@@ -195,7 +195,7 @@ fn a_snapshot_taken_before_another_was_adopted_does_not_replace_it() {
     apply(&journal, &["old"]);
     let cut = journal.cut();
     let received = send(&sender(&["x", "y"], 20), &mut store).unwrap();
-    store.adopt(&received).unwrap();
+    store.adopt(&received, Ok).unwrap();
 
     let manifest = store.write(&cut, meta(10), 1010).unwrap();
     assert_eq!(manifest.meta.last_log_id, Some(log_id(1, 20)));
@@ -210,8 +210,21 @@ fn a_snapshot_being_received_survives_the_writing_of_another() {
     let received = send(&sender(&["x", "y"], 20), &mut store).unwrap();
     apply(&journal, &["own"]);
     write(&mut store, &journal, 5).unwrap();
-    store.adopt(&received).unwrap();
+    store.adopt(&received, Ok).unwrap();
     assert_eq!(reopened_content(&disk).unwrap().0, 20);
+}
+
+#[test]
+fn a_received_snapshot_that_cannot_be_read_back_is_not_published_and_nobody_waits_for_it() {
+    let disk = MemoryDisk::default();
+    let mut store = open(&disk);
+    let covered = store.watch_covered();
+    let received = send(&sender(&["x", "y"], 20), &mut store).unwrap();
+    let read_back = |_| Err::<(), _>(std::io::Error::other("no such table"));
+    assert!(store.adopt(&received, read_back).is_err());
+    // Whoever waits for the snapshot to cover the log hears that it never will.
+    assert!(covered.has_changed().is_err() && covered.borrow().is_none());
+    assert!(open(&disk).current().is_none());
 }
 
 #[test]
@@ -241,7 +254,7 @@ fn a_received_snapshot_with_any_damaged_byte_is_refused_and_the_old_one_kept() {
                 true => received.files[table].truncate(length - 1).unwrap(),
                 false => disk.rot(&folder().join(&received.manifest.tables[table].file), offset as usize),
             }
-            assert!(store.adopt(&received).is_err());
+            assert!(store.adopt(&received, Ok).is_err());
             let old = Some((1, vec!["old".to_owned()]));
             assert_eq!(content(&store), old);
             assert_eq!(reopened_content(&disk.after_kill()), old);
@@ -276,7 +289,7 @@ fn how_far_the_newest_snapshot_reaches_is_told_once_it_is_durable() {
     assert_eq!(*covered.borrow(), Some(log_id(1, 3)));
     assert_eq!(*open(&disk).watch_covered().borrow(), Some(log_id(1, 3)));
     let received = send(&sender(&["x"], 20), &mut store).unwrap();
-    store.adopt(&received).unwrap();
+    store.adopt(&received, Ok).unwrap();
     assert_eq!(*covered.borrow(), Some(log_id(1, 20)));
 
     disk.fail_after(0);
@@ -293,7 +306,7 @@ fn exercise(disk: &MemoryDisk, confirmed: &mut Option<(u64, Vec<String>)>) -> io
     let mut last_error = Ok(());
     for step in 1..10 {
         let done = match step {
-            4 => send(&sender, &mut store).and_then(|received| store.adopt(&received)).map(|saved| {
+            4 => send(&sender, &mut store).and_then(|received| store.adopt(&received, Ok)).map(|saved| {
                 journal.restore(saved).unwrap()();
                 20
             }),
