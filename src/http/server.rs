@@ -59,6 +59,9 @@ const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_millis(50);
 /// nothing was done: a connection that breaks says less.
 const FAREWELL: Duration = Duration::from_millis(100);
 
+/// How long connections that wait to be accepted are accepted after the server was asked to stop.
+const LAST_CONNECTIONS_TIMEOUT: Duration = Duration::from_millis(50);
+
 /// Answers requests.
 pub trait Handler: Send + Sync + 'static {
     /// Answers one request.
@@ -124,7 +127,7 @@ pub async fn serve<H: Handler>(
     let reserve = Places::new(reserved, Pace::waiting_since);
     let reserve_handler = Arc::new(Reserve(handler.clone()));
     let reserve_limits = Limits { header_timeout: RESERVE_TIMEOUT, idle_timeout: RESERVE_TIMEOUT, ..limits };
-    let mut entrance = Entrance { listener, trouble: Trouble::default() };
+    let mut entrance = Entrance { listener, trouble: Trouble::default(), closes_at: None };
     let mut connections = JoinSet::new();
     let stopping = CancellationToken::new();
 
@@ -163,14 +166,22 @@ pub async fn serve<H: Handler>(
 struct Entrance {
     listener: Box<dyn Listener>,
     trouble: Trouble,
+    /// When no connection is accepted any more.
+    closes_at: Option<Instant>,
 }
 
 impl Entrance {
-    /// The next connection; nothing once `shutdown` is asked for.
+    /// The next connection; nothing once `shutdown` is asked for and those that waited then are accepted, for closing the
+    /// listener resets them. Whoever goes on coming does not keep it open.
     async fn next(&mut self, shutdown: &CancellationToken) -> Option<Box<dyn Stream>> {
+        if shutdown.is_cancelled() {
+            let closes_at = *self.closes_at.get_or_insert_with(|| Instant::now() + LAST_CONNECTIONS_TIMEOUT);
+            if Instant::now() >= closes_at {
+                return None;
+            }
+        }
         tokio::select! {
             biased;
-            // Closing the listener resets those that wait to be accepted.
             stream = self.accept() => Some(stream),
             () = shutdown.cancelled() => None,
         }

@@ -8,6 +8,7 @@ mod express;
 mod requests;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -383,6 +384,31 @@ async fn shutdown_does_not_wait_for_a_body_that_does_not_come() {
     server.shutdown.cancel();
     tokio::time::timeout(Duration::from_secs(2), server.task).await.unwrap().unwrap();
     wire.assert_closed().await;
+}
+
+/// Somebody connects again and again, faster than they can be accepted.
+struct Flood;
+
+impl Listener for Flood {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Stream>, SocketAddr)>> {
+        Box::pin(async {
+            tokio::task::consume_budget().await;
+            let (stream, _) = tokio::io::duplex(1);
+            Ok((Box::new(stream) as Box<dyn Stream>, ([127, 0, 0, 1], 1).into()))
+        })
+    }
+
+    fn local_address(&self) -> io::Result<SocketAddr> {
+        Ok(([127, 0, 0, 1], 2).into())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shutdown_does_not_wait_for_an_end_of_those_who_connect() {
+    let shutdown = CancellationToken::new();
+    let server = tokio::spawn(serve(Box::new(Flood), Arc::new(Routes::default()), LIMITS, shutdown.clone()));
+    shutdown.cancel();
+    tokio::time::timeout(Duration::from_secs(2), server).await.expect("the server stops").unwrap();
 }
 
 #[tokio::test]
