@@ -8,11 +8,12 @@
 //! frontend  catalog  order      the roles
 //! cluster           asking a group: who is asked next, when it is given up on
 //! reads             a replica's state, only together with how fresh it is
-//! coherence  purchase  request  what they say to each other
+//! coherence  purchase  request  fence    what they say to each other
 //! replica           a group that agrees and survives; knows no role
 //! store    http     tables as CSV files; HTTP on both sides
-//! config  error  model  key_index    settings; what can be wrong; the words of the shop
+//! config  telemetry  error  key_index    settings; what is logged; what can be wrong; finding what has a key
 //! platform          network, clock, disk and threads
+//! model             the words of the shop
 //! ```
 //!
 //! **The life of a read.** A customer asks a frontend for a book ([`frontend::Frontend`]). If the cache has
