@@ -231,11 +231,13 @@ impl Handler for NodeHandler {
             }
             reply::problem(&error, &path)
         });
+        // The replicas know by themselves whom they asked, and who leads.
+        if replica::is_between_replicas(&path) {
+            return response;
+        }
         let headers = response.headers_mut();
         headers.entry(SERVED_BY).or_insert_with(|| self.served_by.clone());
-        // The replicas know by themselves who leads.
-        let replica = self.service.replica().filter(|_| !replica::is_between_replicas(&path));
-        if let Some(leader) = replica.and_then(Replica::leader)
+        if let Some(leader) = self.service.replica().and_then(Replica::leader)
             && let Ok(leader) = HeaderValue::try_from(leader.header())
         {
             headers.insert(LEADER, leader);
@@ -257,8 +259,8 @@ impl Handler for NodeHandler {
         is_between_nodes(path) || path == "/health"
     }
 
-    fn body_limit(&self, path: &str, usual: usize) -> Option<usize> {
-        (!is_between_nodes(path)).then_some(usual)
+    fn is_for_nodes(&self, path: &str) -> bool {
+        is_between_nodes(path)
     }
 
     fn request_timeout(&self, request: &Request<Incoming>, usual: Duration) -> Duration {

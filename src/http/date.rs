@@ -17,19 +17,22 @@ struct Written {
     valid_until: Instant,
 }
 
+impl Written {
+    fn at(now: Instant) -> Written {
+        let wall = SystemTime::now();
+        let into_second = wall.duration_since(UNIX_EPOCH).unwrap_or_default().subsec_nanos();
+        let left = Duration::from_secs(1) - Duration::from_nanos(into_second.into());
+        Written { text: httpdate::fmt_http_date(wall), valid_until: now + left }
+    }
+}
+
 /// Appends the date in the form of HTTP. `now` is a moment of this request.
 pub fn write(out: &mut Vec<u8>, now: Instant) {
     LATEST.with_borrow_mut(|latest| {
-        let written = match latest.take() {
+        let written = match latest {
             Some(written) if now < written.valid_until => written,
-            _ => {
-                let wall = SystemTime::now();
-                let into_second = wall.duration_since(UNIX_EPOCH).unwrap_or_default().subsec_nanos();
-                let left = Duration::from_secs(1) - Duration::from_nanos(into_second.into());
-                Written { text: httpdate::fmt_http_date(wall), valid_until: now + left }
-            }
+            outdated => outdated.insert(Written::at(now)),
         };
         out.extend_from_slice(written.text.as_bytes());
-        *latest = Some(written);
     });
 }

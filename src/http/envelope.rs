@@ -25,6 +25,12 @@ pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
+/// What `Server-Timing` says before the time that an answer took.
+const TOTAL: &[u8] = b"total;dur=";
+
+/// What [`write_head`] goes on from: headers that all prepared responses have, up to where they begin to differ.
+pub const PREPARED_HEADERS: &[u8] = b"cache-control: no-cache\r\nserver-timing: total;dur=";
+
 /// The longest request id that a client may choose, in bytes.
 const MAX_REQUEST_ID_BYTES: usize = 64;
 
@@ -40,13 +46,13 @@ pub async fn answer<H: Handler>(
 ) -> Response {
     let start = Instant::now();
     let (mut head, body) = request.into_parts();
-    let id = request_id(&mut head.headers);
+    // Bodies of customers are bounded alike; those of nodes their readers bound.
+    let is_for_nodes = handler.is_for_nodes(head.uri.path());
+    let id = request_id(&mut head.headers, !is_for_nodes);
     let (method, uri) = (head.method.clone(), head.uri.clone());
     let mut is_body_left = !body.is_end_stream();
-    // Bodies of customers are bounded alike; those of nodes their readers bound.
-    let is_for_node = handler.body_limit(uri.path(), limits.max_body_bytes).is_none();
 
-    let mut response = match accept(handler, head, body, limits).await {
+    let mut response = match accept(head, body, is_for_nodes, limits).await {
         Ok(request) => {
             let streams = matches!(request.body(), Either::Right(_));
             let request_timeout = handler.request_timeout(&request, limits.request_timeout);
@@ -79,31 +85,39 @@ pub async fn answer<H: Handler>(
     }
 
     let total = start.elapsed();
-    let mut timing = Vec::new();
-    write_timing(&mut timing, total);
-    let timing =
-        HeaderValue::from_maybe_shared(bytes::Bytes::from(timing)).expect("a number in ASCII is a header value");
-    // A second line extends a list that the handler may have begun.
-    response.headers_mut().append(SERVER_TIMING, timing);
-    if !is_for_node {
-        response.headers_mut().entry(CACHE_CONTROL).or_insert(NO_CACHE);
+    tracing::debug!(
+        %method, path = uri.path(), status = response.status().as_u16(), total_us = total.as_micros() as u64, ?id,
+        "answered"
+    );
+    if let Some(id) = id.filter(|_| !is_for_nodes) {
+        complete(response.headers_mut(), id, total);
     }
-    tracing::debug!(%method, path = uri.path(), status = response.status().as_u16(), total_us = total.as_micros() as u64, ?id, "answered");
-    response.headers_mut().insert(X_REQUEST_ID, id);
     response
 }
 
+/// Adds what every answer to a customer has.
+fn complete(headers: &mut HeaderMap, id: HeaderValue, total: Duration) {
+    let mut timing = TOTAL.to_vec();
+    write_total(&mut timing, total);
+    let timing =
+        HeaderValue::from_maybe_shared(bytes::Bytes::from(timing)).expect("a number in ASCII is a header value");
+    // A second line extends a list that the handler may have begun.
+    headers.append(SERVER_TIMING, timing);
+    headers.entry(CACHE_CONTROL).or_insert(NO_CACHE);
+    headers.insert(X_REQUEST_ID, id);
+}
+
 /// The request as its handler gets it.
-async fn accept<H: Handler>(
-    handler: &H,
+async fn accept(
     head: Parts,
     body: body::Incoming,
+    is_for_nodes: bool,
     limits: &Limits,
 ) -> Result<Request<Incoming>, ApiError> {
     rules::check(&head)?;
-    let body = match handler.body_limit(head.uri.path(), limits.max_body_bytes) {
-        Some(limit_bytes) => gather(body, limit_bytes, limits.header_timeout).await?,
-        None => Either::Right(body),
+    let body = match is_for_nodes {
+        true => Either::Right(body),
+        false => gather(body, limits.max_body_bytes, limits.header_timeout).await?,
     };
     Ok(Request::from_parts(head, body))
 }
@@ -112,8 +126,7 @@ async fn accept<H: Handler>(
 pub fn write_head(out: &mut Vec<u8>, prepared: &Prepared, target: &str, request_id: Option<&[u8]>, start: Instant) {
     out.extend_from_slice(prepared.head());
     let total = start.elapsed();
-    out.extend_from_slice(b"cache-control: no-cache\r\nserver-timing: ");
-    write_timing(out, total);
+    write_total(out, total);
     out.extend_from_slice(b"\r\nx-request-id: ");
     let id_from = out.len();
     match request_id.filter(|id| is_request_id(id)) {
@@ -128,11 +141,10 @@ pub fn write_head(out: &mut Vec<u8>, prepared: &Prepared, target: &str, request_
     out.extend_from_slice(b"\r\n\r\n");
 }
 
-/// How long it took, as a part of `Server-Timing`: milliseconds, with three digits after the point.
-fn write_timing(out: &mut Vec<u8>, total: Duration) {
+/// How long it took, as it follows [`TOTAL`]: milliseconds, with three digits after the point.
+fn write_total(out: &mut Vec<u8>, total: Duration) {
     let total_us = total.as_micros() as u64;
     let digit = |of: u64| b'0' + (of % 10) as u8;
-    out.extend_from_slice(b"total;dur=");
     out.extend_from_slice(itoa::Buffer::new().format(total_us / 1000).as_bytes());
     out.extend_from_slice(&[b'.', digit(total_us / 100), digit(total_us / 10), digit(total_us)]);
 }
@@ -143,15 +155,16 @@ fn fresh_id() -> [u8; 16] {
     std::array::from_fn(|position| b"0123456789abcdef"[(number >> (60 - 4 * position)) as usize & 0xf])
 }
 
-/// The id that the request carries; it is given one if it has none that is usable.
-fn request_id(headers: &mut HeaderMap) -> HeaderValue {
+/// The id that the request carries; if it has none that is usable, it is given one where `is_given`.
+fn request_id(headers: &mut HeaderMap, is_given: bool) -> Option<HeaderValue> {
     match headers.get(&X_REQUEST_ID) {
-        Some(id) if is_request_id(id.as_bytes()) => id.clone(),
-        _ => {
+        Some(id) if is_request_id(id.as_bytes()) => Some(id.clone()),
+        _ if is_given => {
             let id = HeaderValue::from_bytes(&fresh_id()).expect("hexadecimal digits are a header value");
             headers.insert(X_REQUEST_ID, id.clone());
-            id
+            Some(id)
         }
+        _ => None,
     }
 }
 

@@ -110,10 +110,6 @@ impl<H: Handler> Express<H> {
             // Those of the last time first: no more is answered than the client takes.
             ready!(self.poll_send(context))?;
             let next = self.answer_waiting();
-            if !self.answers.is_empty() {
-                // From here on the client has its time to take them.
-                self.pace.answered(true, self.arrived_at);
-            }
             ready!(self.poll_send(context))?;
             match next {
                 Next::Answer => {}
@@ -157,16 +153,19 @@ impl<H: Handler> Express<H> {
             return Poll::Ready(Ok(()));
         }
         while !self.answers.is_empty() {
-            let sent = ready!(self.answers.poll_write(self.stream.unwatched(), context))?;
-            if sent == 0 {
+            let Poll::Ready(sent) = self.answers.poll_write(self.stream.unwatched(), context) else {
+                // From here on the client has its time to take them.
+                self.pace.holds_back(self.arrived_at);
+                return Poll::Pending;
+            };
+            if sent? == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             if !self.answers.is_empty() {
                 self.pace.answered(true, Instant::now());
             }
         }
-        self.pace.answered(self.waiting.is_empty(), self.arrived_at);
-        self.pace.flushed();
+        self.pace.all_sent(self.waiting.is_empty(), self.arrived_at);
         Poll::Ready(Ok(()))
     }
 

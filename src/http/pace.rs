@@ -71,6 +71,21 @@ impl Pace {
         *self.lock() = State { turn, since: now, is_sent: false };
     }
 
+    /// As [`answered`](Self::answered), and what the server has said is handed to the system, too.
+    pub fn all_sent(&self, is_all: bool, now: Instant) {
+        let turn = if is_all { Turn::Idle } else { Turn::Header };
+        *self.lock() = State { turn, since: now, is_sent: true };
+    }
+
+    /// The server has answered all that arrived until `now`, and the peer does not take it yet.
+    pub fn holds_back(&self, now: Instant) {
+        let mut state = self.lock();
+        // Later than the first time, it is by what it took that its time counts.
+        if state.is_sent {
+            *state = State { turn: Turn::Idle, since: now, is_sent: false };
+        }
+    }
+
     /// All that the server has said is handed to the system.
     pub fn flushed(&self) {
         self.lock().is_sent = true;

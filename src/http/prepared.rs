@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use hyper::header::CONTENT_LENGTH;
 
+use super::envelope::PREPARED_HEADERS;
 use super::reply::Response;
 
 /// A response as bytes. Its clones share them.
@@ -27,12 +28,13 @@ impl Prepared {
             header(&mut bytes, name.as_str(), value.as_bytes());
         }
         header(&mut bytes, CONTENT_LENGTH.as_str(), body.len().to_string().as_bytes());
+        bytes.extend_from_slice(PREPARED_HEADERS);
         let head_bytes = bytes.len();
         bytes.extend_from_slice(&body);
         Prepared { bytes: bytes.into(), head_bytes }
     }
 
-    /// The status line and headers, each with its line end, without the empty line after the last.
+    /// The status line and the headers, up to where they differ from request to request.
     pub fn head(&self) -> &[u8] {
         &self.bytes[..self.head_bytes]
     }

@@ -83,10 +83,10 @@ pub trait Handler: Send + Sync + 'static {
         false
     }
 
-    /// The longest body that a request to `path` may have, where it is read before the request is handled; the server's
-    /// limit is `usual`. Nothing if [`handle`](Self::handle) reads the body as it comes, with bounds of its own.
-    fn body_limit(&self, _path: &str, usual: usize) -> Option<usize> {
-        Some(usual)
+    /// Whether other nodes of the cluster say something at `path`. [`handle`](Self::handle) then reads the body as it comes,
+    /// with bounds of its own, and the answer gets nothing that is for people.
+    fn is_for_nodes(&self, _path: &str) -> bool {
+        false
     }
 
     /// How long this request may take once its body is there, where the server's limit is `usual`.
@@ -317,8 +317,8 @@ impl<H: Handler> Handler for Reserve<H> {
         }
     }
 
-    fn body_limit(&self, path: &str, usual: usize) -> Option<usize> {
-        if self.0.is_vital(path) { self.0.body_limit(path, usual) } else { Some(usual) }
+    fn is_for_nodes(&self, path: &str) -> bool {
+        self.0.is_vital(path) && self.0.is_for_nodes(path)
     }
 
     fn request_timeout(&self, request: &Request<Incoming>, usual: Duration) -> Duration {

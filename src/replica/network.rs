@@ -201,7 +201,8 @@ impl RaftNetwork<TypeConfig> for Peer {
         _option: RPCOption,
     ) -> Result<AppendEntriesResponse<u64>, RpcError<openraft::error::Infallible>> {
         match self.notices.take(&rpc) {
-            Sending::Now => return self.append(&rpc).await,
+            // Boxed, for openraft moves this future about before it begins.
+            Sending::Now => return Box::pin(self.append(&rpc)).await,
             Sending::Waits => {}
             Sending::WaitsFor(delay) => {
                 let peer = self.clone();
