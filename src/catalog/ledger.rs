@@ -254,16 +254,22 @@ impl Ledger {
         Scalars { forgotten, forgotten_orders: self.forgotten_orders, marks: self.marks.clone() }
     }
 
-    /// The ledger of a snapshot, before its decisions are put in. Its tables are none that `before` had.
-    pub fn restoring(scalars: Scalars, before: &Ledger) -> Ledger {
+    /// The ledger of a snapshot, before its decisions are put in.
+    pub fn restoring(scalars: Scalars) -> Ledger {
         let Scalars { forgotten, forgotten_orders, marks } = scalars;
         Ledger {
-            kept: Memory::new(forgotten.ledger, before.kept.generation() + 1),
-            keyless: Memory::new(forgotten.keyless, before.keyless.generation() + 1),
+            kept: Memory::after(forgotten.ledger),
+            keyless: Memory::after(forgotten.keyless),
             forgotten_orders,
             marks,
             ..Ledger::default()
         }
+    }
+
+    /// Takes note that this ledger comes in the place of `before`: its tables are none that that one had.
+    pub fn succeed(&mut self, before: &Ledger) {
+        self.kept.succeed(&before.kept);
+        self.keyless.succeed(&before.keyless);
     }
 
     /// Puts back a decision of the first table.

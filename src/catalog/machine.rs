@@ -49,12 +49,15 @@ impl DecisionCounter {
 }
 
 impl Machine for CatalogMachine {
+    fn check(&self, command: &Bytes) -> Result<(), MachineError> {
+        understood(command).map(drop)
+    }
+
     fn apply(&self, time: BatchTime, commands: &[Bytes]) -> Result<Vec<Bytes>, MachineError> {
-        let unknown = |error: postcard::Error| MachineError(format!("not a command of the catalog: {error}"));
+        let commands: Vec<Command> = commands.iter().map(understood).collect::<Result<_, _>>()?;
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let mut replies = Vec::with_capacity(commands.len());
         for command in commands {
-            let command: Command = postcard::from_bytes(command).map_err(unknown)?;
             let reply = state.apply(time, command);
             let reply = postcard::to_stdvec(&reply).expect("replies hold nothing that postcard cannot write");
             replies.push(reply.into());
@@ -78,7 +81,7 @@ impl Machine for CatalogMachine {
     fn restore(&self, saved: Saved) -> Result<Swap, MachineError> {
         let scalars: Scalars =
             serde_json::from_value(saved.scalars).map_err(|error| MachineError(format!("scalars: {error}")))?;
-        let mut state = State::restoring(scalars, &self.state());
+        let mut state = State::restoring(scalars);
         let mut titles = Titles::default();
         for (name, text) in saved.tables {
             let read = match name.as_str() {
@@ -94,9 +97,16 @@ impl Machine for CatalogMachine {
         }
         let present = self.state.clone();
         Ok(Box::new(move || {
-            Box::new(std::mem::replace(&mut *present.write().unwrap_or_else(PoisonError::into_inner), state))
+            let mut present = present.write().unwrap_or_else(PoisonError::into_inner);
+            state.succeed(&present);
+            Box::new(std::mem::replace(&mut *present, state))
         }))
     }
+}
+
+fn understood(command: &Bytes) -> Result<Command, MachineError> {
+    let unknown = |error| MachineError(format!("not a command of the catalog: {error}"));
+    postcard::from_bytes(command).map_err(unknown)
 }
 
 struct BookTable {

@@ -18,9 +18,14 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Nothing yet, after so many that were forgotten; `generation` must be new.
-    pub fn new(forgotten: u64, generation: u64) -> Memory {
-        Memory { forgotten, generation, ..Memory::default() }
+    /// Nothing yet, after so many that were forgotten.
+    pub fn after(forgotten: u64) -> Memory {
+        Memory { forgotten, ..Memory::default() }
+    }
+
+    /// Takes note that this comes in the place of `before`, with another table.
+    pub fn succeed(&mut self, before: &Memory) {
+        self.generation = before.generation + 1;
     }
 
     /// What was decided under `key`.

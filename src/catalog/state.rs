@@ -204,8 +204,8 @@ impl State {
         }
     }
 
-    /// The state of a snapshot, before its books and decisions are put in. Its tables are none that `before` had.
-    pub fn restoring(scalars: Scalars, before: &State) -> State {
+    /// The state of a snapshot, before its books and decisions are put in.
+    pub fn restoring(scalars: Scalars) -> State {
         let Scalars { seeded, last_book_id, orders, recorded_orders, lease_holders, ledger } = scalars;
         State {
             seeded,
@@ -213,10 +213,15 @@ impl State {
             orders,
             recorded_orders,
             lease_holders,
-            books_generation: before.books_generation + 1,
-            ledger: Ledger::restoring(ledger, &before.ledger),
+            ledger: Ledger::restoring(ledger),
             ..State::default()
         }
+    }
+
+    /// Takes note that this state comes in the place of `before`: its tables are none that that one had.
+    pub fn succeed(&mut self, before: &State) {
+        self.books_generation = before.books_generation + 1;
+        self.ledger.succeed(&before.ledger);
     }
 
     /// Up to `limit` books of a topic with numbers above `after`, in order of their numbers.

@@ -37,12 +37,15 @@ impl OrderMachine {
 }
 
 impl Machine for OrderMachine {
+    fn check(&self, command: &Bytes) -> Result<(), MachineError> {
+        understood(command).map(drop)
+    }
+
     fn apply(&self, _time: BatchTime, commands: &[Bytes]) -> Result<Vec<Bytes>, MachineError> {
-        let unknown = |error: postcard::Error| MachineError(format!("not a command of the orders: {error}"));
+        let commands: Vec<Command> = commands.iter().map(understood).collect::<Result<_, _>>()?;
         let mut versioned = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let mut replies = Vec::with_capacity(commands.len());
-        for command in commands {
-            let orders: Command = postcard::from_bytes(command).map_err(unknown)?;
+        for orders in commands {
             let recorded: Vec<Reply> = orders.into_iter().map(|order| versioned.state.apply(order)).collect();
             let recorded = postcard::to_stdvec(&recorded).expect("replies hold nothing that postcard cannot write");
             replies.push(recorded.into());
@@ -81,6 +84,11 @@ impl Machine for OrderMachine {
             Box::new(std::mem::replace(&mut *present, Versioned { state, generation }))
         }))
     }
+}
+
+fn understood(command: &Bytes) -> Result<Command, MachineError> {
+    let unknown = |error| MachineError(format!("not a command of the orders: {error}"));
+    postcard::from_bytes(command).map_err(unknown)
 }
 
 struct OrderTable {

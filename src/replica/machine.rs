@@ -16,17 +16,24 @@ use crate::store::Table;
 /// `apply` is a function of the state and the command alone: no clock, no randomness, no I/O. What can
 /// go wrong with a command (sold out, unknown book) is part of its reply.
 pub trait Machine: Send + Sync + 'static {
+    /// Checks that a command can be applied, to whatever state there is by then.
+    ///
+    /// # Errors
+    /// If it cannot be understood.
+    fn check(&self, command: &Bytes) -> Result<(), MachineError>;
+
     /// Applies commands in order and returns one reply for each.
     ///
     /// # Errors
-    /// If a command cannot be understood. The replica then stops: to go on would be to drift apart.
+    /// If a command cannot be understood. The replica then stops: to go on would be to drift apart. One that was
+    /// [checked](Self::check) can be.
     fn apply(&self, time: BatchTime, commands: &[Bytes]) -> Result<Vec<Bytes>, MachineError>;
 
     /// The whole state at this moment, without copying it.
     fn cut(&self) -> Cut;
 
     /// Reads back a state that [`cut`](Self::cut) gave on some replica, beside the present one, and brings what
-    /// puts it in its place. Reading may take long; meanwhile the machine is asked as ever, but applies nothing.
+    /// puts it in its place. Reading may take long; meanwhile the machine is asked as ever, and goes on.
     ///
     /// # Errors
     /// If the tables cannot be understood.

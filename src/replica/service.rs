@@ -16,9 +16,9 @@ use crate::http::body::Incoming;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::{Method, StatusCode};
-use openraft::Snapshot;
 use openraft::error::RaftError;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest};
+use openraft::{EntryPayload, Snapshot};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Mutex, watch};
@@ -131,6 +131,7 @@ impl Service {
                 at_most(MAX_APPEND_ENTRIES, entries)?;
                 let request: AppendEntriesRequest<TypeConfig> = message(&bytes)?;
                 log.examine(|log| guard::append(&request, own, log)).map_err(ApiError::Conflict)?;
+                self.check_commands(&request)?;
                 let last = last_confirmed_by(&request);
                 let _engaged = self.engage(&request.vote);
                 let appended = self.raft.append_entries(request).await;
@@ -160,6 +161,16 @@ impl Service {
             wire::ADMIT => answer(&Box::pin(self.formation.admit(message(&bytes)?)).await),
             _ => Err(ApiError::UnknownPath),
         }
+    }
+
+    /// Refuses commands that cannot be applied: once one is in the log, no start comes past it.
+    fn check_commands(&self, request: &AppendEntriesRequest<TypeConfig>) -> Result<(), ApiError> {
+        request.entries.iter().try_for_each(|entry| match &entry.payload {
+            EntryPayload::Normal(batch) => self.state_machine.check(batch).map_err(|error| {
+                ApiError::Conflict(format!("a command of entry {} cannot be understood: {error}", entry.log_id))
+            }),
+            EntryPayload::Blank | EntryPayload::Membership(_) => Ok(()),
+        })
     }
 
     async fn vote(&self, request: VoteRequest<u64>) -> Result<Response, ApiError> {
@@ -265,6 +276,10 @@ impl Service {
                 return Err(ApiError::Conflict(format!("table {} of the snapshot was damaged on its way", table.name)));
             }
         }
+        let _engaged = engage();
+        let (state_machine, received) = (self.state_machine.clone(), files.clone());
+        let read_back = self.platform.blocking(move || state_machine.read_back(&received)).await;
+        read_back.map_err(|error| ApiError::Conflict(format!("the snapshot cannot be read back: {error}")))?;
         Ok((header, files))
     }
 

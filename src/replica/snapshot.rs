@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::machine::{Cut, Saved};
+use super::machine::{Cut, Saved, Swap};
 use super::raft::{LogId, SnapshotMeta};
 use super::sealed::{self, Unreadable};
 use crate::platform::{Disk, DiskFile, naming};
@@ -104,6 +104,25 @@ pub struct SnapshotFiles {
     pub manifest: Arc<Manifest>,
     /// The table files, open, in the manifest's order.
     pub files: Vec<Arc<dyn DiskFile>>,
+    /// What puts its state in the place of the present one, of a snapshot that was received and read back.
+    read_back: Arc<Mutex<Option<Swap>>>,
+}
+
+impl SnapshotFiles {
+    /// A snapshot of which nothing was read back yet.
+    pub fn new(manifest: Arc<Manifest>, files: Vec<Arc<dyn DiskFile>>) -> SnapshotFiles {
+        SnapshotFiles { manifest, files, read_back: Arc::default() }
+    }
+
+    /// Keeps what was read back of it.
+    pub fn keep_read_back(&self, swap: Swap) {
+        *self.read_back.lock().unwrap_or_else(PoisonError::into_inner) = Some(swap);
+    }
+
+    /// What was read back of it, once.
+    pub fn take_read_back(&self) -> Option<Swap> {
+        self.read_back.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 impl fmt::Debug for SnapshotFiles {
@@ -186,7 +205,7 @@ impl SnapshotStore {
         let Some(manifest) = self.current.clone() else { return Ok(None) };
         let open = |table: &ManifestTable| self.disk.open(&self.folder.join(&table.file));
         let files = manifest.tables.iter().map(open).collect::<io::Result<_>>()?;
-        Ok(Some(SnapshotFiles { manifest, files }))
+        Ok(Some(SnapshotFiles::new(manifest, files)))
     }
 
     /// Checks a snapshot's tables, and brings what reads them back.
@@ -254,7 +273,7 @@ impl SnapshotStore {
         }
         let manifest = Arc::new(manifest);
         self.receiving.push(Arc::downgrade(&manifest));
-        Ok(SnapshotFiles { manifest, files })
+        Ok(SnapshotFiles::new(manifest, files))
     }
 
     /// Makes a snapshot that was received the newest one, and brings what `read_back` makes of it. What cannot be read back

@@ -12,8 +12,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::log::Durability;
-use super::machine::{BatchTime, Cut, Machine};
-use super::raft::{Entry, LogId, Replies, StorageError, StoredMembership, TypeConfig};
+use super::machine::{BatchTime, Cut, Machine, MachineError};
+use super::raft::{Batch, Entry, LogId, Replies, StorageError, StoredMembership, TypeConfig};
 use super::snapshot::{Manifest, SnapshotFiles, SnapshotStore, snapshot_id};
 use crate::platform::Platform;
 
@@ -106,6 +106,24 @@ impl StateMachine {
         (self.machine.cut(), applied.clone())
     }
 
+    /// Checks that the commands of a batch can be applied.
+    ///
+    /// # Errors
+    /// If one cannot be understood.
+    pub fn check(&self, batch: &Batch) -> Result<(), MachineError> {
+        batch.commands.iter().try_for_each(|command| self.machine.check(command))
+    }
+
+    /// Reads back a snapshot that has arrived, to have the state at hand when it is installed. Blocks.
+    ///
+    /// # Errors
+    /// If its tables are not what the manifest says, or cannot be understood.
+    pub fn read_back(&self, received: &SnapshotFiles) -> io::Result<()> {
+        let saved = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).load(&received.manifest)?;
+        received.keep_read_back(self.machine.restore(saved).map_err(io::Error::other)?);
+        Ok(())
+    }
+
     /// The folder of snapshots. Lock it only where blocking is allowed.
     pub fn snapshots(&self) -> Arc<Mutex<SnapshotStore>> {
         self.snapshots.clone()
@@ -191,7 +209,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     async fn begin_receiving_snapshot(&mut self) -> Result<Box<SnapshotFiles>, StorageError> {
         let meta = SnapshotMeta::default();
         let nothing = Manifest { meta, group_ms: 0, scalars: serde_json::Value::Null, tables: Vec::new() };
-        Ok(Box::new(SnapshotFiles { manifest: Arc::new(nothing), files: Vec::new() }))
+        Ok(Box::new(SnapshotFiles::new(Arc::new(nothing), Vec::new())))
     }
 
     async fn install_snapshot(
@@ -203,7 +221,10 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let applied = self.applied.clone();
         let announce = self.announce.clone();
         self.on_snapshots(ErrorVerb::Write, move |snapshots| {
-            let swap = snapshots.adopt(&snapshot, |saved| machine.restore(saved).map_err(io::Error::other))?;
+            let swap = snapshots.adopt(&snapshot, |saved| match snapshot.take_read_back() {
+                Some(swap) => Ok(swap),
+                None => machine.restore(saved).map_err(io::Error::other),
+            })?;
             // Locked for this alone: asynchronous tasks take this lock.
             let mut applied = applied.lock().unwrap_or_else(PoisonError::into_inner);
             let before = swap();

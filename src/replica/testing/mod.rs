@@ -68,13 +68,15 @@ impl Journal {
 }
 
 impl Machine for Journal {
+    fn check(&self, command: &Bytes) -> Result<(), MachineError> {
+        if command == NONSENSE { Err(MachineError("nonsense".to_owned())) } else { Ok(()) }
+    }
+
     fn apply(&self, _time: BatchTime, commands: &[Bytes]) -> Result<Vec<Bytes>, MachineError> {
         let mut journal = self.lock();
         let mut replies = Vec::new();
         for command in commands {
-            if command == NONSENSE {
-                return Err(MachineError("nonsense".to_owned()));
-            }
+            self.check(command)?;
             journal.lines.push(str::from_utf8(command).unwrap().to_owned());
             replies.push(Bytes::from(journal.lines.len().to_string()));
         }

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::common::client::{Answer, Client};
 use crate::common::cluster::Cluster;
+use crate::common::until_some;
 
 struct Stranger {
     cluster: String,
@@ -46,10 +47,33 @@ fn append(term: u64, leader: u64) -> Vec<u8> {
     [vote(term, leader), vec![0, 0, 0]].concat()
 }
 
+/// AppendEntries with one entry behind `last`, which holds one command and is committed already.
+fn append_command(term: u64, leader: u64, last: u64, command: &[u8]) -> Vec<u8> {
+    let position = |index| [varint(term), varint(index)].concat();
+    let batch = [varint(0), varint(0), vec![1], varint(command.len() as u64), command.to_vec()].concat();
+    let entry = [position(last + 1), vec![1], batch].concat();
+    let (prev, committed) = ([vec![1], position(last)].concat(), [vec![1], position(last + 1)].concat());
+    [vote(term, leader), prev, vec![1], entry, committed].concat()
+}
+
 /// A snapshot without bytes, under this manifest.
 fn snapshot(term: u64, leader: u64, manifest: &str) -> Vec<u8> {
     let header = [vote(term, leader), varint(manifest.len() as u64), manifest.as_bytes().to_vec()].concat();
     [(header.len() as u32).to_le_bytes().to_vec(), header].concat()
+}
+
+/// A snapshot of the catalog in its leader's name, of which the first table is `text` and the others are empty.
+fn forged_snapshot(cluster: &Cluster, leader: &str, text: &[u8], crc32: u32) -> Vec<u8> {
+    let term = cluster.status(leader).unwrap()["term"].as_u64().unwrap();
+    let number = leader.rsplit('-').next().unwrap().parse().unwrap();
+    let meta = r#"{"last_log_id":{"leader_id":TERM,"index":900000},"last_membership":{"log_id":null,"membership":{"configs":[[1,2,3]],"nodes":{"1":{},"2":{},"3":{}}}},"snapshot_id":"TERM-900000"}"#;
+    let meta = meta.replace("TERM", &term.to_string());
+    let table = |name: &str, bytes: usize, crc32: u32| {
+        format!(r#"{{"name":"{name}","file":"{name}.7.csv","bytes":{bytes},"crc32":{crc32}}}"#)
+    };
+    let tables = [table("catalog", text.len(), crc32), table("ledger", 0, 0), table("keyless", 0, 0)].join(",");
+    let manifest = format!(r#"{{"meta":{meta},"group_ms":0,"scalars":null,"tables":[{tables}]}}"#);
+    [snapshot(term, number, &manifest), text.to_vec()].concat()
 }
 
 #[test]
@@ -58,15 +82,7 @@ fn a_snapshot_that_was_damaged_on_its_way_is_refused_and_stops_nobody() {
     let mut customer = cluster.client("frontend-1");
     customer.post("/purchase/1").expect(201);
     let (leader, follower) = (cluster.leader("catalog"), cluster.follower("catalog"));
-    let term = cluster.status(&leader).unwrap()["term"].as_u64().unwrap();
-    let number = leader.rsplit('-').next().unwrap().parse().unwrap();
-    let meta = r#"{"last_log_id":{"leader_id":TERM,"index":900000},"last_membership":{"log_id":null,"membership":{"configs":[[1,2,3]],"nodes":{"1":{},"2":{},"3":{}}}},"snapshot_id":"TERM-900000"}"#;
-    let meta = meta.replace("TERM", &term.to_string());
-    let table =
-        |name: &str, bytes: u64| format!(r#"{{"name":"{name}","file":"{name}.7.csv","bytes":{bytes},"crc32":0}}"#);
-    let tables = [table("catalog", 1), table("ledger", 0), table("keyless", 0)].join(",");
-    let manifest = format!(r#"{{"meta":{meta},"group_ms":0,"scalars":null,"tables":[{tables}]}}"#);
-    let message = [snapshot(term, number, &manifest), vec![b'x']].concat();
+    let message = forged_snapshot(&cluster, &leader, b"x", 0);
     let told = Stranger::new(&cluster, &follower).post("raft/snapshot", message).problem(409, "conflict");
     assert!(
         told["detail"].as_str().unwrap().contains("table catalog of the snapshot was damaged on its way"),
@@ -77,6 +93,44 @@ fn a_snapshot_that_was_damaged_on_its_way_is_refused_and_stops_nobody() {
     cluster.kill9(&follower);
     cluster.start(&follower);
     cluster.wait_ready();
+    assert_eq!(cluster.audit().orders.len(), 2);
+}
+
+#[test]
+fn a_command_that_no_machine_understands_is_refused_and_stops_nobody() {
+    let mut cluster = Cluster::new(1, 3, 3).open();
+    let mut customer = cluster.client("frontend-1");
+    customer.post("/purchase/1").expect(201);
+    for group in ["catalog", "order"] {
+        let (leader, follower) = (cluster.leader(group), cluster.follower(group));
+        until_some("its log to stand still", || {
+            let status = cluster.status(&follower)?;
+            let (term, last) = (status["term"].as_u64()?, status["last_log_index"].as_u64()?);
+            let number = leader.rsplit('-').next()?.parse().ok()?;
+            let message = append_command(term, number, last, b"\xff\xff");
+            let answer = Stranger::new(&cluster, &follower).post("raft/append", message);
+            answer.text().contains("cannot be understood").then(|| answer.text())
+        });
+        customer.post("/purchase/1").expect(201);
+        cluster.agreed_tables(group);
+        cluster.kill9(&follower);
+        cluster.start(&follower);
+        cluster.wait_ready();
+    }
+    assert_eq!(cluster.audit().orders.len(), 3);
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_read_back_is_refused_and_stops_nobody() {
+    let cluster = Cluster::new(1, 3, 1).open();
+    let mut customer = cluster.client("frontend-1");
+    customer.post("/purchase/1").expect(201);
+    let (leader, follower) = (cluster.leader("catalog"), cluster.follower("catalog"));
+    let message = forged_snapshot(&cluster, &leader, b"no table", crc32fast::hash(b"no table"));
+    let told = Stranger::new(&cluster, &follower).post("raft/snapshot", message).problem(409, "conflict");
+    assert!(told["detail"].as_str().unwrap().contains("cannot be read back"), "{told}");
+    customer.post("/purchase/1").expect(201);
+    cluster.agreed_tables("catalog");
     assert_eq!(cluster.audit().orders.len(), 2);
 }
 
