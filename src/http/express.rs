@@ -34,6 +34,9 @@ const READ_BYTES: usize = 2 * 1024;
 /// What may wait to be looked at, in bytes. A header beyond it is hyper's to refuse.
 const MAX_WAITING_BYTES: usize = 16 * 1024;
 
+/// The greatest length of a body that hyper takes, in bytes.
+const MAX_LENGTH: u64 = u64::MAX - 2;
+
 /// The most headers of a request that is looked at.
 const MAX_HEADERS: usize = 32;
 
@@ -50,7 +53,8 @@ struct Express<H> {
     /// The client will send nothing more.
     is_at_end: bool,
     answers: Answers,
-    /// Hyper has refused what it was given, which is the last that it says.
+    max_body_bytes: usize,
+    /// What arrived was refused, which is the last that is said.
     has_refused: bool,
     /// What hyper has yet to be told.
     failure: Option<io::Error>,
@@ -84,12 +88,16 @@ enum Front<'a> {
     Plain { target: &'a str, request_id: Option<&'a [u8]>, header_bytes: usize },
     /// Another request without a body.
     Bodiless { header_bytes: usize },
+    /// What is no request of HTTP/1.1.
+    Broken,
+    /// A request with a body that is longer than any.
+    TooLong,
     /// Something else.
     Other,
 }
 
 impl<H: Handler> Express<H> {
-    fn new(stream: Paced, pace: Arc<Pace>, handler: Arc<H>) -> Self {
+    fn new(stream: Paced, pace: Arc<Pace>, handler: Arc<H>, max_body_bytes: usize) -> Self {
         Express {
             stream,
             pace,
@@ -99,6 +107,7 @@ impl<H: Handler> Express<H> {
             arrived_at: Instant::now(),
             is_at_end: false,
             answers: Answers::default(),
+            max_body_bytes,
             has_refused: false,
             failure: None,
         }
@@ -142,6 +151,10 @@ impl<H: Handler> Express<H> {
                 }
                 Front::Bodiless { header_bytes } => return Next::Give(Lane::Hyper { missing_bytes: header_bytes }),
                 Front::Partial if self.waiting.len() < MAX_WAITING_BYTES => return Next::Read,
+                Front::Broken => return self.end_with(&not_http()),
+                Front::TooLong => {
+                    return self.end_with(&ApiError::BodyTooLarge { limit_bytes: self.max_body_bytes });
+                }
                 Front::Partial | Front::Other => return Next::Give(Lane::HyperForGood),
             }
         }
@@ -189,18 +202,29 @@ impl<H: Handler> Express<H> {
         }
     }
 
+    /// Refuses what waits, and answers nothing more.
+    fn end_with(&mut self, error: &ApiError) -> Next {
+        self.refuse(error);
+        self.waiting.clear();
+        self.is_at_end = true;
+        Next::Read
+    }
+
+    fn refuse(&mut self, error: &ApiError) {
+        self.has_refused = true;
+        let mut refusal = reply::problem(error, "");
+        refusal.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        self.answers.add(&Prepared::new(refusal), "", None, Instant::now());
+    }
+
     /// Whether `text`, which hyper says, is its own refusal of what it was given. That is answered here instead, for
     /// hyper's has no body.
     fn takes_for_refusal(&mut self, text: &[u8]) -> bool {
         if !self.has_refused && self.pace.owes_nothing() && text.starts_with(b"HTTP/1.") {
-            self.has_refused = true;
-            let error = match text.get(9..12) {
+            self.refuse(&match text.get(9..12) {
                 Some(b"431" | b"414") => ApiError::HeaderTooLarge,
-                _ => ApiError::Malformed("this is no request of HTTP/1.1".to_owned()),
-            };
-            let mut refusal = reply::problem(&error, "");
-            refusal.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            self.answers.add(&Prepared::new(refusal), "", None, Instant::now());
+                _ => not_http(),
+            });
         }
         self.has_refused
     }
@@ -223,6 +247,10 @@ impl<H: Handler> Express<H> {
     }
 }
 
+fn not_http() -> ApiError {
+    ApiError::Malformed("this is no request of HTTP/1.1".to_owned())
+}
+
 /// Looks at the request that `bytes` begin with.
 fn front(bytes: &[u8]) -> Front<'_> {
     let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
@@ -230,7 +258,9 @@ fn front(bytes: &[u8]) -> Front<'_> {
     let header_bytes = match request.parse_with_uninit_headers(bytes, &mut headers) {
         Ok(httparse::Status::Complete(header_bytes)) => header_bytes,
         Ok(httparse::Status::Partial) => return Front::Partial,
-        Err(_) => return Front::Other,
+        Err(httparse::Error::TooManyHeaders) => return Front::Other,
+        // Hyper reads with the same parser, and would say the same.
+        Err(_) => return Front::Broken,
     };
     let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
         return Front::Other;
@@ -251,7 +281,13 @@ fn front(bytes: &[u8]) -> Front<'_> {
             10 if is("connection") => is_plain &= header.value.eq_ignore_ascii_case(b"keep-alive"),
             12 if is("x-request-id") => request_id = request_id.or(Some(header.value)),
             13 if is("cache-control") => is_plain = false,
-            14 if is("content-length") && header.value != b"0" => return Front::Other,
+            14 if is("content-length") && header.value != b"0" => {
+                // Hyper takes such a number for a header that is too long.
+                let is_number = !header.value.is_empty() && header.value.iter().all(u8::is_ascii_digit);
+                let length = str::from_utf8(header.value).ok().and_then(|text| text.parse::<u64>().ok());
+                let is_beyond_all = is_number && length.is_none_or(|length| length > MAX_LENGTH);
+                return if is_beyond_all { Front::TooLong } else { Front::Other };
+            }
             17 if is("transfer-encoding") => return Front::Other,
             _ => {}
         }
@@ -269,8 +305,13 @@ pub struct HyperSide<H>(Arc<Mutex<Express<H>>>);
 pub struct ExpressSide<H>(Arc<Mutex<Express<H>>>);
 
 /// Puts the lane between `stream` and hyper. `pace` watches the stream, and learns when hyper has answered.
-pub fn split<H: Handler>(stream: Paced, pace: Arc<Pace>, handler: Arc<H>) -> (ExpressSide<H>, HyperSide<H>) {
-    let express = Arc::new(Mutex::new(Express::new(stream, pace, handler)));
+pub fn split<H: Handler>(
+    stream: Paced,
+    pace: Arc<Pace>,
+    handler: Arc<H>,
+    max_body_bytes: usize,
+) -> (ExpressSide<H>, HyperSide<H>) {
+    let express = Arc::new(Mutex::new(Express::new(stream, pace, handler, max_body_bytes)));
     (ExpressSide(express.clone()), HyperSide(express))
 }
 

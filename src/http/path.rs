@@ -75,11 +75,12 @@ impl<'a> Query<'a> {
 /// [`ApiError::Malformed`] if it is anything else, or more than 64 bits hold.
 pub fn number(text: &str) -> Result<u64, ApiError> {
     // `parse` alone would take a leading plus.
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    digits
-        .then(|| text.parse().ok())
-        .flatten()
-        .ok_or_else(|| ApiError::Malformed(format!("{text:?} is not a whole number from 0 to {}", u64::MAX)))
+    let is_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match is_digits.then(|| text.parse()) {
+        Some(Ok(number)) => Ok(number),
+        Some(Err(_)) => Err(ApiError::Malformed(format!("{text} is too great a number"))),
+        None => Err(ApiError::Malformed(format!("{text:?} is not a whole number"))),
+    }
 }
 
 fn decode(segment: &str) -> Result<Cow<'_, str>, ApiError> {

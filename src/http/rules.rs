@@ -2,20 +2,23 @@
 //!
 //! Knows no path. The express lane takes only what passes here as well, so both give the same answers.
 
-use hyper::Version;
 use hyper::header::{EXPECT, HOST, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
+use hyper::{Method, Version};
 
 use crate::error::ApiError;
 
 /// Checks a request's head.
 ///
 /// # Errors
-/// [`ApiError::Malformed`] if it does not say which host it is for, or says it wrongly;
+/// [`ApiError::Malformed`] if it does not say which host it is for, or says it wrongly, or asks for no path;
 /// [`ApiError::NotImplemented`] if its body is encoded for transfer in another way than by chunks;
 /// [`ApiError::ExpectationFailed`] if it expects anything but `100-continue`.
 pub fn check(head: &Parts) -> Result<(), ApiError> {
     let malformed = |what: &str| Err(ApiError::Malformed(what.to_owned()));
+    if head.uri.scheme().is_none() && head.uri.authority().is_some() && head.method != Method::CONNECT {
+        return malformed("the request's target is an authority, which only CONNECT may name");
+    }
     let mut hosts = 0;
     // Headers are few: to look at each costs less than to look for three.
     for (name, value) in &head.headers {

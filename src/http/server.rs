@@ -221,7 +221,8 @@ async fn converse<H: Handler>(
     limits: Limits,
     stop: CancellationToken,
 ) {
-    let (express, stream) = express::split(Paced::new(stream, pace.clone()), pace.clone(), handler.clone());
+    let (express, stream) =
+        express::split(Paced::new(stream, pace.clone()), pace.clone(), handler.clone(), limits.max_body_bytes);
     let service = service_fn(|request| {
         let (handler, pace, stop) = (handler.clone(), pace.clone(), &stop);
         async move {

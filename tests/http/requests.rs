@@ -88,6 +88,7 @@ async fn what_hyper_refuses_is_refused_with_a_problem_document() {
         "GET /ready/1 HTTP/1.2\r\nhost: x\r\n\r\n",
         "POST /length HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nx",
         "G\u{e4}T / HTTP/1.1\r\n\r\n",
+        "GET hello:1 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
     ] {
         for before in ["", good, body] {
             let answer = whole_answer(&server, &format!("{before}{bad}")).await;
@@ -99,6 +100,25 @@ async fn what_hyper_refuses_is_refused_with_a_problem_document() {
             }
             assert!(refusal.ends_with("}\n") && refusal.contains("/problems/malformed"), "{before}{bad}: {answer}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_speaks_another_version_is_told() {
+    let server = Server::start(LIMITS).await;
+    for text in ["PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET /ready/1 HTTP/2.0\r\nhost: x\r\n\r\n"] {
+        assert_eq!(status(&server, text).await, 400, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_announced_as_longer_than_any_is_too_long() {
+    let server = Server::start(LIMITS).await;
+    for length in ["18446744073709551613", "18446744073709551614", "18446744073709551615", "100000000000000000000"] {
+        let request = format!("POST /length HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n");
+        let answer = whole_answer(&server, &request).await;
+        assert!(answer.starts_with("HTTP/1.1 413 "), "{length}: {answer}");
+        assert!(answer.contains("/problems/body-too-large"), "{length}: {answer}");
     }
 }
 
