@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -48,14 +48,14 @@ pub fn filter(level: &str) -> Result<EnvFilter, FilterError> {
 /// Lines that wait to be written; more are dropped. Whoever reads the log may take a rest, and nobody waits for that.
 const WAITING_LINES: usize = 8192;
 
-/// The lines of a log that wait to be written.
+/// Lines that wait to be written.
 pub struct Lines {
     writer: WorkerGuard,
     dropped: ErrorCounter,
 }
 
 impl Lines {
-    /// Writes what waits, unless whoever reads the log takes nothing.
+    /// Writes what waits, unless whoever reads it takes nothing.
     pub fn finish(self) {
         match self.dropped.dropped_lines() {
             0 => drop(self.writer),
@@ -65,16 +65,22 @@ impl Lines {
     }
 }
 
+/// Writes lines to `out` on a thread of their own.
+pub fn write_beside(out: impl io::Write + Send + 'static) -> (NonBlocking, Lines) {
+    let lines = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(WAITING_LINES).thread_name("bazar-log");
+    let (lines, writer) = lines.finish(out);
+    let dropped = lines.error_counter();
+    (lines, Lines { writer, dropped })
+}
+
 /// Starts the log of this process, which may be done once.
 pub fn start_log(filter: EnvFilter) -> Lines {
     let is_terminal = io::stderr().is_terminal();
-    let lines = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(WAITING_LINES).thread_name("bazar-log");
-    let (lines, writer) = lines.finish(io::stderr());
-    let dropped = lines.error_counter();
+    let (writer, lines) = write_beside(io::stderr());
     // A line that cannot be written is told nowhere else: standard error is where it would be told.
     let log = tracing_subscriber::fmt().compact().with_env_filter(filter).log_internal_errors(false);
-    log.with_writer(lines).with_ansi(is_terminal).init();
-    Lines { writer, dropped }
+    log.with_writer(writer).with_ansi(is_terminal).init();
+    lines
 }
 
 /// The filter that the configuration means.

@@ -293,6 +293,30 @@ fn a_node_answers_and_ends_though_nobody_takes_its_log() {
 }
 
 #[test]
+fn a_shop_is_started_and_stopped_though_nobody_takes_what_its_supervisor_says() {
+    let shop = Shop::new("");
+    let (_reader, writer) = std::io::pipe().unwrap();
+    // Waits in the end, with the pipe full.
+    let mut filler = writer.try_clone().unwrap();
+    let filled = thread::spawn(move || filler.write_all(&[b'x'; 1 << 20]));
+    let errors = fs::File::create(shop.folder.path().join("errors.txt")).unwrap();
+    let mut command = shop.command(&["--role", "all"]);
+    let mut process = Running(command.stdout(writer).stderr(errors).spawn().unwrap());
+    drop(command);
+    let ready = |address: &str| {
+        let mut node = TcpStream::connect(address).ok()?;
+        node.write_all(b"GET /ready HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        node.read_to_string(&mut answer).ok()?;
+        answer.starts_with("HTTP/1.1 200").then_some(())
+    };
+    until("the shop is ready", || ready(&shop.address("frontend-1")).is_some());
+    assert!(!filled.is_finished());
+    assert!(signal("TERM", process.0.id()));
+    assert_eq!(wait(&mut process.0).code(), Some(0));
+}
+
+#[test]
 fn a_check_looks_at_the_files_that_the_configuration_names() {
     let shop = Shop::new("");
     let path = |name: &str| shop.folder.path().join(name);

@@ -81,6 +81,9 @@ pub trait DiskFile: Send + Sync {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
     /// Makes what was written durable.
+    ///
+    /// # Errors
+    /// If the disk fails, or the file was removed: without a name nobody finds it again.
     fn sync(&self) -> io::Result<()>;
 
     /// Fills `buffer` with what stands from `offset` on.
@@ -193,7 +196,11 @@ impl DiskFile for File {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.sync_data()
+        self.sync_data()?;
+        match self.metadata()?.nlink() {
+            0 => Err(io::Error::new(io::ErrorKind::NotFound, "the file was removed while it was written to")),
+            _ => Ok(()),
+        }
     }
 
     fn read_into(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {

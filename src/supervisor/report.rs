@@ -7,18 +7,34 @@ use std::fmt::{Display, Write as _};
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitStatus;
+use std::sync::OnceLock;
 use std::time::Duration;
+
+use tracing_appender::non_blocking::NonBlocking;
 
 use super::Options;
 use super::process::Log;
 use crate::config::Node;
+use crate::telemetry::{self, Lines};
 
 /// The lines of a dead node's log that are shown.
 const LAST_LINES: usize = 8;
 
+static VOICE: OnceLock<NonBlocking> = OnceLock::new();
+
+/// Has what is [said](say) from now on written beside: whoever reads it may take a rest, and the nodes must not wait.
+pub(super) fn find_voice() -> Lines {
+    let (voice, lines) = telemetry::write_beside(io::stdout());
+    // There is one supervisor in a process.
+    let _ = VOICE.set(voice);
+    lines
+}
+
 /// Prints a line, or several. That nobody reads them is no reason to stop the nodes.
 pub(super) fn say(text: impl Display) {
-    let _ = writeln!(io::stdout(), "{text}");
+    if let Some(voice) = VOICE.get() {
+        let _ = voice.clone().write_all(format!("{text}\n").as_bytes());
+    }
 }
 
 /// A time to one digit after the point.

@@ -74,6 +74,24 @@ fn a_log_that_is_damaged_in_the_middle_is_refused() {
 }
 
 #[test]
+fn a_replica_whose_data_is_removed_while_it_runs_stops_and_joins_again() {
+    let mut cluster = Cluster::new(1, 3, 1).open();
+    let mut customer = cluster.client("frontend-1");
+    customer.post("/purchase/1").expect(201);
+    let follower = cluster.follower("catalog");
+    fs::remove_dir_all(cluster.data(&follower)).unwrap();
+    // It must not confirm what nobody finds again.
+    customer.post("/purchase/1").expect(201);
+    assert_eq!(cluster.wait_exit(&follower).code(), Some(1));
+    let log = cluster.log(&follower);
+    assert!(log.contains("0000000001.log: the file was removed while it was written to"), "{log}");
+    customer.post("/purchase/1").expect(201);
+    cluster.start_with(&follower, &["--join"]);
+    cluster.wait_ready();
+    assert_eq!(cluster.audit().orders.len(), 3);
+}
+
+#[test]
 fn the_data_of_another_node_is_refused() {
     let mut cluster = Cluster::new(1, 3, 1).open();
     cluster.kill9_all(&["catalog-1", "catalog-2"]);
