@@ -8,9 +8,6 @@ use bazar::config::Role;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, ValueEnum};
 
-/// The version of this executable, with the commit that it was built from, if that is known.
-pub const VERSION: &str = env!("VERSION_AND_COMMIT");
-
 const USAGE: &str = "\
 bazar --role <ROLE> [--id <NODE>] [--config <FILE>] [OPTIONS]
        bazar --check [--config <FILE>]";
@@ -30,7 +27,7 @@ Exit codes: 0 stopped as asked, 1 failed, 2 wrong flags or configuration.";
 
 /// An online bookstore of replicated catalog and order servers behind a caching frontend.
 #[derive(Debug, Parser)]
-#[command(version = VERSION, about, override_usage = USAGE, after_help = EXAMPLES)]
+#[command(version = bazar::VERSION, about, override_usage = USAGE, after_help = EXAMPLES)]
 pub struct Cli {
     /// What this process does: one node's work, or start and watch all nodes of the configuration.
     #[arg(long, value_enum, required_unless_present = "check")]

@@ -33,6 +33,9 @@
 // They panic where the output is full or closed, and a panic ends the process.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+/// The version of bazar, with the commit that it was built from, if that is known.
+pub const VERSION: &str = env!("VERSION_AND_COMMIT");
+
 pub mod catalog;
 pub mod cluster;
 pub mod coherence;

@@ -158,7 +158,7 @@ fn run_node(cli: &Cli, config: Config, node: &Node) -> anyhow::Result<()> {
     };
     tracing::info!(
         node = %node.id,
-        version = cli::VERSION,
+        version = bazar::VERSION,
         configuration = %cli.config.display(),
         data = %node::folder(&config, node).display(),
         "starting"

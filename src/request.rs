@@ -102,9 +102,9 @@ fn fresh_key(now_ms: u64) -> Key {
 /// Reads the whole request of another node.
 ///
 /// # Errors
-/// As [`body::read`].
+/// As [`body::read_from_node`].
 pub async fn internal_body(body: Incoming) -> Result<Bytes, ApiError> {
-    body::read(body, MAX_INTERNAL_BYTES, INTERNAL_BODY_TIMEOUT).await
+    body::read_from_node(body, MAX_INTERNAL_BYTES, INTERNAL_BODY_TIMEOUT).await
 }
 
 /// An answer to another node.

@@ -38,9 +38,6 @@ const SLOW_ATTEMPT: Duration = Duration::from_millis(150);
 /// A read that takes longer than this is asked of another replica, too.
 const HEDGE_AFTER: Duration = Duration::from_millis(200);
 
-/// How long a replica may take to say how it stands when somebody waits for that.
-const READY_TIMEOUT: Duration = Duration::from_millis(300);
-
 /// Reads that are asked of several replicas of a group at once, at most: where all are slow, asking more makes it worse.
 const HEDGED_READS: usize = 64;
 
@@ -56,6 +53,8 @@ pub struct Upstream {
     /// How long to wait for what.
     pub timing: Timing,
     hedges: Arc<Semaphore>,
+    /// How long a replica may take to say how it stands.
+    probe_timeout: Duration,
 }
 
 /// How long a group is waited for.
@@ -72,17 +71,24 @@ pub struct Timing {
 impl Upstream {
     /// A way to the group of these replicas, which are probed from now on.
     pub fn start(name: &'static str, members: Vec<Member>, client: Client, timing: Timing, probes: Probes) -> Upstream {
-        let upstream = Upstream::unprobed(name, members, client, timing);
+        let upstream = Upstream::unprobed(name, members, client, timing, probes.timeout);
         tokio::spawn(upstream.balancer.clone().probe(upstream.client.clone(), probes));
         upstream
     }
 
-    fn unprobed(name: &'static str, members: Vec<Member>, client: Client, timing: Timing) -> Upstream {
+    fn unprobed(
+        name: &'static str,
+        members: Vec<Member>,
+        client: Client,
+        timing: Timing,
+        probe_timeout: Duration,
+    ) -> Upstream {
         let hedges = Arc::new(Semaphore::new(HEDGED_READS));
-        Upstream { name, balancer: Balancer::new(members), client, timing, hedges }
+        Upstream { name, balancer: Balancer::new(members), client, timing, hedges, probe_timeout }
     }
 
-    /// Finds out whether any replica serves, and says so as soon as one does.
+    /// Finds out whether any replica serves, and says so as soon as one does. Of those that take longer than most of a
+    /// probe's time, what was known before counts: whoever asks wants to know soon.
     ///
     /// # Errors
     /// What is the matter with each of them.
@@ -90,23 +96,27 @@ impl Upstream {
         let replicas = self.balancer.replicas();
         let mut looks: FuturesUnordered<_> = (0..replicas.len())
             .map(|position| async move {
-                self.balancer.try_out(position, &self.client, READY_TIMEOUT).await;
+                self.balancer.try_out(position, &self.client, self.probe_timeout).await;
                 replicas[position].condition()
             })
             .collect();
-        while let Some(condition) = looks.next().await {
+        let deadline = Instant::now() + self.probe_timeout * 3 / 5;
+        while let Ok(Some(condition)) = tokio::time::timeout_at(deadline, looks.next()).await {
             if condition == Condition::Serves {
                 return Ok(());
             }
         }
-        let trouble = |replica: &Replica| format!("{}: {}", replica.member.id, replica.trouble().unwrap_or_default());
+        let trouble = |replica: &Replica| {
+            let trouble = replica.trouble().unwrap_or_else(|| "it has not yet said how it stands".to_owned());
+            format!("{}: {trouble}", replica.member.id)
+        };
         let troubles: Vec<String> = replicas.iter().map(trouble).collect();
         Err(format!("none of the {} servers serves ({})", self.name, troubles.join("; ")))
     }
 
     /// Finds out how a replica stands now.
     pub async fn look_at(&self, position: usize) {
-        self.balancer.look_at(position, &self.client, READY_TIMEOUT).await;
+        self.balancer.look_at(position, &self.client, self.probe_timeout).await;
     }
 
     /// Asks a question without effects: one attempt at each replica that answers, until one gives a current

@@ -253,7 +253,7 @@ impl Frontend {
 
     /// Forgets what the catalog's leader says.
     async fn invalidate(&self, body: Incoming) -> Result<Response, ApiError> {
-        let message = body::read(body, MAX_INVALIDATION_BYTES, self.body_timeout).await?;
+        let message = body::read_from_node(body, MAX_INVALIDATION_BYTES, self.body_timeout).await?;
         let invalidation: Invalidation = postcard::from_bytes(&message)
             .map_err(|error| ApiError::Malformed(format!("not an invalidation: {error}")))?;
         match invalidation {

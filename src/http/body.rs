@@ -13,6 +13,7 @@ use hyper::header::CONTENT_TYPE;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 
+use super::budget::{Budget, UNSENT};
 use crate::error::ApiError;
 
 /// A request's body as its handler gets it: whole, or as it comes.
@@ -36,14 +37,35 @@ pub async fn gather(body: body::Incoming, limit_bytes: usize, deadline: Duration
 /// [`ApiError::RequestTimeout`] if it is not there after `deadline`; [`ApiError::Malformed`] if the
 /// client breaks off.
 pub async fn read(body: Incoming, limit_bytes: usize, deadline: Duration) -> Result<Bytes, ApiError> {
+    read_within(body, limit_bytes, deadline, None).await
+}
+
+/// Reads a whole body that another node sends, within what all of them may send together.
+///
+/// # Errors
+/// As [`read`]; and [`ApiError::Overloaded`] if too much is on its way already.
+pub async fn read_from_node(body: Incoming, limit_bytes: usize, deadline: Duration) -> Result<Bytes, ApiError> {
+    read_within(body, limit_bytes, deadline, Some(&UNSENT)).await
+}
+
+async fn read_within(
+    body: Incoming,
+    limit_bytes: usize,
+    deadline: Duration,
+    budget: Option<&'static Budget>,
+) -> Result<Bytes, ApiError> {
     if body.size_hint().lower() > limit_bytes as u64 {
         return Err(ApiError::BodyTooLarge { limit_bytes });
     }
+    let announced_bytes = body.size_hint().exact().map_or(limit_bytes, |bytes| bytes as usize);
     let mut whole = std::pin::pin!(Limited::new(body, limit_bytes).collect());
     // Most are short and here already: they need no timer.
     let read = match futures_util::poll!(&mut whole) {
         Poll::Ready(read) => Ok(read),
-        Poll::Pending => tokio::time::timeout(deadline, whole).await,
+        Poll::Pending => {
+            let _taken = budget.map(|budget| budget.take(announced_bytes)).transpose()?;
+            tokio::time::timeout(deadline, whole).await
+        }
     };
     match read {
         Err(_) => Err(ApiError::RequestTimeout),

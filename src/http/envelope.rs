@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use http_body_util::Either;
+use http_body_util::{Either, Full};
 use hyper::body::Body;
 use hyper::header::{CACHE_CONTROL, CONNECTION, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
@@ -14,6 +14,7 @@ use hyper::{HeaderMap, Request, body};
 use tokio::time::{Instant, sleep};
 
 use super::body::{Incoming, gather};
+use super::budget::UNTAKEN;
 use super::prepared::Prepared;
 use super::reply::{self, Response};
 use super::server::{Handler, Limits};
@@ -30,6 +31,9 @@ const TOTAL: &[u8] = b"total;dur=";
 
 /// What [`write_head`] goes on from: headers that all prepared responses have, up to where they begin to differ.
 pub const PREPARED_HEADERS: &[u8] = b"cache-control: no-cache\r\nserver-timing: total;dur=";
+
+/// Answers up to this are not counted among those that customers have yet to take, in bytes.
+const MAX_SMALL_BYTES: usize = 64 << 10;
 
 /// The longest request id that a client may choose, in bytes.
 const MAX_REQUEST_ID_BYTES: usize = 64;
@@ -75,7 +79,7 @@ pub async fn answer<H: Handler>(
                 reply::problem(&error, uri.path())
             });
             is_body_left &= streams && !response.status().is_success();
-            response
+            if is_for_nodes { response } else { counted(response, uri.path()) }
         }
         Err(error) => reply::problem(&error, uri.path()),
     };
@@ -93,6 +97,18 @@ pub async fn answer<H: Handler>(
         complete(response.headers_mut(), id, total);
     }
     response
+}
+
+/// The answer, if it is small or fits into what customers have yet to take.
+fn counted(response: Response, path: &str) -> Response {
+    let bytes = response.body().size_hint().exact().unwrap_or_default() as usize;
+    if bytes <= MAX_SMALL_BYTES {
+        return response;
+    }
+    match UNTAKEN.take(bytes) {
+        Ok(taken) => response.map(|body| Full::new(taken.attach_to(body.into_inner().unwrap_or_default()))),
+        Err(overloaded) => reply::problem(&overloaded, path),
+    }
 }
 
 /// Adds what every answer to a customer has.

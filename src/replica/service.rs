@@ -122,7 +122,7 @@ impl Service {
     }
 
     async fn answer(&self, path: &str, body: Incoming, limit_bytes: usize) -> Result<Response, ApiError> {
-        let bytes = body::read(body, limit_bytes, BODY_TIMEOUT).await?;
+        let bytes = body::read_from_node(body, limit_bytes, BODY_TIMEOUT).await?;
         let (own, log) = (self.formation.peers.group.own, &self.formation.peers.log);
         match path {
             wire::APPEND => {

@@ -13,6 +13,8 @@ use super::refusals::Refusals;
 pub struct Status {
     /// Its name.
     pub id: String,
+    /// Which version of bazar it runs.
+    pub version: String,
     /// `leader`, `follower`, `candidate`, `learner` (does not vote yet) or `stopped`.
     pub state: String,
     /// Whether it is ready to act as leader.
@@ -58,6 +60,7 @@ pub(super) fn status(raft: &Raft, group: &Group, office: Office, tables_index: u
     let replication = metrics.replication.unwrap_or_default();
     Status {
         id: group.label(group.own),
+        version: crate::VERSION.to_owned(),
         state: match metrics.state {
             ServerState::Leader => "leader",
             ServerState::Follower => "follower",

@@ -18,6 +18,8 @@ const SECOND: Duration = Duration::from_secs(1);
 
 const LONG: Duration = Duration::from_secs(20);
 
+const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
+
 const TIMING: Timing = Timing { attempt_timeout: LONG, read_deadline: LONG, write_deadline: LONG };
 
 /// What a replica does with whatever it is asked, but for how it stands.
@@ -93,7 +95,7 @@ impl Group {
             };
             tokio::spawn(server::serve(listener, server, limits, CancellationToken::new()));
         }
-        let upstream = Upstream::unprobed("catalog", members, Client::new(&platform), TIMING);
+        let upstream = Upstream::unprobed("catalog", members, Client::new(&platform), TIMING, PROBE_TIMEOUT);
         Group { upstream, servers, leader }
     }
 
@@ -119,6 +121,21 @@ impl Group {
     async fn write(&self) -> Result<Answered, WriteError> {
         self.upstream.write(&Ask::post("/purchase/1".to_owned(), Bytes::new())).await
     }
+}
+
+#[tokio::test]
+async fn whoever_asks_whether_a_group_is_ready_is_answered_soon_and_leaves_nobody_out() {
+    let group = Group::of(&[Manner::Current]).await;
+    group.elect("catalog-0", 1);
+    let says_nothing = &group.servers[0].says_nothing;
+    says_nothing.store(true, Ordering::SeqCst);
+    let began = Instant::now();
+    let told = group.upstream.ready().await.unwrap_err();
+    assert!(told.contains("catalog-0: it has not yet said how it stands"), "{told}");
+    assert!(began.elapsed() < PROBE_TIMEOUT);
+    assert_eq!(group.upstream.balancer.replicas()[0].condition(), Condition::Serves);
+    says_nothing.store(false, Ordering::SeqCst);
+    group.upstream.ready().await.unwrap();
 }
 
 #[tokio::test]
@@ -183,7 +200,8 @@ async fn a_group_of_which_nobody_listens_is_known_to_have_done_nothing() {
         .replicas()
         .iter()
         .map(|replica| Member { id: replica.member.id.clone(), address: "127.0.0.1:1".to_owned() });
-    let upstream = Upstream::unprobed("catalog", members.collect(), Client::new(&Platform::system()), TIMING);
+    let upstream =
+        Upstream::unprobed("catalog", members.collect(), Client::new(&Platform::system()), TIMING, PROBE_TIMEOUT);
     let ask = Ask::post("/purchase/1".to_owned(), Bytes::new());
     for _ in 0..2 {
         let refused = tokio::time::timeout(SECOND * 10, upstream.write(&ask)).await.unwrap().err().unwrap();
@@ -199,7 +217,7 @@ async fn a_group_of_which_nobody_listens_is_known_to_have_done_nothing() {
 fn unreached(replicas: usize) -> Upstream {
     let members = (0..replicas).map(|number| Member { id: format!("order-{number}"), address: String::new() });
     let timing = Timing { write_deadline: SECOND / 2, ..TIMING };
-    Upstream::unprobed("order", members.collect(), Client::new(&Platform::system()), timing)
+    Upstream::unprobed("order", members.collect(), Client::new(&Platform::system()), timing, PROBE_TIMEOUT)
 }
 
 impl Answer for Meaning {
