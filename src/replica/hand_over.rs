@@ -22,7 +22,7 @@ use super::raft::{Raft, ServerMetrics};
 use super::wire::{self, Answer};
 
 /// How long openraft is waited for to stop.
-const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Ends this replica's part in its group in good order.
 pub struct HandOver {

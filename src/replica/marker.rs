@@ -5,9 +5,9 @@
 //! that it forgot, entries that it acknowledged.
 //!
 //! The log may be lost alone, or put back as it was some time ago. So the mark also says in how many starts the
-//! replica wrote to its log, how that log is called, and which of its segments it wrote to last. The log always
-//! [writes first](Marker::claim), and nothing that it wrote is answered before the mark says as much: after a crash
-//! the log may be ahead of the mark, and a log that is behind has been lost.
+//! replica wrote to its log, how that log is called, which of its segments it wrote to last, and how far at the least. The
+//! log always [writes first](Marker::claim), and nothing that it wrote in a new start or segment is answered before the mark
+//! says as much: after a crash the log may be ahead of the mark, and a log that is behind has been lost.
 
 use std::io;
 use std::path::Path;
@@ -26,7 +26,7 @@ pub type ClusterId = Uuid;
 pub const MARK_FILE: &str = "member.json";
 
 /// The first words of the file.
-const FORMAT: &str = "bazar replica 2";
+const FORMAT: &str = "bazar replica 3";
 
 /// What the file holds.
 #[derive(Serialize, Deserialize)]
@@ -40,6 +40,7 @@ struct Content {
     boots: u64,
     log: Option<Uuid>,
     newest_segment: u64,
+    written_bytes: u64,
     crc32: u32,
 }
 
@@ -54,6 +55,8 @@ pub struct Mark {
     pub log: Option<Uuid>,
     /// The newest segment of the log that something was written to.
     pub newest_segment: u64,
+    /// So many bytes of it were written, or more.
+    pub written_bytes: u64,
 }
 
 /// The mark of one replica, on disk and at hand. Clones are the same.
@@ -117,16 +120,28 @@ impl Marker {
         self.platform.blocking(move || marker.change(set)).await
     }
 
-    /// Says that the log of this name was written to in start number `boots`, and that its newest segment is this one. It
-    /// must be on disk already. Returns when the mark is durable; blocks.
+    /// Says that the log of this name was written to in start number `boots`, and that its newest segment is this one, with
+    /// so many bytes. They must be on disk already. Returns when the mark is durable; blocks.
     ///
     /// # Errors
     /// If the disk fails.
-    pub fn claim(&self, boots: u64, log: Uuid, newest_segment: u64) -> io::Result<()> {
+    pub fn claim(&self, boots: u64, log: Uuid, (newest_segment, written_bytes): (u64, u64)) -> io::Result<()> {
         self.change(|mark| {
-            mark.boots = boots;
-            mark.log = Some(log);
-            mark.newest_segment = newest_segment;
+            *mark = Mark { cluster: mark.cluster, boots, log: Some(log), newest_segment, written_bytes };
+            Ok(())
+        })
+    }
+
+    /// Says that the newest segment has grown to so many bytes, which must be on disk already, if it is still the newest.
+    /// Returns when the mark is durable; blocks.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn extend(&self, segment: u64, written_bytes: u64) -> io::Result<()> {
+        self.change(|mark| {
+            if mark.newest_segment == segment {
+                mark.written_bytes = mark.written_bytes.max(written_bytes);
+            }
             Ok(())
         })
     }
@@ -146,6 +161,7 @@ impl Marker {
             boots: mark.boots,
             log: mark.log,
             newest_segment: mark.newest_segment,
+            written_bytes: mark.written_bytes,
             crc32: sealed::checksum(&mark)?,
         };
         let text = serde_json::to_vec_pretty(&content)?;
@@ -173,8 +189,8 @@ fn read(disk: &dyn Disk, path: &Path, member: &str) -> io::Result<Mark> {
     };
     let bytes = disk.read(path).map_err(naming(path))?;
     let content: Content = sealed::read(&bytes, FORMAT).map_err(unreadable)?;
-    let Content { cluster, boots, log, newest_segment, .. } = content;
-    let mark = Mark { cluster: Some(cluster), boots, log, newest_segment };
+    let Content { cluster, boots, log, newest_segment, written_bytes, .. } = content;
+    let mark = Mark { cluster: Some(cluster), boots, log, newest_segment, written_bytes };
     sealed::check(&mark, content.crc32).map_err(unreadable)?;
     if content.member != member {
         return Err(invalid(format!("says that this is the data of {}, not of {member}", content.member)));

@@ -11,6 +11,7 @@
 //! | [`start`] | from a folder and settings to everything that runs |
 //! | [`machine`] | what a role must be to be replicated |
 //! | [`log`] | what makes a write durable |
+//! | [`marker`], [`mark_keeper`] | which group's history there must be, and how much of it |
 //! | [`snapshot`] | the tables with the log position that they stand for |
 //! | [`state_machine`] | apply, snapshot, restore |
 //! | [`proposer`] | group commit |
@@ -42,6 +43,7 @@ mod heartbeat;
 mod leader_call;
 pub mod log;
 mod machine;
+mod mark_keeper;
 mod marker;
 mod network;
 mod office;
@@ -74,9 +76,10 @@ use bytes::Bytes;
 pub use elector::ElectionTimeout;
 pub use formation::FormationError;
 pub use group::{Group, Member};
-use hand_over::HandOver;
+use hand_over::{HandOver, STOP_TIMEOUT};
 use leader_call::LeaderCall;
 pub use machine::{BatchTime, Cut, LeaderService, Machine, MachineError, Saved, Swap, WriteError};
+use mark_keeper::MarkKeeper;
 pub use marker::MARK_FILE;
 pub use office::Office;
 use proposer::Proposer;
@@ -108,6 +111,7 @@ struct Inner {
     leader: LeaderCall,
     service: Service,
     hand_over: Arc<HandOver>,
+    mark_keeper: MarkKeeper,
     formation: formation::Formation,
     tables_index: Arc<AtomicU64>,
     failure: watch::Receiver<Option<String>>,
@@ -263,6 +267,8 @@ impl Replica {
     /// Stops replication: nothing more is sent, stored or applied.
     pub async fn stop(&self) {
         self.inner.hand_over.stop().await;
+        // A disk that hangs is not waited for, and one that fails has been told of.
+        let _ = tokio::time::timeout(STOP_TIMEOUT, self.inner.mark_keeper.finish()).await;
     }
 }
 

@@ -19,6 +19,7 @@ use super::heartbeat;
 use super::leader_call::LeaderCall;
 use super::log::{Durability, LogError, LogLimits, LogReader};
 use super::machine::{LeaderService, Machine};
+use super::mark_keeper::MarkKeeper;
 use super::network::{self, Peers};
 use super::office::{Office, OfficeKeeper};
 use super::pre_vote::Ballot;
@@ -248,6 +249,17 @@ impl Opened {
         tokio::spawn(keeper.run());
         tokio::spawn(heartbeat::run(raft.clone(), settings.heartbeat, about_to_stop.clone()));
         tokio::spawn(elector.run(about_to_stop));
+        let mark_keeper = MarkKeeper {
+            platform: platform.clone(),
+            marker: peers.marker.clone(),
+            durability: peers.durability.clone(),
+        };
+        let (keeping, mark_failed) = (mark_keeper.clone(), failed.clone());
+        tokio::spawn(async move {
+            if let Err(error) = keeping.run().await {
+                mark_failed.send_replace(Some(format!("how far the log is written cannot be noted: {error}")));
+            }
+        });
         tokio::spawn(report_failure(raft.clone(), peers.durability.clone(), failed.clone()));
         tokio::spawn(take_snapshots(raft.clone(), state_machine.clone(), log, settings.snapshot_log_bytes));
 
@@ -302,6 +314,7 @@ impl Opened {
                 leader,
                 service,
                 hand_over,
+                mark_keeper,
                 formation,
                 tables_index,
                 failure,

@@ -40,12 +40,14 @@ struct Done {
     writes: u64,
     /// The last entry among them, or that the log was opened with.
     last_index: Option<u64>,
+    /// The segment that they reach into, and up to which of its bytes; nothing before the first.
+    written: Option<(u64, u64)>,
     failure: Option<(io::ErrorKind, String)>,
 }
 
 impl Durability {
     pub(super) fn opened(last_index: Option<u64>) -> Durability {
-        let done = Done { writes: 0, last_index, failure: None };
+        let done = Done { writes: 0, last_index, written: None, failure: None };
         Durability { begun: Arc::default(), done: Arc::new(watch::Sender::new(done)) }
     }
 
@@ -76,6 +78,26 @@ impl Durability {
         }
     }
 
+    /// The segment that is written to, and how many of its bytes are on disk; nothing before the first write of this start.
+    pub fn written(&self) -> Option<(u64, u64)> {
+        self.done.borrow().written
+    }
+
+    /// Waits until more than that is written.
+    ///
+    /// # Errors
+    /// If the log has failed.
+    pub async fn written_beyond(&self, known: Option<(u64, u64)>) -> io::Result<()> {
+        let mut done = self.done.subscribe();
+        match done.wait_for(|done| done.failure.is_some() || done.written > known).await {
+            Ok(done) => match &done.failure {
+                None => Ok(()),
+                Some((kind, what)) => Err(io::Error::new(*kind, what.clone())),
+            },
+            Err(_) => unreachable!("this holds the sender"),
+        }
+    }
+
     /// Waits until the log fails, and tells why.
     pub async fn failed(&self) -> String {
         let mut done = self.done.subscribe();
@@ -90,12 +112,14 @@ impl Durability {
         self.begun.fetch_add(1, Ordering::Release);
     }
 
-    /// The write has come to its end, after which the log's last entry is this one.
-    pub(super) fn end(&self, last_index: Option<u64>, outcome: io::Result<()>) {
+    /// The write has come to its end, after which the log's last entry is this one, and its newest segment has so many
+    /// bytes.
+    pub(super) fn end(&self, last_index: Option<u64>, written: (u64, u64), outcome: io::Result<()>) {
         match outcome {
             Ok(()) => self.done.send_modify(|done| {
                 done.writes += 1;
                 done.last_index = last_index;
+                done.written = Some(written);
             }),
             Err(error) => self.fail(&error),
         }

@@ -194,9 +194,9 @@ impl Log {
         self.shared.platform.begin_blocking(move || {
             let written = file.write_at(start, &bytes).and_then(|()| file.sync());
             let written = written.map_err(|error| naming(&segment_path(&folder, number))(error));
-            let claimed =
-                written.and_then(|()| marker.map_or(Ok(()), |marker| marker.claim(boot.number, boot.log, number)));
-            durability.end(last_index, claimed);
+            let end = start + length;
+            let claim = |marker: Marker| marker.claim(boot.number, boot.log, (number, end));
+            durability.end(last_index, (number, end), written.and_then(|()| marker.map_or(Ok(()), claim)));
         });
         Ok(())
     }

@@ -109,6 +109,7 @@ pub(super) fn recover(disk: &dyn Disk, folder: &Path, cache_bytes: u64, mark: &M
     }
     replay.check_continuity(folder)?;
     check_standing(&replay.index, folder, mark)?;
+    check_length(&replay.index, folder, mark)?;
     // Nothing is changed before all was found sound: a folder that is refused is kept for inspection.
     for tail in tails {
         tail.cut(disk, folder, &replay.index)?;
@@ -283,6 +284,21 @@ fn check_standing(index: &Index, folder: &Path, mark: &Mark) -> Result<(), LogEr
             )),
             _ => Ok(()),
         },
+    }
+}
+
+/// The newest segment that the mark knows must have all that was written to it by then.
+fn check_length(index: &Index, folder: &Path, mark: &Mark) -> Result<(), LogError> {
+    let left = index.segments.get(&mark.newest_segment).map_or(mark.written_bytes, |segment| segment.bytes);
+    match left < mark.written_bytes {
+        true => Err(LogError::Lost {
+            path: segment_path(folder, mark.newest_segment),
+            what: format!(
+                "it was cut or damaged, or is an older copy: of {} bytes that were written, {left} are left",
+                mark.written_bytes
+            ),
+        }),
+        false => Ok(()),
     }
 }
 

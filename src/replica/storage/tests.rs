@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::platform::Disk;
+use crate::replica::mark_keeper::MarkKeeper;
 use crate::replica::raft::{Entry, LogId};
 use crate::replica::testing::{Journal, MemoryDisk, PowerLoss, entry, log_id, platform};
 
@@ -177,6 +178,40 @@ async fn a_replica_whose_files_are_damaged_missing_or_old_refuses_or_is_right() 
 }
 
 #[tokio::test]
+async fn once_the_mark_has_caught_up_no_end_of_the_log_is_taken_for_torn() {
+    let disk = MemoryDisk::default();
+    let (_, mut confirmed) = a_life(&disk).await;
+    let (mut storage, _) = open(&disk).await.unwrap();
+    storage.log.save_vote(&Vote::new(5, 1)).await.unwrap();
+    storage.log.save_vote(&Vote::new(6, 1)).await.unwrap();
+    confirmed.push(remembered(&files(&disk)).await.unwrap());
+    let before = files(&disk);
+    let (marker, durability) = (storage.marker.clone(), storage.log.durability());
+    let keeper = MarkKeeper { platform: platform(disk.clone()), marker, durability };
+    keeper.finish().await.unwrap();
+
+    let whole = files(&disk.after_power_loss(PowerLoss::Total));
+    assert!(!check(&whole, false, &confirmed, "whole").await);
+    let (path, bytes) = whole.iter().rfind(|(path, _)| path.starts_with("/log")).unwrap();
+    let used = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    for (offset, cut) in (0..used).flat_map(|offset| [(offset, true), (offset, false)]) {
+        let mut damaged = bytes.clone();
+        match cut {
+            true => damaged.truncate(offset),
+            false => damaged[offset] ^= 1,
+        }
+        let mut files = whole.clone();
+        files.insert(path.clone(), damaged.clone());
+        let what = format!("cut ({cut}) or flipped at {offset}");
+        assert!(check(&files, false, &confirmed, &what).await, "{what}");
+        // It is the mark that tells.
+        let mut files = before.clone();
+        files.insert(path.clone(), damaged);
+        check(&files, true, &confirmed, &what).await;
+    }
+}
+
+#[tokio::test]
 async fn a_folder_that_is_missing_or_as_it_was_some_starts_ago_is_refused() {
     let disk = MemoryDisk::default();
     let (mut generations, confirmed) = a_life(&disk).await;
@@ -258,7 +293,7 @@ async fn files_of_another_version_are_told_apart_from_damaged_ones() {
     let newest = files(&disk).into_keys().filter(|path| path.parent() == Some("/log".as_ref())).max().unwrap();
     let changes = [
         (newest, "log 3", "log 4"),
-        ("/member.json".into(), "replica 2", "replica 3"),
+        ("/member.json".into(), "replica 3", "replica 2"),
         ("/snapshot/manifest.json".into(), "snapshot 2", "snapshot 1"),
     ];
     for (path, old, new) in changes {

@@ -1,6 +1,7 @@
 //! What a node finds on its disk when it starts, and what it says when that is not right.
 
 use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::common::cluster::Cluster;
@@ -37,12 +38,31 @@ fn a_torn_tail_of_the_log_is_cut_and_the_replica_catches_up() {
 
     let segment = newest_segment(&cluster, &follower);
     let length = written_bytes(&segment) as u64;
-    OpenOptions::new().write(true).open(&segment).unwrap().set_len(length - 5).unwrap();
+    // The beginning of a frame that is no frame.
+    OpenOptions::new().write(true).open(&segment).unwrap().write_all_at(b"torn", length).unwrap();
     customer.post("/purchase/1").expect(201);
     cluster.start(&follower);
     cluster.wait_ready();
     assert!(cluster.log(&follower).contains("cut a torn tail off the log"));
     assert_eq!(cluster.audit().orders.len(), 21);
+}
+
+#[test]
+fn a_log_that_was_cut_while_its_replica_was_stopped_is_refused() {
+    let mut cluster = Cluster::new(1, 3, 1).open();
+    let mut customer = cluster.client("frontend-1");
+    (0..20).for_each(|_| drop(customer.post("/purchase/1").expect(201)));
+    let follower = cluster.follower("catalog");
+    cluster.agreed_tables("catalog");
+    cluster.signal(&follower, "TERM");
+    assert_eq!(cluster.wait_exit(&follower).code(), Some(0));
+
+    let segment = newest_segment(&cluster, &follower);
+    let length = written_bytes(&segment) as u64;
+    OpenOptions::new().write(true).open(&segment).unwrap().set_len(length - 5).unwrap();
+    let told = refusal(&mut cluster, &follower, &[]);
+    assert!(told.contains("0000000001.log: it was cut or damaged, or is an older copy"), "{told}");
+    assert!(told.contains("--join"), "{told}");
 }
 
 #[test]

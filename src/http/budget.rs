@@ -1,0 +1,79 @@
+//! How much memory may be held for others, all of them together: for bodies that they have yet to send, and for answers
+//! that they have yet to take.
+//!
+//! What fits into one read, or one write, is not counted: connections bound that.
+
+use bytes::Bytes;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::error::ApiError;
+
+/// What nodes have announced to send, in bytes.
+pub static UNSENT: Budget = Budget::new(256 << 20);
+
+/// What customers have yet to take of large answers, in bytes.
+pub static UNTAKEN: Budget = Budget::new(256 << 20);
+
+/// Bytes are counted in so many, for a semaphore counts to less than a gigabyte on some machines.
+const UNIT_BYTES: usize = 1 << 10;
+
+/// A bound on what many may hold together.
+pub struct Budget(Semaphore);
+
+/// A part of a [`Budget`], until it is dropped.
+pub struct Taken(#[expect(dead_code, reason = "it is held, and not looked at")] SemaphorePermit<'static>);
+
+impl Budget {
+    /// A budget of so many bytes.
+    pub const fn new(bytes: usize) -> Budget {
+        Budget(Semaphore::const_new(bytes / UNIT_BYTES))
+    }
+
+    /// Takes so many bytes of it.
+    ///
+    /// # Errors
+    /// [`ApiError::Overloaded`] if there are not as many left. Nobody waits for them: they may be held for long.
+    pub fn take(&'static self, bytes: usize) -> Result<Taken, ApiError> {
+        let overloaded = || ApiError::Overloaded("too much is under way on other connections".to_owned());
+        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).map_err(|_| overloaded())?;
+        self.0.try_acquire_many(units).map(Taken).map_err(|_| overloaded())
+    }
+}
+
+impl Taken {
+    /// Keeps it as long as anybody holds `bytes`.
+    pub fn attach_to(self, bytes: Bytes) -> Bytes {
+        Bytes::from_owner(Held { bytes, _taken: self })
+    }
+}
+
+struct Held {
+    bytes: Bytes,
+    _taken: Taken,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_comes_back_once_nobody_holds_it() {
+        static BUDGET: Budget = Budget::new(10 * UNIT_BYTES);
+        let first = BUDGET.take(6 * UNIT_BYTES).unwrap();
+        assert!(matches!(BUDGET.take(5 * UNIT_BYTES), Err(ApiError::Overloaded(_))));
+        let held = first.attach_to(Bytes::from_static(b"answer"));
+        let part = held.slice(1..3);
+        drop(held);
+        assert!(BUDGET.take(5 * UNIT_BYTES).is_err());
+        assert_eq!(part, "ns");
+        drop(part);
+        drop(BUDGET.take(10 * UNIT_BYTES - 1).unwrap());
+        assert!(BUDGET.take(10 * UNIT_BYTES + 1).is_err());
+    }
+}
