@@ -195,7 +195,8 @@ pub struct Balancer {
     pub probe_interval_ms: u64,
     /// Milliseconds after which a probe has failed.
     pub probe_timeout_ms: u64,
-    /// Milliseconds after which a request is tried at another replica, though this one seems well.
+    /// Milliseconds after which a request is tried at another replica, though this one seems well. A read is asked of
+    /// another one long before, without giving up this one.
     pub attempt_timeout_ms: u64,
     /// Milliseconds in which a read must have succeeded, all attempts together.
     pub read_deadline_ms: u64,
