@@ -482,3 +482,6 @@ fn invalidation(gathered: &[Forget]) -> Bytes {
 fn nothing() -> Bytes {
     encode(&Invalidation::Tags(Vec::new()))
 }
+
+#[cfg(test)]
+mod tests;
