@@ -153,3 +153,75 @@ pub async fn send<A: DeserializeOwned>(
     decode(&reply.body)
         .map_err(|error| PeerError::Unreadable { address, what: format!("an unreadable message: {error}") })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::http::body::Incoming;
+    use crate::http::reply::Response;
+    use crate::http::server::{self, Handler, Limits};
+    use crate::platform::Platform;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    const LIMITS: Limits = Limits {
+        max_connections: 8,
+        max_body_bytes: 1 << 20,
+        header_timeout: MINUTE,
+        request_timeout: MINUTE,
+        idle_timeout: MINUTE,
+        drain_timeout: MINUTE,
+    };
+
+    /// A replica that answers with the status that the path names, and always with the same body.
+    struct Scripted(Bytes);
+
+    impl Handler for Scripted {
+        async fn handle(&self, request: hyper::Request<Incoming>) -> Response {
+            let status: u16 = request.uri().path()[1..].parse().unwrap();
+            reply::content(StatusCode::from_u16(status).unwrap(), "application/octet-stream", self.0.clone())
+        }
+    }
+
+    /// A client, and the address of a replica whose answers have this body.
+    async fn replica(body: Bytes) -> (Client, String) {
+        let platform = Platform::system();
+        let listener = platform.network.listen("127.0.0.1:0").await.unwrap();
+        let address = listener.local_address().unwrap().to_string();
+        tokio::spawn(server::serve(listener, Arc::new(Scripted(body)), LIMITS, CancellationToken::new()));
+        (Client::new(&platform), address)
+    }
+
+    async fn ask(client: &Client, address: &str, status: u16) -> Result<Answer<u64>, PeerError> {
+        send(client, address, Request::post(format!("/{status}"), Bytes::new()), MINUTE).await
+    }
+
+    #[tokio::test]
+    async fn only_an_answer_that_cannot_follow_an_attempt_says_that_nothing_was_done() {
+        let (client, address) = replica(encode::<Answer<u64>>(&Ok(7))).await;
+        assert_eq!(ask(&client, &address, 200).await.unwrap(), Ok(7));
+        for status in [400, 404, 408, 409, 413, 421, 429, 503] {
+            let error = ask(&client, &address, status).await.unwrap_err();
+            assert!(error.is_definite(), "{error}");
+            let is_taken_for_misdirected = matches!(error, PeerError::Refused { is_misdirected: true, .. });
+            assert_eq!(is_taken_for_misdirected, [409, 421].contains(&status), "{error}");
+        }
+        for status in [302, 500, 501, 502, 504] {
+            let error = ask(&client, &address, status).await.unwrap_err();
+            assert!(!error.is_definite(), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_cannot_be_read_does_not_say_that_nothing_was_done() {
+        for body in [&b""[..], b"no answer of a replica's"] {
+            let (client, address) = replica(Bytes::from_static(body)).await;
+            let error = ask(&client, &address, 200).await.unwrap_err();
+            assert!(!error.is_definite(), "{error}");
+        }
+    }
+}
