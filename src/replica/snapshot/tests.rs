@@ -279,6 +279,44 @@ fn a_damaged_snapshot_is_not_loaded() {
 }
 
 #[test]
+fn a_manifest_that_is_whole_but_of_no_snapshot_of_this_machine_is_refused_by_name() {
+    let disk = MemoryDisk::default();
+    let mut store = open(&disk);
+    let journal = Journal::default();
+    apply(&journal, &["a"]);
+    let sound = write(&mut store, &journal, 7).unwrap();
+    type Change = dyn Fn(&mut Manifest);
+    let refusal = |change: &Change| {
+        let mut manifest = (*sound).clone();
+        change(&mut manifest);
+        let crc32 = sealed::checksum(&manifest).unwrap();
+        let stored = Stored { format: FORMAT.to_owned(), crc32, manifest };
+        disk.put(&folder().join(MANIFEST), &serde_json::to_vec(&stored).unwrap());
+        SnapshotStore::open(Arc::new(disk.clone()), folder(), TABLES.to_vec())
+            .map(drop)
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(refusal(&|_| {}), Ok(()));
+    let changes: [(&str, &Change); 8] = [
+        ("the tables []", &|manifest| manifest.tables.clear()),
+        (r#"the tables ["journal"]"#, &|manifest| manifest.tables.truncate(1)),
+        (r#"the tables ["count", "journal"]"#, &|manifest| manifest.tables.reverse()),
+        (r#"the tables ["orders", "count"]"#, &|manifest| manifest.tables[0].name = "orders".to_owned()),
+        ("the file of table count", &|manifest| manifest.tables[1].file = "../count.1.csv".to_owned()),
+        (r#"the snapshot is "1-8", and must be "1-7""#, &|manifest| manifest.meta.snapshot_id = "1-8".to_owned()),
+        (r#"the snapshot is "1-7", and must be "2-7""#, &|manifest| manifest.meta.last_log_id = Some(log_id(2, 7))),
+        ("its members cannot be", &|manifest| manifest.meta.last_membership = StoredMembership::default()),
+    ];
+    for (expected, change) in changes {
+        let refused = refusal(change).unwrap_err();
+        assert!(refused.contains(expected) && refused.contains("/snapshot/manifest.json"), "{refused}");
+        assert!(refused.contains("--join"), "{refused}");
+    }
+    // What was refused was not cleared away: whoever inspects the folder finds the tables.
+    assert_eq!(files(&disk).len(), 3, "{:?}", files(&disk).keys());
+}
+
+#[test]
 fn how_far_the_newest_snapshot_reaches_is_told_once_it_is_durable() {
     let disk = MemoryDisk::default();
     let mut store = open(&disk);
