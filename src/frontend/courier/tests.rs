@@ -14,7 +14,7 @@ use crate::fence::Decisions;
 use crate::http::body;
 use crate::http::client::Client;
 use crate::http::reply::{self, Response};
-use crate::http::server::{self, Handler, Limits};
+use crate::http::server::{self, Handler, Limits, X_REQUEST_ID};
 use crate::model::testing::{book_id, key};
 use crate::model::{Copies, Key};
 use crate::platform::Platform;
@@ -43,6 +43,8 @@ struct OrderServer {
     manner: Manner,
     /// The keys of each request.
     heard: Mutex<Vec<Vec<Key>>>,
+    /// The id of each.
+    ids: Mutex<Vec<Option<HeaderValue>>>,
 }
 
 impl Handler for OrderServer {
@@ -50,6 +52,7 @@ impl Handler for OrderServer {
         if request.uri().path() == STANDING {
             return std::future::pending().await;
         }
+        self.ids.lock().unwrap().push(request.headers().get(X_REQUEST_ID).cloned());
         let request = body::read(request.into_body(), usize::MAX, SECOND).await.unwrap();
         let purchases: Vec<Purchase> = postcard::from_bytes(&request).unwrap();
         let is_first = {
@@ -86,7 +89,7 @@ impl Group {
             let listener = platform.network.listen("127.0.0.1:0").await.unwrap();
             members
                 .push(Member { id: format!("order-{number}"), address: listener.local_address().unwrap().to_string() });
-            let server = Arc::new(OrderServer { manner: *manner, heard: Mutex::default() });
+            let server = Arc::new(OrderServer { manner: *manner, heard: Mutex::default(), ids: Mutex::default() });
             servers.push(server.clone());
             let limits = Limits {
                 max_connections: 64,
@@ -135,6 +138,21 @@ async fn purchases_that_have_gathered_share_a_request_and_each_has_its_own_outco
     let heard = group.heard(0);
     assert!(heard.len() < 10, "{heard:?}");
     assert_eq!(heard.concat(), purchases.iter().map(|purchase| purchase.key.clone()).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_request_names_the_id_of_one_of_the_purchases_that_it_carries() {
+    let group = Group::of(&[Manner::Answers]).await;
+    // The first customer's request has no id, as that of a node has none.
+    let carried = (1..=3).map(|number| {
+        let id = (number > 1).then(|| HeaderValue::from(number));
+        group.couriers[0].carry(purchase(number), id, SECOND)
+    });
+    for outcome in futures_util::future::join_all(carried).await {
+        assert_eq!(outcome, Ok(Ok(PurchaseReply::UnknownBook)));
+    }
+    assert_eq!(group.heard(0).len(), 1);
+    assert_eq!(*group.servers[0].ids.lock().unwrap(), [Some(HeaderValue::from(2))]);
 }
 
 #[tokio::test]
