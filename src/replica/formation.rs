@@ -172,7 +172,7 @@ impl Formation {
     /// Brings a learner up to date and makes it a voter. Answers `Ok` only if it is one.
     pub async fn admit(&self, joiner: u64) -> Answer<()> {
         self.must_lead()?;
-        if self.members().0.contains(&joiner) {
+        if self.counts(joiner) {
             return Ok(());
         }
         let name = self.peers.group.label(joiner);
@@ -207,6 +207,16 @@ impl Formation {
         let server = server.borrow();
         let membership = server.membership_config.membership();
         (membership.voter_ids().collect(), membership.learner_ids().collect())
+    }
+
+    /// Whether a replica votes for good. A leader that died may have left a change of members half done, of which openraft
+    /// makes the other half only with the next one; until then the old voters must agree, too.
+    fn counts(&self, number: u64) -> bool {
+        let server = self.raft.server_metrics();
+        let server = server.borrow();
+        let is_committed = *server.membership_config.log_id() <= self.raft.data_metrics().borrow().last_applied;
+        let voters = server.membership_config.membership().get_joint_config();
+        is_committed && matches!(&voters[..], [voters] if voters.contains(&number))
     }
 
     fn must_lead(&self) -> Result<(), WriteError> {

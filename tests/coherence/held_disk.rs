@@ -23,6 +23,8 @@ impl Default for HeldDisk {
 #[derive(Default)]
 struct State {
     is_held: bool,
+    /// Writes to a log that are confirmed all the same.
+    passes: usize,
     are_snapshots_held: bool,
     /// Writes to a log that wait to be confirmed.
     waiting: usize,
@@ -38,7 +40,13 @@ impl HeldDisk {
 
     /// Confirms nothing from now on.
     pub fn hold(&self) {
-        self.state.0.lock().unwrap().is_held = true;
+        self.hold_after(0);
+    }
+
+    /// Confirms so many more writes to a log, and nothing from then on.
+    pub fn hold_after(&self, passes: usize) {
+        let mut state = self.state.0.lock().unwrap();
+        (state.is_held, state.passes) = (true, passes);
     }
 
     /// Takes nothing of any snapshot from now on.
@@ -74,7 +82,8 @@ impl HeldDisk {
     fn pass(&self) {
         let mut state = self.state.0.lock().unwrap();
         state.waiting += 1;
-        let mut state = self.state.1.wait_while(state, |state| state.is_held).unwrap();
+        let mut state = self.state.1.wait_while(state, |state| state.is_held && state.passes == 0).unwrap();
+        state.passes = state.passes.saturating_sub(1);
         state.waiting -= 1;
         state.confirmed += 1;
     }

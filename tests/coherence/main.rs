@@ -9,6 +9,7 @@
 //! | [`sessions`] | frontends that do not hear of a write, or may not cache |
 //! | [`leaders`] | leaders that are deposed, killed, or cannot tell what became of a write |
 //! | [`elections`] | replicas that are cut off, slow or behind, and leave their leader in peace |
+//! | [`joining`] | replicas that lost their disk, and whose leader dies while they come back |
 //! | [`frontends`] | two frontends that know each other only through the catalog |
 //! | [`purchases`] | purchases whose answers do not arrive |
 //! | [`topics`] | search pages, while books come and go |
@@ -32,6 +33,7 @@ mod elections;
 mod fills;
 mod frontends;
 mod held_disk;
+mod joining;
 mod leaders;
 mod lossy_disk;
 mod outages;

@@ -122,6 +122,12 @@ impl Shop {
         self.start_under(self.config.clone(), id);
     }
 
+    /// Starts a replica that lost its disk, and is told to join its group.
+    pub fn start_joining(&mut self, id: &str) {
+        fs::remove_dir_all(self.folder.path().join("data").join(id)).unwrap();
+        self.start_as(self.config.clone(), id, id, node::Options { join: true, ..node::Options::default() });
+    }
+
     /// Starts a node whose configuration names other nodes than the shop's.
     pub fn start_stranger(&mut self, id: &str, nodes: &[&str]) {
         let mut addresses = (*self.visitor.addresses).clone();
@@ -146,14 +152,14 @@ impl Shop {
         let nodes = config.frontends.iter_mut().chain(&mut config.catalogs).chain(&mut config.orders);
         let own = nodes.filter(|node| node.id == id).last().unwrap();
         own.listen = self.visitor.address(name).to_owned();
-        self.start_as(Arc::new(config), id, name);
+        self.start_as(Arc::new(config), id, name, node::Options::default());
     }
 
     fn start_under(&mut self, config: Arc<Config>, id: &str) {
-        self.start_as(config, id, id);
+        self.start_as(config, id, id, node::Options::default());
     }
 
-    fn start_as(&mut self, config: Arc<Config>, id: &str, name: &str) {
+    fn start_as(&mut self, config: Arc<Config>, id: &str, name: &str, options: node::Options) {
         let mut platform = Platform::system().with_network(self.switchboard.network_of(id));
         let disk = self.disks.entry(id.to_owned()).or_default().clone();
         let lossy_disk = self.lossy_disks.get(name).cloned();
@@ -168,7 +174,7 @@ impl Shop {
         // One thread for each: between two of its waits, a node is seen by nobody.
         let thread = thread::spawn(move || {
             let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let run = node::run(platform, config, &node, node::Options::default(), shutdown.clone());
+            let run = node::run(platform, config, &node, options, shutdown.clone());
             runtime.block_on(async {
                 tokio::select! {
                     ended = run => assert!(shutdown.is_cancelled(), "{} ended by itself: {ended:?}", node.id),

@@ -1,0 +1,70 @@
+//! Replicas that lost their disk, and whose leader dies while they come back.
+
+use hyper::StatusCode;
+use serde_json::Value;
+
+use crate::shop::{Shop, until};
+use crate::switchboard::Hold;
+
+const CATALOGS: [&str; 3] = ["catalog-1", "catalog-2", "catalog-3"];
+
+const QUICK: &str = "
+    [cache]\nlease_ms = 100
+    [replication]\nheartbeat_ms = 50\nelection_timeout_min_ms = 200\nelection_timeout_max_ms = 300
+    [reads]\nmajority_wait_ms = 1000
+";
+
+/// The changes of members that bring a replica back: two take its vote, one has it learn, two give it a vote.
+const STEPS: usize = 5;
+
+async fn status(shop: &Shop, id: &str) -> Value {
+    shop.document(id, "/cluster").await
+}
+
+#[tokio::test]
+async fn a_joiner_whose_leader_dies_at_any_step_votes_in_the_end() {
+    let mut shop = Shop::new(&[&CATALOGS[..], &["frontend-1", "order-1"]].concat(), QUICK);
+    CATALOGS.iter().for_each(|id| shop.start(id));
+    for step in 0..STEPS {
+        let leader = shop.leader(&CATALOGS).await;
+        let mut followers = CATALOGS.into_iter().filter(|id| *id != leader);
+        let (other, joiner) = (followers.next().unwrap(), followers.next().unwrap());
+        shop.kill(joiner);
+        [&leader, other].into_iter().for_each(|id| shop.switchboard.hold(joiner, id, Hold::Everything));
+        shop.start_joining(joiner);
+        let before = until("nothing is under way", async || {
+            let [leads, follows] = [status(&shop, &leader).await, status(&shop, other).await];
+            let is_quiet = leads["last_log_index"] == follows["applied_index"];
+            leads["last_log_index"].as_u64().filter(|_| is_quiet)
+        })
+        .await;
+
+        // Nothing is committed without this disk.
+        shop.disk(other).hold_after(step);
+        shop.switchboard.open();
+        until("the step has begun", async || {
+            let begun = status(&shop, other).await["last_log_index"].as_u64()? - before;
+            (begun == step as u64 + 1 && shop.disk(other).waiting() == 1).then_some(())
+        })
+        .await;
+        shop.kill(&leader);
+        shop.disk(other).release();
+        shop.start(&leader);
+        until("the joiner serves", async || {
+            (shop.get(joiner, "/ready").await.status() == StatusCode::OK).then_some(())
+        })
+        .await;
+
+        // Of three that vote any two are enough.
+        for id in [&leader, other] {
+            shop.kill(id);
+            until(&format!("step {step}: a write is acknowledged without {id}"), async || {
+                (shop.set_price(joiner, 7, 10 + step as u64).await.status() == StatusCode::OK).then_some(())
+            })
+            .await;
+            shop.start(id);
+            until("it is ready", async || (shop.get(id, "/ready").await.status() == StatusCode::OK).then_some(()))
+                .await;
+        }
+    }
+}
