@@ -123,6 +123,39 @@ async fn a_voter_that_takes_long_to_store_a_snapshot_keeps_its_leader() {
 }
 
 #[tokio::test]
+async fn a_follower_that_takes_long_to_start_keeps_its_leader() {
+    let settings = QUICK.replace("[replication]", "[replication]\nsegment_bytes = 4096\nsnapshot_log_bytes = 8192");
+    let mut shop = shop(&CATALOGS, &settings);
+    let leader = shop.leader(&CATALOGS).await;
+    let term = number(&shop, &leader, "term").await;
+    let slow = *CATALOGS.iter().find(|id| **id != leader).unwrap();
+    let mut price = 0;
+    until("it has a snapshot to start from", async || {
+        price += 1;
+        assert_eq!(shop.set_price(&leader, 7, price).await.status(), StatusCode::OK);
+        (number(&shop, slow, "snapshot_index").await > 0).then_some(())
+    })
+    .await;
+
+    // Once while it reads its snapshot, once while it opens its log, and once while it writes to it first.
+    for round in 0..3 {
+        shop.kill(slow);
+        assert_eq!(shop.set_price(&leader, 7, 10_000 + round).await.status(), StatusCode::OK);
+        match round {
+            0 => shop.disk(slow).hold_snapshots(),
+            _ => shop.disk(slow).hold_after(round as usize - 1),
+        }
+        shop.start(slow);
+        until("it has begun to start", async || (shop.disk(slow).waiting() > 0).then_some(())).await;
+        tokio::time::sleep(MANY_ELECTIONS).await;
+        assert_eq!(shop.set_price(&leader, 7, 20_000 + round).await.status(), StatusCode::OK);
+        shop.disk(slow).release();
+        caught_up(&shop, slow, &leader).await;
+        assert_eq!(number(&shop, &leader, "term").await, term, "round {round}");
+    }
+}
+
+#[tokio::test]
 async fn a_leader_that_is_cut_off_says_soon_that_it_cannot_know() {
     let shop = shop(&CATALOGS, QUICK);
     let leader = shop.leader(&CATALOGS).await;

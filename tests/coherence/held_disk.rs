@@ -1,5 +1,5 @@
-//! This machine's disk, which does not confirm what is written to a log, or take what is written to a snapshot, while
-//! a test holds it.
+//! This machine's disk, which does not confirm what is written to a log, or take and give what is in a snapshot, while a
+//! test holds it.
 
 use std::io;
 use std::path::Path;
@@ -49,7 +49,7 @@ impl HeldDisk {
         (state.is_held, state.passes) = (true, passes);
     }
 
-    /// Takes nothing of any snapshot from now on.
+    /// Takes and gives nothing of any snapshot from now on.
     pub fn hold_snapshots(&self) {
         self.state.0.lock().unwrap().are_snapshots_held = true;
     }
@@ -72,7 +72,7 @@ impl HeldDisk {
         self.state.0.lock().unwrap().confirmed
     }
 
-    fn take_snapshot(&self) {
+    fn reach_snapshot(&self) {
         let mut state = self.state.0.lock().unwrap();
         state.waiting += 1;
         let mut state = self.state.1.wait_while(state, |state| state.are_snapshots_held).unwrap();
@@ -143,7 +143,7 @@ struct HeldFile {
 impl DiskFile for HeldFile {
     fn append(&self, bytes: &[u8]) -> io::Result<()> {
         if !self.is_log {
-            self.disk.take_snapshot();
+            self.disk.reach_snapshot();
         }
         self.file.append(bytes)
     }
@@ -160,6 +160,9 @@ impl DiskFile for HeldFile {
     }
 
     fn read_into(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        if !self.is_log {
+            self.disk.reach_snapshot();
+        }
         self.file.read_into(offset, buffer)
     }
 
