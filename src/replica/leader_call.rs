@@ -89,7 +89,11 @@ impl LeaderCall {
         match answer {
             Ok(answer) => answer,
             Err(error) if error.is_definite() => Err(WriteError::NotLeader),
-            Err(error) => Err(WriteError::Unknown(error.to_string())),
+            // By its name: where it is, is no customer's business.
+            Err(error) => {
+                let leader = self.peers.group.label(leader);
+                Err(WriteError::Unknown(format!("{leader} gave no answer that tells: {}", error.reason())))
+            }
         }
     }
 

@@ -95,6 +95,14 @@ impl PeerError {
     pub fn is_definite(&self) -> bool {
         matches!(self, PeerError::Refused { .. } | PeerError::Call(CallError::NotSent { .. }))
     }
+
+    /// What happened, without where.
+    pub fn reason(&self) -> &str {
+        match self {
+            PeerError::Call(error) => error.reason(),
+            PeerError::Refused { what, .. } | PeerError::Unreadable { what, .. } => what,
+        }
+    }
 }
 
 /// What a request says of itself, so that no replica takes part in another group, or answers for another. As a header it

@@ -191,6 +191,15 @@ impl Answer {
         self
     }
 
+    /// Checks that it says nothing of where nodes are, or of what the program calls things.
+    #[track_caller]
+    pub fn assert_discreet(&self) {
+        let text = self.text();
+        for word in ["127.0.0.1", "struct ", "enum ", "variant", "tuple", "::"] {
+            assert!(!text.contains(word), "{}: {text}", self.line);
+        }
+    }
+
     /// The problem document that it must be; `kind` ends its type.
     #[track_caller]
     pub fn problem(self, status: u16, kind: &str) -> Value {

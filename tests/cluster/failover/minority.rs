@@ -116,6 +116,47 @@ fn without_any_catalog_server_a_frontend_says_so() {
 }
 
 #[test]
+fn no_customer_of_a_shop_that_is_broken_is_told_where_its_servers_are() {
+    for replicas in [2, 3] {
+        let mut cluster = Cluster::new(1, replicas, replicas)
+            .set("replication.commit_timeout_ms", 500)
+            .set("reads.majority_wait_ms", 700)
+            .set("balancer.attempt_timeout_ms", 400)
+            .set("balancer.write_deadline_ms", 800)
+            .open();
+        let told = |cluster: &Cluster| {
+            for node in ["catalog", "order", "frontend"].into_iter().flat_map(|role| cluster.running(role)) {
+                let mut customer = cluster.client(node);
+                for line in [
+                    "DELETE /books/2",
+                    "POST /purchase/1",
+                    "GET /info/1",
+                    "GET /orders",
+                    "POST /invalidate/1",
+                    "GET /ready",
+                ] {
+                    customer.ask(line).send().assert_discreet();
+                }
+            }
+        };
+        // All but one of each group, one after the other: as soon as it is dead or hangs, and when that is known.
+        for role in ["catalog", "order"] {
+            let (leader, follower) = (cluster.leader(role), cluster.follower(role));
+            cluster.stop(&leader);
+            told(&cluster);
+            if replicas > 2 {
+                cluster.kill9(&follower);
+            }
+            (0..2).for_each(|_| told(&cluster));
+        }
+        for id in ["catalog", "order"].map(|role| cluster.running(role).next().unwrap().to_owned()) {
+            cluster.kill9(&id);
+            (0..2).for_each(|_| told(&cluster));
+        }
+    }
+}
+
+#[test]
 fn a_leader_tells_of_a_follower_that_is_gone_and_of_its_return() {
     let mut cluster = Cluster::new(1, 3, 1).open();
     let (leader, follower) = (cluster.leader("catalog"), cluster.follower("catalog"));
