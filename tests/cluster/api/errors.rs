@@ -166,3 +166,47 @@ fn no_header_of_a_customer_is_too_long_for_a_replica_alone() {
     let ask = customer.ask("PUT /update/1/price").header("content-type", &long).body("{\"price\":1}");
     ask.send().problem(415, "unsupported-media-type");
 }
+
+#[test]
+fn no_refusal_tells_an_address_or_what_the_program_calls_things() {
+    let shop = shop();
+    let lines = [
+        "GET /info/one",
+        "GET /info/0",
+        "GET /search/%zz",
+        "GET /search/theory?limit=0",
+        "GET /orders?after=-1",
+        "GET /orders/999999",
+        "PATCH /info/1",
+        "POST /purchase/999999",
+        "DELETE /books/999999",
+        "GET /nothing",
+    ];
+    let bodies =
+        ["", "1", "[1]", "\"a\"", "null", "{", "{}", r#"{"price":[]}"#, r#"{"price":{}}"#, r#"{"quantity":[]}"#];
+    let writes = ["PUT /update/5", "PUT /update/5/price", "PUT /update/5/stock", "POST /books", "POST /buy/5"];
+    let messages = [&b""[..], b"garbage", &[0xff; 64]];
+    for node in ["frontend-1", "catalog-1", "catalog-2", "order-1", "order-2"] {
+        let mut customer = shop.cluster.client(node);
+        for line in lines {
+            customer.ask(line).send().assert_discreet();
+        }
+        for (line, body) in writes.iter().flat_map(|line| bodies.map(|body| (line, body))) {
+            let ask = customer.ask(line).header("content-type", "application/json").body(body);
+            let answer = ask.send();
+            assert!(
+                (400..500).contains(&answer.status) || body.is_empty() || body == "{}",
+                "{line} {body}: {answer:?}"
+            );
+            answer.assert_discreet();
+        }
+        for path in
+            ["catalog/decide", "catalog/lease", "catalog/purchases", "order/purchases", "replica/leader", "raft/vote"]
+        {
+            for message in messages {
+                customer.ask(&format!("POST /internal/{path}")).body(message).send().assert_discreet();
+            }
+        }
+        customer.get("/internal/standing").assert_discreet();
+    }
+}
