@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use bazar::coherence::{ANNOUNCE, Tag};
+use bazar::coherence::{ANNOUNCE, INVALIDATE, Invalidation, MAX_INVALIDATION_BYTES, Tag};
 use bazar::http::client::Request;
+use hyper::StatusCode;
 use tokio::task::JoinHandle;
 
 use crate::scripted::{Question, ScriptedCatalog};
@@ -19,7 +20,12 @@ const FRONTEND: &str = "frontend-1";
 
 /// A frontend with a lease, and the catalog that granted it.
 async fn open(lease: Duration) -> (Shop, ScriptedCatalog) {
-    let settings = format!("[cache]\nlease_ms = {}\n", lease.as_millis());
+    open_with(lease, "").await
+}
+
+/// The same, with further settings.
+async fn open_with(lease: Duration, settings: &str) -> (Shop, ScriptedCatalog) {
+    let settings = format!("[cache]\nlease_ms = {}\n{settings}", lease.as_millis());
     let mut shop = Shop::new(&[FRONTEND, "catalog-1", "order-1"], &settings);
     let catalog = ScriptedCatalog::play(shop.address("catalog-1")).await;
     catalog.grant(1, lease);
@@ -144,4 +150,21 @@ async fn an_answer_asked_for_before_the_lease_ran_out_is_not_kept_in_the_session
         catalog.grant(2, SHORT);
     })
     .await;
+}
+
+#[tokio::test]
+async fn an_invalidation_that_is_longer_than_a_leader_sends_is_refused_unread() {
+    let (shop, catalog) = open_with(LONG, "[http]\nmax_body_bytes = 1048576\n").await;
+    let (name, process) = catalog.process().header();
+    let tell = async |message: Vec<u8>| {
+        let request = Request::post(INVALIDATE, message.into()).header(name.clone(), process.clone());
+        shop.ask(FRONTEND, request, PATIENCE).await.unwrap().status()
+    };
+    let message =
+        |length: usize| postcard::to_stdvec(&Invalidation::Tags(vec![Tag::Topic("a".repeat(length))])).unwrap();
+    let rest = message(MAX_INVALIDATION_BYTES).len() - MAX_INVALIDATION_BYTES;
+    let longest = message(MAX_INVALIDATION_BYTES - rest);
+    assert_eq!(longest.len(), MAX_INVALIDATION_BYTES);
+    assert_eq!(tell(longest).await, StatusCode::OK);
+    assert_eq!(tell(message(MAX_INVALIDATION_BYTES - rest + 1)).await, StatusCode::PAYLOAD_TOO_LARGE);
 }
