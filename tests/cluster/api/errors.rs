@@ -159,6 +159,20 @@ fn a_value_that_cannot_be_is_422_and_changes_nothing() {
 }
 
 #[test]
+fn a_topic_that_is_longer_than_any_books_is_422_at_every_server() {
+    let shop = shop();
+    for node in ["frontend-1", "catalog-1", "catalog-2", "catalog-3"] {
+        let mut customer = shop.cluster.client(node);
+        for (character, count) in [("a", 1024), ("%C3%A9", 512)] {
+            let longest = format!("/search/{}", character.repeat(count));
+            assert_eq!(customer.get(&longest).expect(200).json()["items"], json!([]));
+            let problem = customer.get(&format!("{longest}a")).problem(422, "invalid");
+            assert!(problem["detail"].as_str().unwrap().contains("1024 bytes"), "{problem}");
+        }
+    }
+}
+
+#[test]
 fn no_header_of_a_customer_is_too_long_for_a_replica_alone() {
     let shop = shop();
     let mut customer = shop.customer();
