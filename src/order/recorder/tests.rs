@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::catalog::PurchasesAfter;
 use crate::cluster::{Probes, Timing};
+use crate::error::ApiError;
 use crate::http::body;
 use crate::http::client::Client;
 use crate::http::reply::{self, Response};
@@ -29,6 +30,7 @@ struct ScriptedCatalog {
     decided: Mutex<Vec<Order>>,
     questions: AtomicUsize,
     hangs: AtomicBool,
+    refuses: AtomicBool,
 }
 
 impl Handler for ScriptedCatalog {
@@ -41,6 +43,9 @@ impl Handler for ScriptedCatalog {
         self.questions.fetch_add(1, AtomicOrdering::SeqCst);
         if self.hangs.load(AtomicOrdering::SeqCst) {
             std::future::pending().await
+        }
+        if self.refuses.load(AtomicOrdering::SeqCst) {
+            return reply::problem(&ApiError::Unavailable("not now".to_owned()), "");
         }
         let decided = self.decided.lock().unwrap();
         let later = decided.iter().filter(|order| order.order_id.get() > after);
@@ -116,6 +121,36 @@ impl Bench {
 
     fn recorded(&self) -> Vec<u64> {
         self.machine.with(|state| state.page(0, 1000).iter().map(|order| order.order_id.get()).collect())
+    }
+}
+
+/// What this test's thread logs.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    /// Begins to keep it.
+    fn keep() -> (Log, tracing::subscriber::DefaultGuard) {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        (log, tracing::subscriber::set_default(subscriber))
+    }
+
+    /// How many lines say this.
+    fn count(&self, words: &str) -> usize {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).lines().filter(|line| line.contains(words)).count()
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -207,6 +242,40 @@ async fn a_gap_that_the_catalog_cannot_fill_is_said_and_not_asked_for_again_and_
     }
     assert!(bench.catalog.questions.load(AtomicOrdering::SeqCst) <= asked + 1, "it is asked in a loop");
     assert_eq!(bench.recorded(), [0; 0]);
+}
+
+#[tokio::test]
+async fn that_the_catalog_does_not_answer_is_logged_once_and_that_it_answers_again_once() {
+    let (log, _kept) = Log::keep();
+    let bench = Bench::start(vec![]).await;
+    bench.catalog.refuses.store(true, AtomicOrdering::SeqCst);
+    let asked = bench.catalog.questions.load(AtomicOrdering::SeqCst);
+    // Its predecessor is missing: the catalog is asked, and then again and again.
+    let second = bench.record(order(2));
+    let answers_again = async {
+        while bench.catalog.questions.load(AtomicOrdering::SeqCst) < asked + 4 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!((log.count("does not tell"), log.count("answers the order servers again")), (1, 0));
+        *bench.catalog.decided.lock().unwrap() = vec![order(1), order(2)];
+        bench.catalog.refuses.store(false, AtomicOrdering::SeqCst);
+    };
+    let (second, ()) = tokio::join!(second, answers_again);
+    assert_eq!(second, Ok(()));
+    assert_eq!((log.count("does not tell"), log.count("answers the order servers again")), (1, 1));
+}
+
+#[tokio::test]
+async fn that_numbers_belong_to_other_purchases_is_logged_more_seldom_than_it_is_met() {
+    let (log, _kept) = Log::keep();
+    let bench = Bench::start(vec![]).await;
+    assert_eq!(bench.record(order(1)).await, Ok(()));
+    for number in 0..100 {
+        let other = Order { key: key(&format!("another-{number}")), ..order(1) };
+        assert!(matches!(bench.record(other).await, Err(WriteError::Unknown(_))));
+    }
+    let told = log.count("belongs to another purchase");
+    assert!((1..5).contains(&told), "{told}");
 }
 
 #[tokio::test]
