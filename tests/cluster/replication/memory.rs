@@ -93,6 +93,41 @@ fn a_group_that_lost_most_disks_says_nothing_wrong_and_is_recovered_from_the_one
     assert!(books.orders.len() >= 4, "{:?}", books.orders);
 }
 
+#[test]
+fn nobody_is_told_that_there_is_nothing_by_replicas_that_never_had_anything() {
+    let mut cluster = Cluster::new(1, 3, 3);
+    let empty = ["catalog-2", "catalog-3", "order-2", "order-3"];
+    let say_nothing = |cluster: &Cluster| {
+        for id in empty.into_iter().chain(["frontend-1"]) {
+            let mut customer = cluster.client(id);
+            until(&format!("{id} listens"), || customer.ask("GET /health").try_send().is_ok());
+            let paths: &[&str] = match id.split('-').next() {
+                Some("catalog") => &["/info/1", "/info/999", "/search/theory"],
+                Some("order") => &["/orders", "/orders/1"],
+                _ => &["/info/1", "/info/999", "/search/theory", "/orders", "/orders/1"],
+            };
+            for path in paths {
+                customer.get(path).problem(503, "unavailable");
+            }
+        }
+    };
+    // A group that cannot begin.
+    empty.into_iter().chain(["frontend-1"]).for_each(|id| cluster.start(id));
+    say_nothing(&cluster);
+
+    // One whose only memory is down.
+    ["catalog-1", "order-1"].into_iter().for_each(|id| cluster.start(id));
+    cluster.wait_ready();
+    cluster.client("frontend-1").post("/purchase/1").expect(201);
+    cluster.kill9_everything();
+    for id in empty {
+        wipe(&cluster.data(id));
+        cluster.start_with(id, &["--join"]);
+    }
+    cluster.start("frontend-1");
+    say_nothing(&cluster);
+}
+
 fn copy(from: &std::path::Path, to: &std::path::Path) {
     assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
 }
