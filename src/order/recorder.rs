@@ -36,7 +36,8 @@ const GAP_PATIENCE: Duration = Duration::from_millis(20);
 /// an order all the same.
 const ASK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How soon the catalog is asked again if it did not answer; twice as long after each further failure, up to the longest.
+/// How soon the catalog is asked again if it did not answer, or what it told could not be recorded; twice as long after each
+/// further failure, up to the longest.
 const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 /// See [`FIRST_RETRY_PAUSE`].
@@ -85,6 +86,7 @@ impl Recorder {
             hole: None,
             held_since: None,
             conflict: Trouble::default(),
+            put_off: Duration::ZERO,
         };
         tokio::spawn(task.run(inbox));
         Recorder { messages }
@@ -150,6 +152,8 @@ struct Task {
     held_since: Option<Instant>,
     /// The catalog gave out a number that an order has.
     conflict: Trouble,
+    /// After the last proposal failed, how long the next was put off; nothing once one has succeeded.
+    put_off: Duration,
 }
 
 impl Task {
@@ -175,6 +179,7 @@ impl Task {
                     Some(Message::Record(waiting)) => self.take(waiting),
                     Some(Message::TakeOffice(tenure)) => {
                         self.tenure = tenure;
+                        self.put_off = Duration::ZERO;
                         self.start_over("the leader changed");
                     }
                     None => return,
@@ -265,9 +270,12 @@ impl Task {
         self.answer();
         let gap = |reply: &Reply| if let Reply::Gap { missing } = reply { Some(*missing) } else { None };
         match outcome.map(|replies| replies.iter().find_map(gap)) {
-            Ok(None) => {}
+            Ok(None) => self.put_off = Duration::ZERO,
             Ok(Some(missing)) => self.start_over(&format!("order {missing} is missing")),
-            Err(error) => self.start_over(&error.to_string()),
+            Err(error) => {
+                self.put_off = (self.put_off * 2).clamp(FIRST_RETRY_PAUSE, LONGEST_RETRY_PAUSE);
+                self.start_over(&error.to_string());
+            }
         }
     }
 
@@ -277,7 +285,7 @@ impl Task {
         self.asking = None;
         self.hole = None;
         self.next = self.machine.with(|state| state.last_order_id()) + 1;
-        self.ask_at = Some(Instant::now());
+        self.ask_at = Some(Instant::now() + self.put_off);
         self.why = Why::Missing;
     }
 
@@ -296,8 +304,8 @@ impl Task {
             self.why = Why::Missing;
         }
         self.ask_at = None;
-        if !self.consensus.is_leading() {
-            // The next tenure begins by asking; until then nobody here has anything to hold back.
+        if !self.consensus.is_in_office(self.tenure) {
+            // The next tenure begins by asking; until then nothing can be recorded here.
             self.forget(&WriteError::Unknown("the order is not recorded yet: the leader changed".to_owned()));
             return;
         }

@@ -18,8 +18,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use openraft::error::{ChangeMembershipError, ClientWriteError, RaftError};
 use openraft::{ChangeMembers, EmptyNode};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use uuid::Uuid;
 
 use super::machine::WriteError;
@@ -85,11 +86,13 @@ pub struct Formation {
     pub office: watch::Receiver<Office>,
     /// This replica was started to join, and the leader has not made it a voter yet.
     is_joining: Arc<AtomicBool>,
+    /// Held while this replica changes the members, which it does in two steps.
+    changing: Arc<Mutex<()>>,
 }
 
 impl Formation {
     pub fn new(raft: Raft, peers: Peers, office: watch::Receiver<Office>) -> Formation {
-        Formation { raft, peers, office, is_joining: Arc::default() }
+        Formation { raft, peers, office, is_joining: Arc::default(), changing: Arc::default() }
     }
 
     /// Returns once this replica is part of its group, and the group's leader says so.
@@ -154,6 +157,7 @@ impl Formation {
         if !origin.is_joining || origin.has_history {
             return refuse(&format!("{name} was not started to join, or holds a history"));
         }
+        self.finish_change().await?;
         let (voters, learners) = self.members();
         if !voters.contains(&joiner) {
             self.must_lead()?;
@@ -164,6 +168,8 @@ impl Formation {
             WayBack::None => return refuse(NO_WAY_BACK),
             WayBack::ByMajority => self.must_lead()?,
         }
+        // What is proposed stands in the log, and is decided by whoever leads next: it must have a majority without the joiner.
+        self.confirm_leadership().await?;
         tracing::info!(replica = name, "taking it out until it has caught up");
         self.change(ChangeMembers::RemoveVoters(BTreeSet::from([joiner]))).await?;
         Ok(cluster)
@@ -172,7 +178,8 @@ impl Formation {
     /// Brings a learner up to date and makes it a voter. Answers `Ok` only if it is one.
     pub async fn admit(&self, joiner: u64) -> Answer<()> {
         self.must_lead()?;
-        if self.counts(joiner) {
+        self.finish_change().await?;
+        if self.members().0.contains(&joiner) {
             return Ok(());
         }
         let name = self.peers.group.label(joiner);
@@ -180,8 +187,7 @@ impl Formation {
             return refuse(&format!("{name} is not of this group"));
         }
         tracing::info!(replica = name, "bringing it up to date");
-        let refused = |error: String| WriteError::Unavailable(error);
-        self.raft.add_learner(joiner, EmptyNode {}, true).await.map_err(|error| refused(error.to_string()))?;
+        self.raft.add_learner(joiner, EmptyNode {}, true).await.map_err(refused)?;
         self.change(ChangeMembers::AddVoterIds(BTreeSet::from([joiner]))).await?;
         tracing::info!(replica = name, "it is a voter again");
         Ok(())
@@ -209,14 +215,47 @@ impl Formation {
         (membership.voter_ids().collect(), membership.learner_ids().collect())
     }
 
-    /// Whether a replica votes for good. A leader that died may have left a change of members half done, of which openraft
-    /// makes the other half only with the next one; until then the old voters must agree, too.
-    fn counts(&self, number: u64) -> bool {
-        let server = self.raft.server_metrics();
-        let server = server.borrow();
-        let is_committed = *server.membership_config.log_id() <= self.raft.data_metrics().borrow().last_applied;
-        let voters = server.membership_config.membership().get_joint_config();
-        is_committed && matches!(&voters[..], [voters] if voters.contains(&number))
+    /// Finishes each change of members that a leader before left half done, for as long as this replica runs.
+    pub async fn finish_changes(self) {
+        let mut office = self.office.clone();
+        loop {
+            let is_leading = matches!(*office.borrow_and_update(), Office::Own(_));
+            if is_leading && self.finish_change().await.is_err() {
+                // Somebody else does, or the leader changes.
+                tokio::time::sleep(RETRY_PAUSE).await;
+                continue;
+            }
+            if office.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Finishes a change of members that a leader before left half done. Until then the group needs a majority of the old
+    /// voters and one of the new, and openraft makes the other half only with the next change.
+    async fn finish_change(&self) -> Answer<()> {
+        if matches!(*self.office.borrow(), Office::Own(_)) && self.is_changing() {
+            let _mine_are_whole = self.changing.lock().await;
+            if self.is_changing() {
+                tracing::info!("finishing a change of members that was left half done");
+                let finish = ChangeMembers::AddVoterIds(BTreeSet::new());
+                self.raft.change_membership(finish, false).await.map_err(refused)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the group is between two sets of voters.
+    fn is_changing(&self) -> bool {
+        self.raft.server_metrics().borrow().membership_config.membership().get_joint_config().len() > 1
+    }
+
+    /// Returns once a majority has confirmed that this replica leads.
+    async fn confirm_leadership(&self) -> Answer<()> {
+        match tokio::time::timeout(ASK_TIMEOUT, self.raft.get_read_log_id()).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => refuse("no majority can take it out: most of the others must run"),
+        }
     }
 
     fn must_lead(&self) -> Result<(), WriteError> {
@@ -227,8 +266,8 @@ impl Formation {
     }
 
     async fn change(&self, change: ChangeMembers<u64, EmptyNode>) -> Result<(), WriteError> {
-        let changed = self.raft.change_membership(change, false).await;
-        changed.map(drop).map_err(|error| WriteError::Unavailable(error.to_string()))
+        let _one_at_a_time = self.changing.lock().await;
+        self.raft.change_membership(change, false).await.map(drop).map_err(refused)
     }
 
     async fn found(&self) -> Result<(), FormationError> {
@@ -380,6 +419,17 @@ fn way_back(configured: usize, voters: usize, learners: usize) -> WayBack {
         3.. => WayBack::ByMajority,
         _ if configured == 2 && learners == 0 => WayBack::AtOnce,
         _ => WayBack::None,
+    }
+}
+
+/// Why openraft did not change the members, in words for people.
+fn refused(error: RaftError<u64, ClientWriteError<u64, EmptyNode>>) -> WriteError {
+    match error {
+        RaftError::APIError(ClientWriteError::ForwardToLeader(_)) => WriteError::NotLeader,
+        RaftError::APIError(ClientWriteError::ChangeMembershipError(ChangeMembershipError::InProgress(_))) => {
+            WriteError::Unavailable("another change of members is under way".to_owned())
+        }
+        error => WriteError::Unavailable(error.to_string()),
     }
 }
 

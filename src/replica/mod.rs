@@ -140,9 +140,9 @@ impl Consensus {
         self.proposer.begin(tenure, command)
     }
 
-    /// Whether this replica leads, as far as it knows.
-    pub fn is_leading(&self) -> bool {
-        self.raft.server_metrics().borrow().state == openraft::ServerState::Leader
+    /// Whether what is proposed in this tenure is taken now, as far as this replica knows.
+    pub fn is_in_office(&self, tenure: Tenure) -> bool {
+        self.proposer.admitted() == Some(tenure)
     }
 
     /// Returns once a majority has confirmed, after this call, that this replica still leads.

@@ -157,7 +157,7 @@ impl Proposer {
     ///
     /// openraft takes requests in the order in which they come. So what is proposed while this replica leads in a term is
     /// decided in that term, or not by this replica: to lead in another, it would have to be asked to stand before.
-    fn admitted(&self) -> Option<Tenure> {
+    pub fn admitted(&self) -> Option<Tenure> {
         let Door::Open { tenure, term } = *self.door.borrow() else { return None };
         let server = self.raft.server_metrics();
         let server = server.borrow();

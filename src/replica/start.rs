@@ -291,6 +291,7 @@ impl Opened {
             majority_wait: settings.majority_wait,
         };
         let formation = Formation::new(raft.clone(), peers.clone(), watched.clone());
+        tokio::spawn(formation.clone().finish_changes());
         let service = Service {
             raft: raft.clone(),
             ballot,

@@ -1,5 +1,7 @@
 //! How a replica stands, for people and for probes.
 
+use std::collections::BTreeSet;
+
 use openraft::ServerState;
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +35,9 @@ pub struct Status {
     pub snapshot_index: u64,
     /// The replicas that vote.
     pub voters: Vec<String>,
+    /// While the members change: the replicas that vote after it. Until then a majority of these is needed, too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub next_voters: Vec<String>,
     /// What a leader knows of the others.
     pub peers: Vec<PeerStatus>,
     /// Messages between this replica and others that are refused, by whom and why. None in a group that is well.
@@ -58,6 +63,8 @@ pub(super) fn status(raft: &Raft, group: &Group, office: Office, tables_index: u
         PeerStatus { id: group.label(number), matched_index, lag: last_log_index.saturating_sub(matched_index) }
     };
     let replication = metrics.replication.unwrap_or_default();
+    let labels = |voters: &BTreeSet<u64>| voters.iter().map(|number| group.label(*number)).collect::<Vec<_>>();
+    let mut voters = metrics.membership_config.membership().get_joint_config().iter().map(labels);
     Status {
         id: group.label(group.own),
         version: crate::VERSION.to_owned(),
@@ -76,7 +83,8 @@ pub(super) fn status(raft: &Raft, group: &Group, office: Office, tables_index: u
         applied_index: metrics.last_applied.map_or(0, |log_id| log_id.index),
         tables_index,
         snapshot_index: metrics.snapshot.map_or(0, |log_id| log_id.index),
-        voters: metrics.membership_config.membership().voter_ids().map(|number| group.label(number)).collect(),
+        voters: voters.next().unwrap_or_default(),
+        next_voters: voters.next().unwrap_or_default(),
         refusals: refusals.list(),
         peers: replication.into_iter().filter(|(number, _)| *number != group.own).map(peer).collect(),
     }

@@ -279,6 +279,21 @@ async fn that_numbers_belong_to_other_purchases_is_logged_more_seldom_than_it_is
 }
 
 #[tokio::test]
+async fn while_nothing_can_be_recorded_the_catalog_is_not_asked_in_a_loop() {
+    let bench = Bench::start(vec![]).await;
+    let asked = bench.catalog.questions.load(AtomicOrdering::SeqCst);
+    bench.catalog.decided.lock().unwrap().push(order(1));
+    // As after a leader has lost its majority: what it proposes in this tenure is refused at once.
+    bench.recorder.take_office(99).await;
+    assert!(matches!(bench.record(order(1)).await, Err(WriteError::Unknown(_))));
+    tokio::time::sleep(SECOND / 2).await;
+    let asked = bench.catalog.questions.load(AtomicOrdering::SeqCst) - asked;
+    assert!(asked < 10, "it was asked {asked} times");
+    bench.recorder.take_office(1).await;
+    assert_eq!(bench.record(order(1)).await, Ok(()));
+}
+
+#[tokio::test]
 async fn a_purchase_that_nobody_asks_for_again_is_recorded_all_the_same() {
     let bench = Bench::start(vec![]).await;
     bench.catalog.decided.lock().unwrap().push(order(1));

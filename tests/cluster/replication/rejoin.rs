@@ -24,7 +24,7 @@ fn lose_and_rejoin(cluster: &mut Cluster, id: &str) {
 }
 
 /// Kills each replica of a group in turn; the others must go on, and it must come back.
-fn each_may_die(cluster: &mut Cluster, role: &str) {
+pub fn each_may_die(cluster: &mut Cluster, role: &str) {
     let mut customer = cluster.client("frontend-1");
     for id in cluster.group(role).map(str::to_owned).collect::<Vec<_>>() {
         cluster.kill9(&id);
