@@ -156,13 +156,9 @@ fn run_node(cli: &Cli, config: Config, node: &Node) -> anyhow::Result<()> {
             threads
         }
     };
-    tracing::info!(
-        node = %node.id,
-        version = bazar::VERSION,
-        configuration = %cli.config.display(),
-        data = %node::folder(&config, node).display(),
-        "starting"
-    );
+    let data = (node.role != Role::Frontend)
+        .then(|| tracing::field::display(node::folder(&config, node).display().to_string()));
+    tracing::info!(node = %node.id, version = bazar::VERSION, configuration = %cli.config.display(), data, "starting");
     let runtime = threads.enable_io().enable_time().build().context("the threads could not be started")?;
 
     let shutdown = stop_token(&runtime)?;

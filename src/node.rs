@@ -187,9 +187,14 @@ pub async fn run(
 /// Listens at an address, perhaps only once the process that had it is gone.
 async fn listen_in_time(platform: &Platform, address: &str) -> io::Result<Box<dyn Listener>> {
     let patience_ends = Instant::now() + replica::PREDECESSOR_PATIENCE;
+    let mut has_told = false;
     loop {
         match platform.network.listen(address).await {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < patience_ends => {
+                if !std::mem::replace(&mut has_told, true) {
+                    let patience_s = replica::PREDECESSOR_PATIENCE.as_secs();
+                    tracing::info!(address, patience_s, "waiting for whoever listens at this node's address to leave");
+                }
                 tokio::time::sleep(replica::PREDECESSOR_PAUSE).await;
             }
             outcome => return outcome,

@@ -134,9 +134,16 @@ impl<'s> Reader<'s> {
             _ if source::is_above(known, key) && self.tables.contains(*known) => 0.0,
             (there, known_name) if there == here => strsim::jaro(name, known_name),
             (_, known_name) if known_name == name => 0.95,
+            // What one node lacks is no key of another's.
+            _ if here.ends_with(']') => 0.0,
             _ => strsim::jaro(key, known),
         };
-        let known = || self.keys.union(&self.tables).filter(|known| !known.ends_with(']'));
+        // Nodes are set in the file alone.
+        let may_be_set = |known: &str| match place {
+            Place::File { .. } => true,
+            Place::Environment(_) | Place::Flag(_) => !self.tables.contains(&format!("{known}[0]")),
+        };
+        let known = || self.keys.union(&self.tables).filter(|known| !known.ends_with(']') && may_be_set(known));
         match known().max_by(|a, b| likeness(a).total_cmp(&likeness(b))) {
             Some(best) if likeness(&best) >= ALIKE => format!("unknown key; did you mean {}?", spelled(best)),
             _ => {

@@ -43,6 +43,9 @@ const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// See [`FIRST_RETRY_PAUSE`].
 const LONGEST_RETRY_PAUSE: Duration = Duration::from_secs(2);
 
+/// A catalog that does not answer for less is not worth a line: it is about to begin, or changes its leader.
+const SILENCE_WORTH_TELLING: Duration = Duration::from_secs(1);
+
 /// How often it is said that the catalog does not answer, for as long as it does not.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -122,7 +125,7 @@ enum Why {
 /// A catalog that does not answer.
 struct Silence {
     since: Instant,
-    warned_at: Instant,
+    warned_at: Option<Instant>,
     pause: Duration,
 }
 
@@ -325,7 +328,7 @@ impl Task {
                 return;
             }
         };
-        if let Some(Silence { since, .. }) = self.silence.take() {
+        if let Some(Silence { since, warned_at: Some(_), .. }) = self.silence.take() {
             tracing::info!(
                 silent_ms = since.elapsed().as_millis() as u64,
                 "the catalog answers the order servers again"
@@ -354,15 +357,18 @@ impl Task {
         let now = Instant::now();
         match &mut self.silence {
             None => {
-                tracing::warn!(%error, "the catalog does not tell the order servers what it decided");
-                self.silence = Some(Silence { since: now, warned_at: now, pause: FIRST_RETRY_PAUSE });
+                self.silence = Some(Silence { since: now, warned_at: None, pause: FIRST_RETRY_PAUSE });
                 FIRST_RETRY_PAUSE
             }
             Some(silence) => {
-                if silence.warned_at.elapsed() >= WARNING_INTERVAL {
-                    silence.warned_at = now;
-                    let silent_s = silence.since.elapsed().as_secs();
-                    tracing::warn!(%error, silent_s, "the catalog still does not tell what it decided");
+                let is_due = match silence.warned_at {
+                    None => silence.since.elapsed() >= SILENCE_WORTH_TELLING,
+                    Some(warned_at) => warned_at.elapsed() >= WARNING_INTERVAL,
+                };
+                if is_due {
+                    silence.warned_at = Some(now);
+                    let silent_ms = silence.since.elapsed().as_millis() as u64;
+                    tracing::warn!(%error, silent_ms, "the catalog does not tell the order servers what it decided");
                 }
                 silence.pause = (silence.pause * 2).min(LONGEST_RETRY_PAUSE);
                 silence.pause.mul_f64(0.5 + fastrand::f64())

@@ -197,7 +197,8 @@ impl Formation {
     async fn ask_origin(&self, number: u64) -> Answer<Origin> {
         let group = &self.peers.group;
         if number == group.own || !group.members.contains_key(&number) {
-            return refuse(&format!("{} is no other replica of this configuration", group.label(number)));
+            let (name, own) = (group.label(number), group.own_id());
+            return refuse(&format!("{own} knows no {name}: restart it with a configuration that names all replicas"));
         }
         let origin = self.peers.post(number, wire::ORIGIN, &(), ASK_TIMEOUT).await;
         origin.map_err(|error| WriteError::Unavailable(format!("{} was asked first: {error}", group.label(number))))
@@ -376,7 +377,7 @@ impl Formation {
                 }
             }
             // That it takes a moment is not worth a line.
-            if pause >= LONGEST_RETRY_PAUSE {
+            if pause >= LONGEST_RETRY_PAUSE && *office.borrow() == current {
                 self.remind(&mut attempts, "a leader that counts this replica as a voter", &reason);
             }
             if let Ok(Err(_)) = tokio::time::timeout(pause, office.changed()).await {

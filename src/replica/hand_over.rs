@@ -76,7 +76,7 @@ impl HandOver {
                 let _ = tokio::time::timeout(limit, self.successor_committed()).await;
             }
             None => {
-                tracing::warn!("no replica took the leadership over: the group elects a leader without this one");
+                tracing::info!("no other replica took the leadership over: those that are left elect a leader");
                 self.stop().await;
             }
         }

@@ -147,6 +147,17 @@ impl RaftNetworkFactory<TypeConfig> for Peers {
 
 type RpcError<E> = RPCError<u64, EmptyNode, RaftError<u64, E>>;
 
+/// The same in openraft's words.
+fn rpc_error<E: std::error::Error>(error: &PeerError) -> RpcError<E> {
+    match error {
+        // A peer that is not there is not asked again at once; a lost answer is.
+        PeerError::Call(CallError::NotSent { .. }) | PeerError::Refused { .. } | PeerError::Unreadable { .. } => {
+            Unreachable::new(error).into()
+        }
+        PeerError::Call(CallError::Unknown { .. }) => NetworkError::new(error).into(),
+    }
+}
+
 impl Peer {
     async fn call<Q: Serialize, A>(
         &self,
@@ -157,31 +168,23 @@ impl Peer {
     where
         Result<A, RaftError<u64>>: serde::de::DeserializeOwned,
     {
-        match self.peers.post(self.number, path, message, timeout).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(RemoteError::new(self.number, error).into()),
-            // A peer that is not there is not asked again at once; a lost answer is.
-            Err(
-                error @ (PeerError::Call(CallError::NotSent { .. })
-                | PeerError::Refused { .. }
-                | PeerError::Unreadable { .. }),
-            ) => Err(Unreachable::new(&error).into()),
-            Err(error) => Err(NetworkError::new(&error).into()),
-        }
+        let answer: Result<Result<A, RaftError<u64>>, PeerError> =
+            self.peers.post(self.number, path, message, timeout).await;
+        answer.map_err(|error| rpc_error(&error))?.map_err(|error| RemoteError::new(self.number, error).into())
     }
-}
 
-impl Peer {
     async fn append(
         &self,
         request: &AppendEntriesRequest<TypeConfig>,
     ) -> Result<AppendEntriesResponse<u64>, RpcError<openraft::error::Infallible>> {
-        let answer = self.call(wire::APPEND, request, self.peers.append_timeout).await;
+        let answer: Result<Result<AppendEntriesResponse<u64>, RaftError<u64>>, PeerError> =
+            self.peers.post(self.number, wire::APPEND, request, self.peers.append_timeout).await;
         match &answer {
             Ok(_) => self.peers.reach.answered(&self.peers.group, self.number),
             Err(error) => self.peers.reach.failed(&self.peers.group, self.number, error),
         }
-        let answer = answer?;
+        let answer = answer.map_err(|error| rpc_error(&error))?;
+        let answer = answer.map_err(|error| RemoteError::new(self.number, error))?;
         let own = self.peers.group.own;
         let checked = self.peers.log.examine(|log| guard::appended(&answer, request, own, log));
         self.peers.accept(self.number, checked)?;

@@ -1,25 +1,31 @@
 //! Which followers a leader reaches, told when it changes.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::group::Group;
 
 /// A follower that gives no answer so often in succession is told of. One that only stumbles is not.
 const FAILURES_TOLD: u32 = 3;
 
-/// Failures in succession, by the follower's number.
-pub struct Reach(BTreeMap<u64, AtomicU32>);
+/// What is known of followers.
+pub struct Reach {
+    /// Failures in succession, by the follower's number.
+    failures: BTreeMap<u64, AtomicU32>,
+    /// A member that the configuration does not name was told of.
+    has_told_of_stranger: AtomicBool,
+}
 
 impl Reach {
     /// All followers are taken to be there.
     pub fn new(group: &Group) -> Reach {
-        Reach(group.members.keys().map(|number| (*number, AtomicU32::new(0))).collect())
+        let failures = group.members.keys().map(|number| (*number, AtomicU32::new(0))).collect();
+        Reach { failures, has_told_of_stranger: AtomicBool::new(false) }
     }
 
     /// A follower has answered.
     pub fn answered(&self, group: &Group, number: u64) {
-        let Some(failures) = self.0.get(&number) else { return };
+        let Some(failures) = self.failures.get(&number) else { return };
         // Nearly always there are none, and a look costs less than a change.
         if failures.load(Ordering::Relaxed) > 0 && failures.swap(0, Ordering::Relaxed) >= FAILURES_TOLD {
             tracing::info!(replica = group.label(number), "a follower answers again");
@@ -28,7 +34,13 @@ impl Reach {
 
     /// A follower has given no answer.
     pub fn failed(&self, group: &Group, number: u64, error: &impl std::fmt::Display) {
-        let Some(failures) = self.0.get(&number) else { return };
+        let Some(failures) = self.failures.get(&number) else {
+            if !self.has_told_of_stranger.swap(true, Ordering::Relaxed) {
+                let replica = group.label(number);
+                tracing::warn!(replica, "a member of the group has no address here: it counts as one that is down");
+            }
+            return;
+        };
         let increase = |failures: u32| (failures < FAILURES_TOLD).then_some(failures + 1);
         if failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, increase) == Ok(FAILURES_TOLD - 1) {
             tracing::warn!(replica = group.label(number), %error, "a follower does not answer");

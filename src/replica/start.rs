@@ -166,11 +166,16 @@ pub async fn open(
 /// Takes a folder, perhaps only once the process that had it is gone.
 async fn lock_in_time(platform: &Platform, folder: &Path) -> io::Result<Box<dyn FolderLock>> {
     let patience_ends = Instant::now() + PREDECESSOR_PATIENCE;
+    let mut has_told = false;
     loop {
         let (disk, folder) = (platform.disk.clone(), folder.to_owned());
         let lock = move || disk.create_folders(&folder).and_then(|()| disk.lock_folder(&folder));
         match platform.blocking(lock).await {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < patience_ends => {
+                if !std::mem::replace(&mut has_told, true) {
+                    let patience_s = PREDECESSOR_PATIENCE.as_secs();
+                    tracing::info!(patience_s, "waiting for the process that has this replica's folder to leave");
+                }
                 tokio::time::sleep(PREDECESSOR_PAUSE).await;
             }
             outcome => return outcome,
