@@ -2,28 +2,76 @@
 //!
 //! Knows no message: what a body must say is the type that it is read into.
 
-use std::task::Poll;
+use std::error::Error;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, Collected, Either, Full, LengthLimitError, Limited};
 use hyper::HeaderMap;
-use hyper::body::{self, Body};
+use hyper::body::{self, Body, Frame, SizeHint};
 use hyper::header::CONTENT_TYPE;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 
-use super::budget::{Budget, UNSENT};
+use super::budget::{Taken, UNSENT};
+use super::pace::Pace;
 use crate::error::ApiError;
 
 /// A request's body as its handler gets it: whole, or as it comes.
-pub type Incoming = Either<Full<Bytes>, body::Incoming>;
+pub type Incoming = Either<Full<Bytes>, Arriving>;
+
+/// A body as it comes. While more of it is waited for, the connection's [`Pace`] knows that its peer has the turn.
+pub struct Arriving {
+    body: body::Incoming,
+    pace: Arc<Pace>,
+}
+
+impl Arriving {
+    /// Tells `pace` of waits for `body`.
+    pub(super) fn new(body: body::Incoming, pace: Arc<Pace>) -> Arriving {
+        Arriving { body, pace }
+    }
+}
+
+impl Body for Arriving {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        match &frame {
+            Poll::Pending => self.pace.awaits_body(),
+            Poll::Ready(_) => self.pace.has_body(),
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        self.pace.has_body();
+    }
+}
 
 /// Reads a body whose request is handled only once it is there.
 ///
 /// # Errors
 /// As [`read`].
-pub async fn gather(body: body::Incoming, limit_bytes: usize, deadline: Duration) -> Result<Incoming, ApiError> {
+pub async fn gather(body: Arriving, limit_bytes: usize, deadline: Duration) -> Result<Incoming, ApiError> {
     match body.is_end_stream() {
         true => Ok(Either::Left(Full::default())),
         false => read(Either::Right(body), limit_bytes, deadline).await.map(|whole| Either::Left(Full::new(whole))),
@@ -37,42 +85,75 @@ pub async fn gather(body: body::Incoming, limit_bytes: usize, deadline: Duration
 /// [`ApiError::RequestTimeout`] if it is not there after `deadline`; [`ApiError::Malformed`] if the
 /// client breaks off.
 pub async fn read(body: Incoming, limit_bytes: usize, deadline: Duration) -> Result<Bytes, ApiError> {
-    read_within(body, limit_bytes, deadline, None).await
+    within(body, limit_bytes, deadline, async |body| collect(body).await).await
 }
 
-/// Reads a whole body that another node sends, within what all of them may send together.
+/// Reads a whole body that another node sends, within what all of them have sent so far of others.
 ///
 /// # Errors
 /// As [`read`]; and [`ApiError::Overloaded`] if too much is on its way already.
 pub async fn read_from_node(body: Incoming, limit_bytes: usize, deadline: Duration) -> Result<Bytes, ApiError> {
-    read_within(body, limit_bytes, deadline, Some(&UNSENT)).await
+    within(body, limit_bytes, deadline, async |body| collect_counted(body).await).await
 }
 
-async fn read_within(
+async fn within(
     body: Incoming,
     limit_bytes: usize,
     deadline: Duration,
-    budget: Option<&'static Budget>,
+    collect: impl AsyncFnOnce(Limited<Incoming>) -> Result<Bytes, Broken>,
 ) -> Result<Bytes, ApiError> {
     if body.size_hint().lower() > limit_bytes as u64 {
         return Err(ApiError::BodyTooLarge { limit_bytes });
     }
-    let announced_bytes = body.size_hint().exact().map_or(limit_bytes, |bytes| bytes as usize);
-    let mut whole = std::pin::pin!(Limited::new(body, limit_bytes).collect());
+    let mut whole = std::pin::pin!(collect(Limited::new(body, limit_bytes)));
     // Most are short and here already: they need no timer.
     let read = match futures_util::poll!(&mut whole) {
         Poll::Ready(read) => Ok(read),
-        Poll::Pending => {
-            let _taken = budget.map(|budget| budget.take(announced_bytes)).transpose()?;
-            tokio::time::timeout(deadline, whole).await
-        }
+        Poll::Pending => tokio::time::timeout(deadline, whole).await,
     };
     match read {
         Err(_) => Err(ApiError::RequestTimeout),
-        Ok(Ok(whole)) => Ok(whole.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::BodyTooLarge { limit_bytes }),
-        Ok(Err(error)) => Err(ApiError::Malformed(format!("the body broke off: {error}"))),
+        Ok(Ok(whole)) => Ok(whole),
+        Ok(Err(Broken::Refused(error))) => Err(error),
+        Ok(Err(Broken::Off(error))) if error.is::<LengthLimitError>() => Err(ApiError::BodyTooLarge { limit_bytes }),
+        Ok(Err(Broken::Off(error))) => Err(ApiError::Malformed(format!("the body broke off: {error}"))),
     }
+}
+
+/// Why a body is not there.
+enum Broken {
+    Off(Box<dyn Error + Send + Sync>),
+    Refused(ApiError),
+}
+
+async fn collect(body: Limited<Incoming>) -> Result<Bytes, Broken> {
+    body.collect().await.map(Collected::to_bytes).map_err(Broken::Off)
+}
+
+async fn collect_counted(mut body: Limited<Incoming>) -> Result<Bytes, Broken> {
+    // Most come in one piece.
+    let Some(first) = next(&mut body).await? else { return Ok(Bytes::new()) };
+    let Some(mut more) = next(&mut body).await? else { return Ok(first) };
+    let mut whole = BytesMut::from(first);
+    let mut counted: Vec<Taken> = Vec::new();
+    loop {
+        counted.push(UNSENT.take(more.len()).map_err(Broken::Refused)?);
+        whole.extend_from_slice(&more);
+        match next(&mut body).await? {
+            Some(another) => more = another,
+            None => return Ok(whole.freeze()),
+        }
+    }
+}
+
+/// The next piece that is data.
+async fn next(body: &mut Limited<Incoming>) -> Result<Option<Bytes>, Broken> {
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame.map_err(Broken::Off)?.into_data() {
+            return Ok(Some(data));
+        }
+    }
+    Ok(None)
 }
 
 /// Reads a value from a JSON object. A body without a `Content-Type` is taken for JSON.

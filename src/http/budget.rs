@@ -1,5 +1,5 @@
-//! How much memory may be held for others, all of them together: for bodies that they have yet to send, and for answers
-//! that they have yet to take.
+//! How much memory may be held for others, all of them together: for bodies of which they have yet to send the rest, and for
+//! answers that they have yet to take.
 //!
 //! What fits into one read, or one write, is not counted: connections bound that.
 
@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::error::ApiError;
 
-/// What nodes have announced to send, in bytes.
+/// What nodes have sent of bodies that are not whole yet, in bytes, their first pieces aside.
 pub static UNSENT: Budget = Budget::new(256 << 20);
 
 /// What customers have yet to take of large answers, in bytes.

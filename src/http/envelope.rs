@@ -10,10 +10,10 @@ use http_body_util::{Either, Full};
 use hyper::body::Body;
 use hyper::header::{CACHE_CONTROL, CONNECTION, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, Request, body};
+use hyper::{HeaderMap, Request};
 use tokio::time::{Instant, sleep};
 
-use super::body::{Incoming, gather};
+use super::body::{Arriving, Incoming, gather};
 use super::budget::UNTAKEN;
 use super::prepared::Prepared;
 use super::reply::{self, Response};
@@ -44,7 +44,7 @@ const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 /// Has the handler answer in time, and before `farewell` comes, and completes its response.
 pub async fn answer<H: Handler>(
     handler: &H,
-    request: Request<body::Incoming>,
+    request: Request<Arriving>,
     limits: &Limits,
     farewell: impl Future<Output = ()>,
 ) -> Response {
@@ -56,7 +56,7 @@ pub async fn answer<H: Handler>(
     let (method, uri) = (head.method.clone(), head.uri.clone());
     let mut is_body_left = !body.is_end_stream();
 
-    let mut response = match accept(head, body, is_for_nodes, limits).await {
+    let mut response = match accept(handler, head, body, is_for_nodes, limits).await {
         Ok(request) => {
             let streams = matches!(request.body(), Either::Right(_));
             let request_timeout = handler.request_timeout(&request, limits.request_timeout);
@@ -124,13 +124,17 @@ fn complete(headers: &mut HeaderMap, id: HeaderValue, total: Duration) {
 }
 
 /// The request as its handler gets it.
-async fn accept(
+async fn accept<H: Handler>(
+    handler: &H,
     head: Parts,
-    body: body::Incoming,
+    body: Arriving,
     is_for_nodes: bool,
     limits: &Limits,
 ) -> Result<Request<Incoming>, ApiError> {
     rules::check(&head)?;
+    if let Some(refusal) = handler.refusal(head.uri.path()) {
+        return Err(refusal);
+    }
     let body = match is_for_nodes {
         true => Either::Right(body),
         false => gather(body, limits.max_body_bytes, limits.header_timeout).await?,

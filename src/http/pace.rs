@@ -49,6 +49,8 @@ enum Turn {
     Idle,
     /// The peer's, to complete the header of a request.
     Header,
+    /// The peer's, to send more of a body. Whoever reads it says how long that may take.
+    Body,
     /// The server's.
     Working,
 }
@@ -63,6 +65,16 @@ impl Pace {
     /// The header is here and the server works.
     pub fn working(&self) {
         self.update(|_| Some(Turn::Working));
+    }
+
+    /// The server needs more of a body.
+    pub fn awaits_body(&self) {
+        self.update(|turn| (turn == Turn::Working).then_some(Turn::Body));
+    }
+
+    /// More of a body is here, or there is no more.
+    pub fn has_body(&self) {
+        self.update(|turn| (turn == Turn::Body).then_some(Turn::Working));
     }
 
     /// The server has answered all that arrived; or all but the beginning of another header.
@@ -94,7 +106,7 @@ impl Pace {
     /// Whether whatever is said now answers no request that reached the handler.
     pub fn owes_nothing(&self) -> bool {
         let state = self.lock();
-        state.turn != Turn::Working && state.is_sent
+        !matches!(state.turn, Turn::Working | Turn::Body) && state.is_sent
     }
 
     /// The header is here, and is about to reach the server.
@@ -158,7 +170,7 @@ impl Pace {
         match turn {
             Turn::Idle => Some(since + self.idle_timeout),
             Turn::Header | Turn::Fresh => Some(since + self.header_timeout),
-            Turn::Working => None,
+            Turn::Working | Turn::Body => None,
         }
     }
 

@@ -27,6 +27,9 @@ pub struct Places {
 struct Taken {
     next_number: u64,
     by_number: HashMap<u64, Arc<Pace>>,
+    /// Those that were asked to leave and are not gone yet. Their places are given to others already, so nobody else is
+    /// asked meanwhile: else there could be any number of connections.
+    leaving: HashMap<u64, Arc<Pace>>,
 }
 
 /// A place, until it is dropped.
@@ -44,7 +47,7 @@ impl Places {
     /// A place for a connection, unless all are taken by those that cannot leave.
     pub fn take(self: &Arc<Self>, pace: &Arc<Pace>) -> Option<Place> {
         let mut taken = self.lock();
-        if taken.by_number.len() >= self.limit {
+        if taken.by_number.len() >= self.limit && taken.leaving.is_empty() {
             self.make_room(&mut taken);
         }
         if taken.by_number.len() >= self.limit {
@@ -56,6 +59,11 @@ impl Places {
         Some(Place { places: self.clone(), number })
     }
 
+    /// Whether some were asked to leave and are not gone yet.
+    pub fn are_leaving(&self) -> bool {
+        !self.lock().leaving.is_empty()
+    }
+
     /// Asks those away that could have left for the longest. Their places are free at once.
     fn make_room(&self, taken: &mut Taken) {
         let since = taken.by_number.iter().filter_map(|(number, pace)| Some(((self.may_leave)(pace)?, *number)));
@@ -64,6 +72,7 @@ impl Places {
         for (_, number) in candidates.into_iter().take((self.limit / PLACES_FOR_ONE_FREED).max(1)) {
             if let Some(pace) = taken.by_number.remove(&number) {
                 pace.ask_to_leave();
+                taken.leaving.insert(number, pace);
             }
         }
     }
@@ -78,11 +87,21 @@ impl Place {
     pub fn may_leave(&self, pace: &Pace) -> bool {
         (self.places.may_leave)(pace).is_some()
     }
+
+    /// The connection was asked to leave, and does not.
+    pub fn stay(&self) {
+        let mut taken = self.places.lock();
+        if let Some(pace) = taken.leaving.remove(&self.number) {
+            taken.by_number.insert(self.number, pace);
+        }
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.places.lock().by_number.remove(&self.number);
+        let mut taken = self.places.lock();
+        taken.by_number.remove(&self.number);
+        taken.leaving.remove(&self.number);
     }
 }
 
@@ -116,6 +135,26 @@ mod tests {
         connections[2].working();
         assert!(places.take(&connection()).is_none(), "all are at work");
         drop(place);
+        assert!(places.take(&connection()).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_else_is_asked_to_leave_before_those_who_were_are_gone_or_stay() {
+        let places = Places::new(2, Pace::idle_since);
+        let connections = [connection(), connection()];
+        let [first, second] = connections.each_ref().map(|pace| places.take(pace).unwrap());
+        let third = connection();
+        third.working();
+        let _third = places.take(&third).unwrap();
+        assert!(places.are_leaving());
+        assert!(places.take(&connection()).is_none());
+        // It was asked for something before it heard that it should leave.
+        connections[0].working();
+        first.stay();
+        assert!(places.take(&connection()).is_none(), "there are more than may be");
+        drop(second);
+        assert!(places.take(&connection()).is_none());
+        drop(first);
         assert!(places.take(&connection()).is_some());
     }
 }

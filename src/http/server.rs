@@ -20,13 +20,13 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::body::Incoming;
+use super::body::{Arriving, Incoming};
 use super::envelope;
 use super::express;
 use super::pace::{Pace, Paced};
 use super::places::{Place, Places};
 use super::prepared::Prepared;
-use super::reply::{self, Response};
+use super::reply::Response;
 use crate::error::ApiError;
 use crate::platform::{Listener, Stream};
 use crate::telemetry::Trouble;
@@ -83,6 +83,11 @@ pub trait Handler: Send + Sync + 'static {
         false
     }
 
+    /// Why requests to `path` are refused, whatever their bodies are, if they are.
+    fn refusal(&self, _path: &str) -> Option<ApiError> {
+        None
+    }
+
     /// Whether other nodes of the cluster say something at `path`. [`handle`](Self::handle) then reads the body as it comes,
     /// with bounds of its own, and the answer gets nothing that is for people.
     fn is_for_nodes(&self, _path: &str) -> bool {
@@ -136,7 +141,13 @@ pub async fn serve<H: Handler>(
         // A token of its own: connections that share one would contend for its lock.
         let stop = stopping.child_token();
         let pace = Arc::new(Pace::new(limits.header_timeout, limits.idle_timeout));
-        if let Some(place) = places.take(&pace) {
+        let mut place = places.take(&pace);
+        if place.is_none() && places.are_leaving() {
+            // Those that were asked to leave have their turn before somebody is refused.
+            tokio::task::yield_now().await;
+            place = places.take(&pace);
+        }
+        if let Some(place) = place {
             let handler = handler.clone();
             connections.spawn(converse(stream, pace, place, handler, true, limits, stop));
             continue;
@@ -223,7 +234,8 @@ async fn converse<H: Handler>(
 ) {
     let (express, stream) =
         express::split(Paced::new(stream, pace.clone()), pace.clone(), handler.clone(), limits.max_body_bytes);
-    let service = service_fn(|request| {
+    let service = service_fn(|request: Request<hyper::body::Incoming>| {
+        let request = request.map(|body| Arriving::new(body, pace.clone()));
         let (handler, pace, stop) = (handler.clone(), pace.clone(), &stop);
         async move {
             pace.working();
@@ -272,6 +284,11 @@ async fn converse<H: Handler>(
                     return;
                 }
                 Verdict::Leave if place.may_leave(&pace) => return,
+                Verdict::Leave if !is_stopping => {
+                    // It was asked for something meanwhile, and is one of those that stay.
+                    place.stay();
+                    watch.push(self::watch(&pace, Some(&stop)));
+                }
                 Verdict::Stop | Verdict::Leave => {
                     is_stopping = true;
                     connection.as_mut().graceful_shutdown();
@@ -309,12 +326,13 @@ struct Reserve<H>(Arc<H>);
 
 impl<H: Handler> Handler for Reserve<H> {
     async fn handle(&self, request: Request<Incoming>) -> Response {
-        match self.0.is_vital(request.uri().path()) {
-            true => self.0.handle(request).await,
-            false => {
-                let error = ApiError::Overloaded("there are too many connections".into());
-                reply::problem(&error, request.uri().path())
-            }
+        self.0.handle(request).await
+    }
+
+    fn refusal(&self, path: &str) -> Option<ApiError> {
+        match self.0.is_vital(path) {
+            true => self.0.refusal(path),
+            false => Some(ApiError::Overloaded("there are too many connections".into())),
         }
     }
 

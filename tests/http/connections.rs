@@ -79,6 +79,25 @@ async fn what_is_vital_is_answered_when_all_places_are_taken() {
     assert!(asked(&server, HELLO).await.0.starts_with("http/1.1 503"));
 }
 
+#[tokio::test]
+async fn what_is_vital_is_answered_though_halves_of_bodies_take_every_place() {
+    for path in ["/length", "/vital", "/from-node"] {
+        let server = Server::start(Limits { max_connections: 16, ..LIMITS }).await;
+        let half = format!("POST {path} HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n");
+        let mut crowd = Vec::new();
+        for number in 0..40 {
+            let mut wire = server.connect().await;
+            wire.write(&half).await;
+            // The server asks for the body, or for none.
+            let _ = tokio::time::timeout(PATIENCE, wire.0.read_u8()).await.expect("it says something");
+            let _ = wire.0.write_all(b"bo").await;
+            crowd.push(wire);
+            let (head, body) = asked(&server, "GET /vital HTTP/1.1\r\nhost: x\r\n\r\n").await;
+            assert!(head.starts_with("http/1.1 200") && body == "\"alive\"\n", "{path}, {number}: {head}");
+        }
+    }
+}
+
 /// A listener that fails before each connection.
 struct Failing(Box<dyn Listener>, bool);
 

@@ -60,7 +60,11 @@ impl Handler for Routes {
     }
 
     fn is_vital(&self, path: &str) -> bool {
-        path == "/vital"
+        ["/vital", "/from-node"].contains(&path)
+    }
+
+    fn is_for_nodes(&self, path: &str) -> bool {
+        path == "/from-node"
     }
 
     fn at_once(&self, target: &str) -> Option<Prepared> {
@@ -93,6 +97,10 @@ impl Routes {
             ["vital"] => Ok(reply::json(StatusCode::OK, &"alive")),
             ["length"] => {
                 let bytes = body::read(request.into_body(), BODY_LIMIT_BYTES, Duration::from_millis(200)).await?;
+                Ok(reply::json(StatusCode::OK, &bytes.len()))
+            }
+            ["from-node"] => {
+                let bytes = body::read_from_node(request.into_body(), BODY_LIMIT_BYTES, PATIENCE).await?;
                 Ok(reply::json(StatusCode::OK, &bytes.len()))
             }
             ["header", name] => {
