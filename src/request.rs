@@ -157,10 +157,10 @@ impl Page {
 /// # Errors
 /// If it is longer than any book's.
 pub fn searched_topic(topic: &str) -> Result<String, ApiError> {
-    let topic = normalized(topic);
+    // As it was written: some letters take more bytes in lower case.
     match topic.len() > MAX_TEXT_BYTES {
         true => Err(ApiError::Invalid(format!("a topic has at most {MAX_TEXT_BYTES} bytes"))),
-        false => Ok(topic),
+        false => Ok(normalized(topic)),
     }
 }
 

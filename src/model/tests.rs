@@ -99,6 +99,7 @@ fn a_text_is_one_line_in_which_something_can_be_seen() {
         ("", NotAText::Blank),
         (" \u{a0}", NotAText::Blank),
         ("\u{200b}", NotAText::Blank),
+        ("\u{3164} \u{2800}\u{fe0f}\u{e0041}", NotAText::Blank),
         ("a\0", NotAText::Control('\0')),
         ("a\nb", NotAText::Control('\n')),
         ("\u{1b}[31m", NotAText::Control('\u{1b}')),

@@ -103,9 +103,17 @@ pub trait DiskFile: Send + Sync {
 /// Keeps a folder locked while it lives.
 pub trait FolderLock: Send + Sync {}
 
+/// An error with the name of what it is about.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {source}", path.display())]
+pub(super) struct Named {
+    path: PathBuf,
+    pub(super) source: io::Error,
+}
+
 /// Adds the name of what an error is about, for those who read only its text.
 pub fn naming(path: &Path) -> impl Fn(io::Error) -> io::Error {
-    move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+    move |source| io::Error::new(source.kind(), Named { path: path.to_owned(), source })
 }
 
 /// `path` with `suffix` added to its last part.
@@ -115,13 +123,29 @@ pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
+/// To open a pipe may take for ever.
+fn must_be_file(path: &Path) -> io::Result<()> {
+    match fs::metadata(path)?.is_file() {
+        true => Ok(()),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "this is no file")),
+    }
+}
+
+/// See [`must_be_file`].
+fn must_be_folder(path: &Path) -> io::Result<()> {
+    match fs::metadata(path)?.is_dir() {
+        true => Ok(()),
+        false => Err(io::Error::new(io::ErrorKind::NotADirectory, "this is no folder")),
+    }
+}
+
 /// The operating system's file system.
 pub struct LocalDisk;
 
 impl Disk for LocalDisk {
     fn create_folders(&self, path: &Path) -> io::Result<()> {
         if fs::exists(path)? {
-            return Ok(());
+            return must_be_folder(path);
         }
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         self.create_folders(parent)?;
@@ -141,11 +165,8 @@ impl Disk for LocalDisk {
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        // To open a pipe may take for ever.
-        match fs::metadata(path)?.is_file() {
-            true => fs::read(path),
-            false => Err(io::Error::new(io::ErrorKind::InvalidInput, "this is no file")),
-        }
+        must_be_file(path)?;
+        fs::read(path)
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
@@ -171,11 +192,16 @@ impl Disk for LocalDisk {
     }
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        must_be_folder(folder)?;
         File::open(folder)?.sync_all()
     }
 
     fn lock_folder(&self, folder: &Path) -> io::Result<Box<dyn FolderLock>> {
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join("lock"))?;
+        let path = folder.join("lock");
+        if fs::exists(&path)? {
+            must_be_file(&path).map_err(naming(&path))?;
+        }
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(Box::new(file)),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),

@@ -36,7 +36,7 @@ pub type Refusal = String;
 pub fn vote(told: &Vote, number: u64, own: &impl Own) -> Result<(), Refusal> {
     let known = own.vote();
     let (term, known_term) = (told.leader_id.term, known.leader_id.term);
-    if term > known_term.saturating_add(MAX_TERM_LEAD) {
+    if is_absurd(term, &known) {
         return Err(format!("the term {term} is absurd: it is {known_term} here"));
     }
     let names_itself = told.leader_id.voted_for() == Some(number);
@@ -51,6 +51,11 @@ pub fn vote(told: &Vote, number: u64, own: &impl Own) -> Result<(), Refusal> {
         true => Err(format!("it names a second leader of term {term}")),
         false => Ok(()),
     }
+}
+
+/// Whether no group can have come to this term, if one was at `known`.
+pub fn is_absurd(term: u64, known: &Vote) -> bool {
+    term > known.leader_id.term.saturating_add(MAX_TERM_LEAD)
 }
 
 /// Checks who is to lead with a request: a leader, and not this replica.

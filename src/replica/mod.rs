@@ -23,6 +23,7 @@
 //! | [`heartbeat`] | how a leader makes itself heard |
 //! | [`commit_notice`] | how followers learn what is committed |
 //! | [`office`] | when a leader may act |
+//! | [`outgrow`] | how a leader comes back to a follower that was told lies |
 //! | [`read_index`] | current reads anywhere |
 //! | [`leader_call`] | try here, else at the leader |
 //! | [`standing`] | how a replica stands, for those who balance over its group |
@@ -47,6 +48,7 @@ mod mark_keeper;
 mod marker;
 mod network;
 mod office;
+mod outgrow;
 mod pre_vote;
 mod proposer;
 mod raft;

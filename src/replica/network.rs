@@ -19,6 +19,7 @@ use openraft::raft::{
 };
 use openraft::{EmptyNode, OptionalSend, RaftNetwork, RaftNetworkFactory, Snapshot};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use super::commit_notice::{CommitNotices, Sending};
 use super::group::Group;
@@ -53,6 +54,9 @@ pub struct Peers {
     pub is_successor: Arc<AtomicBool>,
     /// Which followers are reached.
     pub reach: Arc<Reach>,
+    /// The latest term in which a follower takes this replica for the leader, though it does not lead: see
+    /// [`outgrow`](super::outgrow).
+    pub taken_for_leader: Arc<watch::Sender<u64>>,
     /// Of this replica's own log.
     pub durability: Durability,
     /// Of the same log.
@@ -116,6 +120,19 @@ impl Peers {
             Err(_) => {}
         }
         answer
+    }
+
+    /// Takes note if a follower answers that this replica leads in a later term than it knows of.
+    fn note_belief(&self, told: &Vote) {
+        let (leader, known) = (told.leader_id, self.log.examine(|log| guard::Own::vote(log)));
+        let is_mistaken = told.committed && leader.voted_for() == Some(self.group.own);
+        if is_mistaken && leader.term > known.leader_id.term && !guard::is_absurd(leader.term, &known) {
+            self.taken_for_leader.send_if_modified(|latest| {
+                let is_later = leader.term > *latest;
+                *latest = leader.term.max(*latest);
+                is_later
+            });
+        }
     }
 
     /// Takes an answer only if openraft can bear it.
@@ -185,6 +202,9 @@ impl Peer {
         }
         let answer = answer.map_err(|error| rpc_error(&error))?;
         let answer = answer.map_err(|error| RemoteError::new(self.number, error))?;
+        if let AppendEntriesResponse::HigherVote(told) = &answer {
+            self.peers.note_belief(told);
+        }
         let own = self.peers.group.own;
         let checked = self.peers.log.examine(|log| guard::appended(&answer, request, own, log));
         self.peers.accept(self.number, checked)?;
@@ -241,6 +261,7 @@ impl RaftNetwork<TypeConfig> for Peer {
         };
         let answer: VoteResponse<u64> = self.call(path, &rpc, option.hard_ttl()).await?;
         if answer.vote != rpc.vote {
+            self.peers.note_belief(&answer.vote);
             let checked = self.peers.log.examine(|log| guard::vote(&answer.vote, self.peers.group.own, log));
             self.peers.accept(self.number, checked)?;
         }
@@ -267,6 +288,7 @@ impl RaftNetwork<TypeConfig> for Peer {
         };
         match answer.map_err(|error| Unreachable::new(&error))? {
             Ok(response) => {
+                self.peers.note_belief(&response.vote);
                 let own = self.peers.group.own;
                 let checked = self.peers.log.examine(|log| guard::vote(&response.vote, own, log));
                 if response.vote != vote {

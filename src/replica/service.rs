@@ -9,6 +9,7 @@
 //! | `replica/leader` | the role's answer to a request that only the leader may serve |
 //! | `replica/origin`, `replica/prepare`, `replica/join`, `replica/admit` | see [`formation`](super::formation) |
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,7 +42,7 @@ use super::wire::{self, Envelope};
 use crate::error::ApiError;
 use crate::http::body;
 use crate::http::reply::{self, Response};
-use crate::platform::{DiskFile, Platform, is_descriptor_shortage};
+use crate::platform::{DiskFile, Platform, is_descriptor_shortage, naming};
 
 /// The largest AppendEntries, in bytes: what a log hands out at once, or a single entry that is larger.
 const MAX_APPEND_BYTES: usize = 32 << 20;
@@ -269,7 +270,7 @@ impl Service {
                 missing -= chunk.len() as u64;
                 checksum.update(&chunk);
                 let _engaged = engage();
-                self.store(file.clone(), chunk).await?;
+                self.store(&table.file, file.clone(), chunk).await?;
             }
             // Not the fault of this disk: the leader sends it again.
             if checksum.finalize() != table.crc32 {
@@ -283,8 +284,9 @@ impl Service {
         Ok((header, files))
     }
 
-    async fn store(&self, file: Arc<dyn DiskFile>, chunk: Bytes) -> Result<(), ApiError> {
-        self.platform.blocking(move || file.append(&chunk)).await.map_err(|error| self.cannot_store(&error))
+    async fn store(&self, name: &str, file: Arc<dyn DiskFile>, chunk: Bytes) -> Result<(), ApiError> {
+        let stored = self.platform.blocking(move || file.append(&chunk)).await;
+        stored.map_err(|error| self.cannot_store(&naming(&Path::new("snapshot").join(name))(error)))
     }
 
     /// A disk that does not take a snapshot stops the replica, as one that does not take an entry does. A shortage of

@@ -31,7 +31,7 @@ use super::refusals::Refusals;
 use super::service::Service;
 use super::state_machine::StateMachine;
 use super::storage::Storage;
-use super::{Consensus, Inner, Replica, tables};
+use super::{Consensus, Inner, Replica, outgrow, tables};
 use crate::http::client::Client;
 use crate::platform::{FolderLock, Platform, naming};
 
@@ -136,6 +136,7 @@ pub async fn open(
     let peers = Peers {
         platform: platform.clone(),
         reach: Arc::new(Reach::new(&group)),
+        taken_for_leader: Arc::new(watch::Sender::new(0)),
         group,
         marker,
         client,
@@ -297,6 +298,7 @@ impl Opened {
         };
         let formation = Formation::new(raft.clone(), peers.clone(), watched.clone());
         tokio::spawn(formation.clone().finish_changes());
+        tokio::spawn(outgrow::run(raft.clone(), peers.group.clone(), peers.taken_for_leader.subscribe()));
         let service = Service {
             raft: raft.clone(),
             ballot,

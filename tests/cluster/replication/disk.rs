@@ -3,6 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::common::cluster::Cluster;
 use crate::common::until;
@@ -109,6 +110,25 @@ fn a_replica_whose_data_is_removed_while_it_runs_stops_and_joins_again() {
     cluster.start_with(&follower, &["--join"]);
     cluster.wait_ready();
     assert_eq!(cluster.audit().orders.len(), 3);
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_file_or_a_folder_is_refused_and_not_waited_for() {
+    let mut cluster = Cluster::new(1, 3, 1).open();
+    let follower = cluster.follower("catalog");
+    for name in ["lock", "snapshot", "log", "member.json"] {
+        cluster.kill9(&follower);
+        let path = cluster.data(&follower).join(name);
+        let kept = path.with_extension("kept");
+        fs::rename(&path, &kept).unwrap();
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let told = refusal(&mut cluster, &follower, &[]);
+        assert!(told.contains(&format!("{follower}/{name}: this is no")), "{name}: {told}");
+        fs::remove_file(&path).unwrap();
+        fs::rename(&kept, &path).unwrap();
+        cluster.start(&follower);
+        cluster.wait_ready();
+    }
 }
 
 #[test]

@@ -121,6 +121,27 @@ fn a_command_that_no_machine_understands_is_refused_and_stops_nobody() {
 }
 
 #[test]
+fn a_follower_that_is_told_of_a_later_term_of_its_leader_is_not_lost_to_its_group() {
+    let mut cluster = Cluster::new(1, 3, 1).open();
+    let mut customer = cluster.client("frontend-1");
+    customer.post("/purchase/1").expect(201);
+    let (leader, follower) = (cluster.leader("catalog"), cluster.follower("catalog"));
+    let term = cluster.status(&leader).unwrap()["term"].as_u64().unwrap();
+    let number = leader.rsplit('-').next().unwrap().parse().unwrap();
+    Stranger::new(&cluster, &follower).post("raft/append", append(term + 7, number)).expect(200);
+    let third = cluster.group("catalog").find(|id| ![&leader, &follower].map(String::as_str).contains(id)).unwrap();
+    let third = third.to_owned();
+    cluster.kill9(&third);
+    // Of three two are enough, whatever one of them was told.
+    customer.post("/purchase/1").expect(201);
+    cluster.start(&third);
+    cluster.wait_ready();
+    customer.post("/purchase/1").expect(201);
+    cluster.agreed_tables("catalog");
+    assert_eq!(cluster.audit().orders.len(), 3);
+}
+
+#[test]
 fn a_snapshot_that_cannot_be_read_back_is_refused_and_stops_nobody() {
     let cluster = Cluster::new(1, 3, 1).open();
     let mut customer = cluster.client("frontend-1");
