@@ -373,19 +373,22 @@ fn a_log_level_that_does_not_exist_is_refused() {
 fn the_log_tells_what_was_started_and_why_it_stopped() {
     let shop = Shop::new("");
     let log = shop.folder.path().join("log");
-    for signal_name in ["TERM", "HUP"] {
+    for (signal_name, role) in [("TERM", "order"), ("HUP", "frontend")] {
         let mut node =
-            Running(shop.command(&["--role", "frontend"]).stderr(fs::File::create(&log).unwrap()).spawn().unwrap());
-        let address = shop.address("frontend-1");
+            Running(shop.command(&["--role", role]).stderr(fs::File::create(&log).unwrap()).spawn().unwrap());
+        let id = format!("{role}-1");
+        let address = shop.address(&id);
         until("the node listens", || TcpStream::connect(&address).is_ok());
         assert!(signal(signal_name, node.0.id()));
         assert_eq!(wait(&mut node.0).code(), Some(0), "{signal_name}");
         let told = fs::read_to_string(&log).unwrap();
         let version = format!("version=\"{}", env!("CARGO_PKG_VERSION"));
         let signal_told = format!("signal=\"SIG{signal_name}\"");
-        for expected in [&version, "frontend-1", "shop.toml", "data/frontend-1", &signal_told, "stopped"] {
+        for expected in [&version, &id, "shop.toml", &signal_told, "stopped"] {
             assert!(told.contains(expected), "{expected} is missing:\n{told}");
         }
+        // A frontend keeps nothing.
+        assert_eq!(told.contains(&format!("data=data/{id}")), role != "frontend", "{told}");
     }
 }
 

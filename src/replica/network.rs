@@ -124,7 +124,7 @@ impl Peers {
 
     /// Takes note if a follower answers that this replica leads in a later term than it knows of.
     fn note_belief(&self, told: &Vote) {
-        let (leader, known) = (told.leader_id, self.log.examine(|log| guard::Own::vote(log)));
+        let (leader, known) = (told.leader_id, self.log.examine(guard::Own::vote));
         let is_mistaken = told.committed && leader.voted_for() == Some(self.group.own);
         if is_mistaken && leader.term > known.leader_id.term && !guard::is_absurd(leader.term, &known) {
             self.taken_for_leader.send_if_modified(|latest| {
