@@ -87,8 +87,8 @@ impl Upstream {
         Upstream { name, balancer: Balancer::new(members), client, timing, hedges, probe_timeout }
     }
 
-    /// Finds out whether any replica serves, and says so as soon as one does. Of those that take longer than most of a
-    /// probe's time, what was known before counts: whoever asks wants to know soon.
+    /// Finds out whether any replica serves, and says so as soon as one does. One that takes longer than most of a probe's
+    /// time does not, for whoever asks wants to know soon; what is known of it stays as it was.
     ///
     /// # Errors
     /// What is the matter with each of them.

@@ -16,7 +16,7 @@ use hyper::header::CONTENT_TYPE;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 
-use super::budget::{Taken, UNSENT};
+use super::budget::{Taken, UNIT_BYTES, UNSENT};
 use super::pace::Pace;
 use crate::error::ApiError;
 
@@ -136,8 +136,13 @@ async fn collect_counted(mut body: Limited<Incoming>) -> Result<Bytes, Broken> {
     let Some(mut more) = next(&mut body).await? else { return Ok(first) };
     let mut whole = BytesMut::from(first);
     let mut counted: Vec<Taken> = Vec::new();
+    let mut uncounted_bytes = 0;
     loop {
-        counted.push(UNSENT.take(more.len()).map_err(Broken::Refused)?);
+        uncounted_bytes += more.len();
+        if uncounted_bytes >= UNIT_BYTES {
+            counted.push(UNSENT.take(uncounted_bytes).map_err(Broken::Refused)?);
+            uncounted_bytes = 0;
+        }
         whole.extend_from_slice(&more);
         match next(&mut body).await? {
             Some(another) => more = another,

@@ -15,7 +15,7 @@ pub static UNSENT: Budget = Budget::new(256 << 20);
 pub static UNTAKEN: Budget = Budget::new(256 << 20);
 
 /// Bytes are counted in so many, for a semaphore counts to less than a gigabyte on some machines.
-const UNIT_BYTES: usize = 1 << 10;
+pub const UNIT_BYTES: usize = 1 << 10;
 
 /// A bound on what many may hold together.
 pub struct Budget(Semaphore);

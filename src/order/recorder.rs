@@ -89,7 +89,7 @@ impl Recorder {
             hole: None,
             held_since: None,
             conflict: Trouble::default(),
-            put_off: Duration::ZERO,
+            ask_pause: Duration::ZERO,
         };
         tokio::spawn(task.run(inbox));
         Recorder { messages }
@@ -155,8 +155,8 @@ struct Task {
     held_since: Option<Instant>,
     /// The catalog gave out a number that an order has.
     conflict: Trouble,
-    /// After the last proposal failed, how long the next was put off; nothing once one has succeeded.
-    put_off: Duration,
+    /// How long the catalog is not asked after the last proposal failed; nothing once one has succeeded.
+    ask_pause: Duration,
 }
 
 impl Task {
@@ -182,7 +182,7 @@ impl Task {
                     Some(Message::Record(waiting)) => self.take(waiting),
                     Some(Message::TakeOffice(tenure)) => {
                         self.tenure = tenure;
-                        self.put_off = Duration::ZERO;
+                        self.ask_pause = Duration::ZERO;
                         self.start_over("the leader changed");
                     }
                     None => return,
@@ -273,10 +273,10 @@ impl Task {
         self.answer();
         let gap = |reply: &Reply| if let Reply::Gap { missing } = reply { Some(*missing) } else { None };
         match outcome.map(|replies| replies.iter().find_map(gap)) {
-            Ok(None) => self.put_off = Duration::ZERO,
+            Ok(None) => self.ask_pause = Duration::ZERO,
             Ok(Some(missing)) => self.start_over(&format!("order {missing} is missing")),
             Err(error) => {
-                self.put_off = (self.put_off * 2).clamp(FIRST_RETRY_PAUSE, LONGEST_RETRY_PAUSE);
+                self.ask_pause = (self.ask_pause * 2).clamp(FIRST_RETRY_PAUSE, LONGEST_RETRY_PAUSE);
                 self.start_over(&error.to_string());
             }
         }
@@ -288,7 +288,7 @@ impl Task {
         self.asking = None;
         self.hole = None;
         self.next = self.machine.with(|state| state.last_order_id()) + 1;
-        self.ask_at = Some(Instant::now() + self.put_off);
+        self.ask_at = Some(Instant::now() + self.ask_pause);
         self.why = Why::Missing;
     }
 

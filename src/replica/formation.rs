@@ -236,12 +236,8 @@ impl Formation {
     /// voters and one of the new, and openraft makes the other half only with the next change.
     async fn finish_change(&self) -> Answer<()> {
         if matches!(*self.office.borrow(), Office::Own(_)) && self.is_changing() {
-            let _mine_are_whole = self.changing.lock().await;
-            if self.is_changing() {
-                tracing::info!("finishing a change of members that was left half done");
-                let finish = ChangeMembers::AddVoterIds(BTreeSet::new());
-                self.raft.change_membership(finish, false).await.map_err(refused)?;
-            }
+            self.change(ChangeMembers::AddVoterIds(BTreeSet::new())).await?;
+            tracing::info!("a change of members that was left half done is finished");
         }
         Ok(())
     }
@@ -267,8 +263,18 @@ impl Formation {
     }
 
     async fn change(&self, change: ChangeMembers<u64, EmptyNode>) -> Result<(), WriteError> {
-        let _one_at_a_time = self.changing.lock().await;
-        self.raft.change_membership(change, false).await.map(drop).map_err(refused)
+        let (raft, changing, mut office) = (self.raft.clone(), self.changing.clone(), self.office.clone());
+        // Whoever asks may leave: both steps are made all the same.
+        let changed = tokio::spawn(async move {
+            let _one_at_a_time = changing.lock().await;
+            let current = *office.borrow_and_update();
+            tokio::select! {
+                changed = raft.change_membership(change, false) => changed.map(drop).map_err(refused),
+                // openraft may never answer: a snapshot can take the place of what was proposed. The next leader finishes.
+                _ = office.wait_for(|now| *now != current) => Err(WriteError::NotLeader),
+            }
+        });
+        changed.await.unwrap_or_else(|_| refuse("this replica is stopping"))
     }
 
     async fn found(&self) -> Result<(), FormationError> {

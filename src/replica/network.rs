@@ -26,6 +26,7 @@ use super::group::Group;
 use super::guard;
 use super::log::{Durability, LogReader};
 use super::marker::Marker;
+use super::outgrow::Belief;
 use super::raft::{TypeConfig, Vote, last_confirmed_by};
 use super::reach::Reach;
 use super::refusals::{Direction, Refusals};
@@ -54,9 +55,8 @@ pub struct Peers {
     pub is_successor: Arc<AtomicBool>,
     /// Which followers are reached.
     pub reach: Arc<Reach>,
-    /// The latest term in which a follower takes this replica for the leader, though it does not lead: see
-    /// [`outgrow`](super::outgrow).
-    pub taken_for_leader: Arc<watch::Sender<u64>>,
+    /// The latest term in which a follower takes this replica for the leader, though it does not lead.
+    pub belief: Arc<watch::Sender<Belief>>,
     /// Of this replica's own log.
     pub durability: Durability,
     /// Of the same log.
@@ -123,13 +123,13 @@ impl Peers {
     }
 
     /// Takes note if a follower answers that this replica leads in a later term than it knows of.
-    fn note_belief(&self, told: &Vote) {
+    fn note_belief(&self, follower: u64, told: &Vote) {
         let (leader, known) = (told.leader_id, self.log.examine(guard::Own::vote));
         let is_mistaken = told.committed && leader.voted_for() == Some(self.group.own);
         if is_mistaken && leader.term > known.leader_id.term && !guard::is_absurd(leader.term, &known) {
-            self.taken_for_leader.send_if_modified(|latest| {
-                let is_later = leader.term > *latest;
-                *latest = leader.term.max(*latest);
+            self.belief.send_if_modified(|latest| {
+                let is_later = leader.term > latest.term;
+                *latest = (*latest).max(Belief { term: leader.term, follower });
                 is_later
             });
         }
@@ -203,7 +203,7 @@ impl Peer {
         let answer = answer.map_err(|error| rpc_error(&error))?;
         let answer = answer.map_err(|error| RemoteError::new(self.number, error))?;
         if let AppendEntriesResponse::HigherVote(told) = &answer {
-            self.peers.note_belief(told);
+            self.peers.note_belief(self.number, told);
         }
         let own = self.peers.group.own;
         let checked = self.peers.log.examine(|log| guard::appended(&answer, request, own, log));
@@ -261,7 +261,7 @@ impl RaftNetwork<TypeConfig> for Peer {
         };
         let answer: VoteResponse<u64> = self.call(path, &rpc, option.hard_ttl()).await?;
         if answer.vote != rpc.vote {
-            self.peers.note_belief(&answer.vote);
+            self.peers.note_belief(self.number, &answer.vote);
             let checked = self.peers.log.examine(|log| guard::vote(&answer.vote, self.peers.group.own, log));
             self.peers.accept(self.number, checked)?;
         }
@@ -288,7 +288,7 @@ impl RaftNetwork<TypeConfig> for Peer {
         };
         match answer.map_err(|error| Unreachable::new(&error))? {
             Ok(response) => {
-                self.peers.note_belief(&response.vote);
+                self.peers.note_belief(self.number, &response.vote);
                 let own = self.peers.group.own;
                 let checked = self.peers.log.examine(|log| guard::vote(&response.vote, own, log));
                 if response.vote != vote {

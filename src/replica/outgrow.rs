@@ -2,45 +2,46 @@
 //!
 //! Nobody is told so by a correct replica. A follower that was, refuses all that this leader says in its own term, and hears
 //! of no other: it would stay behind for good, and the group would miss it. So the leader lets go of its office and votes in
-//! that later term, for one that does not stand; the group then elects in a term that is later still.
+//! that later term, for the follower, which is in it already and does not stand; the group then elects in a term that is
+//! later still.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::raft::VoteRequest;
 use tokio::sync::watch;
 
-use super::group::Group;
 use super::raft::{Raft, Vote};
 
-/// How often a vote that openraft does not take is cast again: it keeps to a leader for a moment after an election.
-const ATTEMPTS: u32 = 50;
+/// Between two attempts to vote: openraft keeps to a leader for a while after an election.
+const PAUSE: Duration = Duration::from_millis(100);
 
-/// Between two attempts.
-const PAUSE: Duration = Duration::from_millis(20);
+/// A follower that takes this replica for the leader of a term, though it does not lead in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Belief {
+    /// The term.
+    pub term: u64,
+    /// The follower's number.
+    pub follower: u64,
+}
 
-/// Outgrows each term in which this replica is `taken` for the leader, for as long as it runs.
-pub async fn run(raft: Raft, group: Arc<Group>, mut taken: watch::Receiver<u64>) {
-    while taken.changed().await.is_ok() {
-        let term = *taken.borrow_and_update();
-        let Some((other, _)) = group.others().next() else { continue };
-        for _ in 0..ATTEMPTS {
-            if raft.server_metrics().borrow().vote.leader_id().term >= term {
-                break;
-            }
+/// Outgrows each such term, for as long as this replica runs.
+pub async fn run(raft: Raft, mut beliefs: watch::Receiver<Belief>) {
+    while beliefs.changed().await.is_ok() {
+        let Belief { term, follower } = *beliefs.borrow_and_update();
+        while raft.server_metrics().borrow().vote.leader_id().term < term {
             let last_log_id = raft.data_metrics().borrow().last_log;
-            let request = VoteRequest { vote: Vote::new(term, other), last_log_id };
+            let request = VoteRequest { vote: Vote::new(term, follower), last_log_id };
             match raft.vote(request).await {
                 Ok(answer) if answer.vote_granted => {
                     tracing::warn!(
                         term,
                         "a follower was told that this replica leads in a later term: giving up this one"
                     );
-                    break;
                 }
-                Ok(_) => tokio::time::sleep(PAUSE).await,
+                Ok(_) => {}
                 Err(_) => return,
             }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 }

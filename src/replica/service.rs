@@ -43,6 +43,7 @@ use crate::error::ApiError;
 use crate::http::body;
 use crate::http::reply::{self, Response};
 use crate::platform::{DiskFile, Platform, is_descriptor_shortage, naming};
+use crate::store::is_unreadable;
 
 /// The largest AppendEntries, in bytes: what a log hands out at once, or a single entry that is larger.
 const MAX_APPEND_BYTES: usize = 32 << 20;
@@ -247,6 +248,7 @@ impl Service {
         let manifest: Manifest =
             serde_json::from_str(&header.manifest).map_err(|error| ApiError::Malformed(error.to_string()))?;
         log.examine(|log| guard::snapshot(&header.vote, manifest.meta.last_log_id, own, log))
+            .and_then(|()| guard::membership(manifest.meta.last_membership.membership()))
             .map_err(ApiError::Conflict)?;
         let engage = || self.engage(&header.vote);
         let snapshots = self.state_machine.snapshots();
@@ -280,8 +282,12 @@ impl Service {
         let _engaged = engage();
         let (state_machine, received) = (self.state_machine.clone(), files.clone());
         let read_back = self.platform.blocking(move || state_machine.read_back(&received)).await;
-        read_back.map_err(|error| ApiError::Conflict(format!("the snapshot cannot be read back: {error}")))?;
-        Ok((header, files))
+        match read_back {
+            Ok(()) => Ok((header, files)),
+            // What this disk does not give back is no fault of the snapshot.
+            Err(error) if is_unreadable(&error) => Err(self.cannot_store(&error)),
+            Err(error) => Err(ApiError::Conflict(format!("the snapshot cannot be read back: {error}"))),
+        }
     }
 
     async fn store(&self, name: &str, file: Arc<dyn DiskFile>, chunk: Bytes) -> Result<(), ApiError> {

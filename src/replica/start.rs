@@ -22,6 +22,7 @@ use super::machine::{LeaderService, Machine};
 use super::mark_keeper::MarkKeeper;
 use super::network::{self, Peers};
 use super::office::{Office, OfficeKeeper};
+use super::outgrow::{self, Belief};
 use super::pre_vote::Ballot;
 use super::proposer::{Proposer, ProposerLimits};
 use super::raft::Raft;
@@ -31,7 +32,7 @@ use super::refusals::Refusals;
 use super::service::Service;
 use super::state_machine::StateMachine;
 use super::storage::Storage;
-use super::{Consensus, Inner, Replica, outgrow, tables};
+use super::{Consensus, Inner, Replica, tables};
 use crate::http::client::Client;
 use crate::platform::{FolderLock, Platform, naming};
 
@@ -136,7 +137,7 @@ pub async fn open(
     let peers = Peers {
         platform: platform.clone(),
         reach: Arc::new(Reach::new(&group)),
-        taken_for_leader: Arc::new(watch::Sender::new(0)),
+        belief: Arc::new(watch::Sender::new(Belief::default())),
         group,
         marker,
         client,
@@ -298,7 +299,7 @@ impl Opened {
         };
         let formation = Formation::new(raft.clone(), peers.clone(), watched.clone());
         tokio::spawn(formation.clone().finish_changes());
-        tokio::spawn(outgrow::run(raft.clone(), peers.group.clone(), peers.taken_for_leader.subscribe()));
+        tokio::spawn(outgrow::run(raft.clone(), peers.belief.subscribe()));
         let service = Service {
             raft: raft.clone(),
             ballot,

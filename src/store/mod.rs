@@ -20,4 +20,4 @@ mod testing;
 pub use rows::{Readers, Row, RowError, RowWriter, read_rows};
 pub use seed::{SeedErrors, read_seed};
 pub use table::Table;
-pub use table_file::{Prefix, TableFile, TableFileError};
+pub use table_file::{Prefix, TableFile, TableFileError, is_unreadable};

@@ -22,6 +22,12 @@ use crate::platform::{Disk, DiskFile, FileStamp, with_suffix};
 /// How much of a file is read at a time, in bytes.
 const READ_BYTES: usize = 64 * 1024;
 
+/// Whether the disk is why a table cannot be read back, and not what stands in it.
+pub fn is_unreadable(error: &io::Error) -> bool {
+    let table_error = error.get_ref().and_then(|inner| inner.downcast_ref::<TableFileError>());
+    matches!(table_error, Some(TableFileError::Read { .. }))
+}
+
 /// Why a file could not be brought up to its table, or does not hold what it should.
 #[derive(Debug, thiserror::Error)]
 pub enum TableFileError {
