@@ -73,6 +73,7 @@ http {{
             proxy_pass http://{upstream};
             proxy_cache shop;
             proxy_cache_valid 200 1h;
+            proxy_ignore_headers Cache-Control;
             add_header X-Cache $upstream_cache_status;
         }}
     }}
