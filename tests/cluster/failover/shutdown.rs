@@ -48,8 +48,6 @@ fn a_leader_that_is_asked_to_stop_hands_over_before_it_waits_for_slow_clients() 
     let storm = Storm::start(&[cluster.address("frontend-1")], COPIES, 4, 2);
     for role in ["catalog", "order"] {
         let leader = cluster.leader(role);
-        let term = |id: &str| cluster.status(id).unwrap()["term"].as_u64().unwrap();
-        let first_term = term(&leader);
         let mut slow = cluster.client(&leader);
         slow.write_raw(b"PUT /update/1/stock HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 9\r\n\r\n")
             .unwrap();
@@ -61,9 +59,9 @@ fn a_leader_that_is_asked_to_stop_hands_over_before_it_waits_for_slow_clients() 
         storm.wait_for_purchases(50);
         let silence = storm.longest_silence();
         assert!(silence < WITHOUT_ELECTION, "purchases paused for {silence:?} when {leader} was stopped");
-        let successor =
-            cluster.group(role).filter(|id| *id != leader).find(|id| cluster.status(id).unwrap()["in_office"] == true);
-        assert_eq!(term(successor.unwrap()), first_term + 1, "one candidate, elected at once");
+        // The one that is named may have to stand again on a slow disk; no other stands.
+        let stood = |id: &&str| cluster.log(id).contains("a majority would vote for this replica");
+        assert_eq!(cluster.group(role).find(stood), None, "nobody stood but the successor that was named");
         drop(slow);
         assert_eq!(cluster.wait_exit(&leader).code(), Some(0));
         cluster.start(&leader);
