@@ -42,6 +42,7 @@ pub enum Fault {
     CatalogLeaderHeardByNobody,
     OrderLeaderHeardByNobody,
     OrdersCutOffFromCatalogLeader,
+    OrderLeaderCutOffFromCatalog,
     FrontendFrozen,
     FrontendKilled,
     RollingRestart,
@@ -129,6 +130,10 @@ impl Fault {
                 shop.lines.hold(&shop.group("order"), &leader);
                 sleep(LASTS);
                 shop.lines.open();
+            }
+            OrderLeaderCutOffFromCatalog => {
+                let leader = [shop.leader("order")?];
+                part(shop, &leader, &shop.group("catalog"), LASTS);
             }
             FrontendFrozen => freeze(shop, "frontend-2", FRONTEND_LASTS)?,
             FrontendKilled => {

@@ -114,6 +114,15 @@ impl Upstream {
         Err(format!("none of the {} servers serves ({})", self.name, troubles.join("; ")))
     }
 
+    /// Returns once no replica is known to serve.
+    pub async fn lost(&self) {
+        let mut changes = self.balancer.changes();
+        while self.balancer.replicas().iter().any(|replica| replica.condition() == Condition::Serves) {
+            // The balancer, which tells of changes, is this one's.
+            let _ = changes.changed().await;
+        }
+    }
+
     /// Finds out how a replica stands now.
     pub async fn look_at(&self, position: usize) {
         self.balancer.look_at(position, &self.client, self.probe_timeout).await;

@@ -30,6 +30,19 @@ impl CatalogLink {
         CatalogLink { catalog: Upstream::start("catalog", servers, client, timing, probes) }
     }
 
+    /// Returns once no catalog server is known to serve.
+    pub async fn lost(&self) {
+        self.catalog.lost().await;
+    }
+
+    /// Finds out whether any catalog server serves.
+    ///
+    /// # Errors
+    /// What is the matter with each of them.
+    pub async fn ready(&self) -> Result<(), String> {
+        self.catalog.ready().await
+    }
+
     /// Has the catalog decide `writes`, and brings one reply for each.
     ///
     /// # Errors

@@ -31,7 +31,8 @@ const BATCH_PURCHASES: usize = 1024;
 pub struct OrderLeader {
     machine: Arc<OrderMachine>,
     recorder: Recorder,
-    catalog: mpsc::Sender<ToDecide>,
+    catalog: Arc<CatalogLink>,
+    queue: mpsc::Sender<ToDecide>,
     /// A permit for each purchase that may wait.
     room: Arc<Semaphore>,
 }
@@ -47,8 +48,8 @@ impl OrderLeader {
     /// Starts the task that sends purchases to the catalog.
     pub fn start(machine: Arc<OrderMachine>, recorder: Recorder, catalog: Arc<CatalogLink>) -> OrderLeader {
         let (queue, waiting) = mpsc::channel(QUEUED_PURCHASES);
-        tokio::spawn(send_to_catalog(catalog, waiting));
-        OrderLeader { machine, recorder, catalog: queue, room: Arc::new(Semaphore::new(QUEUED_PURCHASES)) }
+        tokio::spawn(send_to_catalog(catalog.clone(), waiting));
+        OrderLeader { machine, recorder, catalog, queue, room: Arc::new(Semaphore::new(QUEUED_PURCHASES)) }
     }
 
     /// Makes purchases that came together, and tells what became of each.
@@ -112,7 +113,7 @@ impl OrderLeader {
             Ok(room) => {
                 let (decided, decisions) = oneshot::channel();
                 // If it cannot be queued, this replica is stopping: the receiver tells.
-                let _ = self.catalog.try_send(ToDecide { writes, decided, _room: room });
+                let _ = self.queue.try_send(ToDecide { writes, decided, _room: room });
                 decisions.await.unwrap_or_else(|_| Err(WriteError::Unknown("this replica stopped".to_owned())))
             }
             // Others were faster.
@@ -194,6 +195,14 @@ impl LeaderService for OrderLeader {
                 .map_err(|error| WriteError::Unavailable(format!("not a request to the order leader: {error}")))?;
             Ok(purchase::encode_outcomes(&self.buy(purchases).await))
         })
+    }
+
+    fn hindered(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.catalog.lost())
+    }
+
+    fn can_serve(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(self.catalog.ready())
     }
 }
 

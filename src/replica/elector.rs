@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::contact::Silence;
+use super::hand_over::Willingness;
 use super::network::Peers;
 use super::pre_vote::Ballot;
 use super::raft::{Raft, ServerMetrics};
@@ -78,9 +79,9 @@ impl Drop for Raised<'_> {
 
 impl Elector {
     /// Runs until openraft stops, or until this replica is about to stop.
-    pub async fn run(self, mut retiring: watch::Receiver<bool>) {
+    pub async fn run(self, mut willingness: watch::Receiver<Willingness>) {
         tokio::select! {
-            _ = retiring.wait_for(|retiring| *retiring) => {}
+            _ = willingness.wait_for(|willingness| *willingness == Willingness::Retires) => {}
             Stopped = self.follow_and_stand() => {}
         }
     }

@@ -1,4 +1,5 @@
-//! How a replica stops: it stands for no more elections, and a leader hands over first (Ongaro's thesis, §3.10).
+//! How a leader hands over (Ongaro's thesis, §3.10): before it stops, and when it
+//! [cannot serve](super::step_aside) though another could. A replica that stops stands for no more elections.
 //!
 //! The leader takes no more commands, waits for those under way, and tells a follower that has its whole log to
 //! stand at once. Voters that hear this leader vote for that follower all the same, the leader itself first. Then it
@@ -11,7 +12,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use openraft::ServerState;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
 use super::elector::ElectionTimeout;
@@ -24,16 +25,29 @@ use super::wire::{self, Answer};
 /// How long openraft is waited for to stop.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Ends this replica's part in its group in good order.
+/// Whether a replica is willing to lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Willingness {
+    /// Yes.
+    Willing,
+    /// Not now: it hands over, and follows.
+    StepsAside,
+    /// No more: it is about to stop.
+    Retires,
+}
+
+/// Ends this replica's leadership in good order.
 pub struct HandOver {
     pub raft: Raft,
     pub proposer: Proposer,
     pub peers: Peers,
     pub bounds: ElectionTimeout,
-    /// Whether this replica is about to stop.
-    pub retiring: watch::Sender<bool>,
+    /// Whether this replica is willing to lead.
+    pub willingness: watch::Sender<Willingness>,
     /// Where the elector learns the term whose leader handed over to this replica.
     pub received: watch::Sender<u64>,
+    /// One at a time.
+    pub under_way: Mutex<()>,
 }
 
 impl HandOver {
@@ -44,7 +58,7 @@ impl HandOver {
         let follows_it = server.state == ServerState::Follower
             && server.current_leader.is_some()
             && server.vote.leader_id().term == term;
-        if !is_voter || !follows_it || *self.retiring.borrow() {
+        if !is_voter || !follows_it || *self.willingness.borrow() == Willingness::Retires {
             return Err(WriteError::NotLeader);
         }
         self.received.send_replace(term);
@@ -54,32 +68,60 @@ impl HandOver {
     /// Returns once this replica can be stopped without the group's noticing, or after a bounded time. A replica that
     /// is its group's only voter leads on: nobody else can.
     pub async fn retire(&self) {
-        let own = self.peers.group.own;
-        let server = self.raft.server_metrics().borrow().clone();
-        let others: BTreeSet<u64> =
-            server.membership_config.membership().voter_ids().filter(|voter| *voter != own).collect();
+        let others = self.other_voters();
         if others.is_empty() {
             return;
         }
-        self.retiring.send_replace(true);
-        if server.state != ServerState::Leader {
-            return;
+        let _under_way = self.under_way.lock().await;
+        self.willingness.send_replace(Willingness::Retires);
+        if self.leads() && !self.hand_over(others).await {
+            tracing::info!("no other replica took the leadership over: those that are left elect a leader");
+            self.stop().await;
         }
+    }
+
+    /// Hands over to one of the `candidates` and follows it; or leads on, if none takes over. Whether one did.
+    pub async fn step_aside(&self, candidates: BTreeSet<u64>) -> bool {
+        let _under_way = self.under_way.lock().await;
+        let steps_aside = self.willingness.send_if_modified(|willingness| {
+            let is_willing = *willingness == Willingness::Willing && self.leads();
+            if is_willing {
+                *willingness = Willingness::StepsAside;
+            }
+            is_willing
+        });
+        let handed_over = steps_aside && self.hand_over(candidates).await;
+        if steps_aside {
+            self.proposer.reopen();
+            self.willingness.send_replace(Willingness::Willing);
+        }
+        handed_over
+    }
+
+    /// Those that vote, but for this replica.
+    pub fn other_voters(&self) -> BTreeSet<u64> {
+        let server = self.raft.server_metrics();
+        let server = server.borrow();
+        server.membership_config.membership().voter_ids().filter(|voter| *voter != self.peers.group.own).collect()
+    }
+
+    fn leads(&self) -> bool {
+        self.raft.server_metrics().borrow().state == ServerState::Leader
+    }
+
+    /// Hands over to one of the candidates, and returns once it has committed something, or after a bounded time. Whether
+    /// one took over.
+    async fn hand_over(&self, candidates: BTreeSet<u64>) -> bool {
         let begun_at = Instant::now();
+        let term = self.raft.server_metrics().borrow().vote.leader_id().term;
         // Another election costs the group no more than this.
         let limit = self.bounds.max;
-        let successor = tokio::time::timeout(limit, self.hand_over(others, server.vote.leader_id().term));
-        match successor.await.unwrap_or(None) {
-            Some(successor) => {
-                let to = self.peers.group.label(successor);
-                tracing::info!(to, took_ms = begun_at.elapsed().as_millis() as u64, "handed the leadership over");
-                let _ = tokio::time::timeout(limit, self.successor_committed()).await;
-            }
-            None => {
-                tracing::info!("no other replica took the leadership over: those that are left elect a leader");
-                self.stop().await;
-            }
-        }
+        let successor = tokio::time::timeout(limit, self.name_successor(candidates, term)).await;
+        let Some(successor) = successor.unwrap_or(None) else { return false };
+        let to = self.peers.group.label(successor);
+        tracing::info!(to, took_ms = begun_at.elapsed().as_millis() as u64, "handed the leadership over");
+        let _ = tokio::time::timeout(limit, self.successor_committed()).await;
+        true
     }
 
     /// Stops openraft: nothing more is sent, stored or applied. A disk that hangs is not waited for.
@@ -91,11 +133,10 @@ impl HandOver {
         }
     }
 
-    /// Hands over to one of the others, and tells to which; to none if none can take over.
-    async fn hand_over(&self, others: BTreeSet<u64>, term: u64) -> Option<u64> {
+    /// Has one of the candidates take over, and tells which; none if none can.
+    async fn name_successor(&self, mut candidates: BTreeSet<u64>, term: u64) -> Option<u64> {
         self.proposer.close();
         self.proposer.idle().await;
-        let mut candidates = others;
         let mut data = self.raft.data_metrics();
         while !candidates.is_empty() {
             let caught_up = {

@@ -8,14 +8,15 @@ use std::time::Duration;
 use openraft::ServerState;
 use tokio::sync::watch;
 
+use super::hand_over::Willingness;
 use super::raft::Raft;
 
 /// Has followers hear this replica every `interval` while it leads, until openraft stops, or until this replica begins
 /// to: whoever hears its leader votes for no other.
-pub async fn run(raft: Raft, interval: Duration, retiring: watch::Receiver<bool>) {
+pub async fn run(raft: Raft, interval: Duration, willingness: watch::Receiver<Willingness>) {
     let mut server = raft.server_metrics();
     while server.wait_for(|server| server.state == ServerState::Leader).await.is_ok() {
-        if *retiring.borrow() {
+        if *willingness.borrow() == Willingness::Retires {
             return;
         }
         if raft.trigger().heartbeat().await.is_err() {

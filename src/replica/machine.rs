@@ -89,6 +89,19 @@ pub trait LeaderService: Send + Sync + 'static {
     /// Answers one request. It may have come before, to this leader or a former one: whoever asks repeats a request
     /// whose answer is missing, so it must carry what tells it from a new one.
     fn call(&self, request: Bytes) -> BoxFuture<'_, Result<Bytes, WriteError>>;
+
+    /// Returns once this replica, though it may act, perhaps cannot: for want of somebody outside its group.
+    fn hindered(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::pending())
+    }
+
+    /// Finds out whether this replica, if it led, could do what a leader is for. Takes less than a second.
+    ///
+    /// # Errors
+    /// What hinders it.
+    fn can_serve(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 }
 
 /// Why a write was not acknowledged.

@@ -20,6 +20,7 @@
 //! | [`group_clock`] | how long ago something was |
 //! | [`elector`] | when a follower stands for election |
 //! | [`hand_over`] | how a replica stops, and a leader first of all |
+//! | [`step_aside`] | when a leader hands over though it need not stop |
 //! | [`heartbeat`] | how a leader makes itself heard |
 //! | [`commit_notice`] | how followers learn what is committed |
 //! | [`office`] | when a leader may act |
@@ -62,6 +63,7 @@ mod standing;
 mod start;
 mod state_machine;
 mod status;
+mod step_aside;
 mod storage;
 mod tables;
 #[cfg(test)]
@@ -92,6 +94,7 @@ use read_index::ReadIndex;
 use service::Service;
 pub use standing::{Leading, STANDING, Standing, TRIED};
 pub use start::{Opened, PREDECESSOR_PATIENCE, PREDECESSOR_PAUSE, Settings, StartError, open};
+use status::Beside;
 pub use status::{PeerStatus, Status};
 use tokio::sync::watch;
 
@@ -113,6 +116,8 @@ struct Inner {
     leader: LeaderCall,
     service: Service,
     hand_over: Arc<HandOver>,
+    /// What hinders this replica while it leads.
+    hindered: watch::Receiver<Option<String>>,
     mark_keeper: MarkKeeper,
     formation: formation::Formation,
     tables_index: Arc<AtomicU64>,
@@ -251,8 +256,14 @@ impl Replica {
 
     /// How this replica stands.
     pub fn status(&self) -> Status {
-        let refusals = &self.inner.formation.peers.refusals;
-        status::status(&self.inner.raft, &self.inner.settings.group, self.office(), self.tables_index(), refusals)
+        let Inner { raft, settings, formation, hindered, .. } = &*self.inner;
+        let beside = Beside {
+            office: self.office(),
+            hindrance: hindered.borrow().clone(),
+            tables_index: self.tables_index(),
+            refusals: formation.peers.refusals.list(),
+        };
+        status::status(raft, &settings.group, beside)
     }
 
     /// The applied index that the CSV tables show.

@@ -3,7 +3,7 @@
 //! To be elected is not enough to serve. A leader that has just been elected does not know yet how far the
 //! group had committed: it first commits a barrier and applies it. Then its role prepares what it must
 //! ([`LeaderService::take_office`]), and only then it is *in office*. It leaves office when it loses its leadership,
-//! hears from no majority, or is about to stop.
+//! hears from no majority, steps aside, or is about to stop.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::contact::Contact;
+use super::hand_over::Willingness;
 use super::machine::{LeaderService, WriteError};
 use super::proposer::{Proposer, Tenure};
 use super::raft::{Raft, ServerMetrics};
@@ -87,7 +88,7 @@ pub fn leads(raft: &Raft, silence_limit: Duration) -> Option<u64> {
 struct Signs {
     server: watch::Receiver<ServerMetrics>,
     is_lost: watch::Receiver<bool>,
-    retiring: watch::Receiver<bool>,
+    willingness: watch::Receiver<Willingness>,
 }
 
 impl Signs {
@@ -96,7 +97,7 @@ impl Signs {
         tokio::select! {
             changed = self.server.changed() => changed,
             Ok(()) = self.is_lost.changed() => Ok(()),
-            Ok(()) = self.retiring.changed() => Ok(()),
+            Ok(()) = self.willingness.changed() => Ok(()),
         }
     }
 }
@@ -108,8 +109,8 @@ pub struct OfficeKeeper {
     pub office: watch::Sender<Office>,
     pub service: Arc<dyn LeaderService>,
     pub contact: Arc<Contact>,
-    /// Whether this replica is about to stop.
-    pub retiring: watch::Receiver<bool>,
+    /// Whether this replica is willing to lead.
+    pub willingness: watch::Receiver<Willingness>,
     /// A leader that heard from no majority for this long leaves office.
     pub silence_limit: Duration,
     /// How often a leader makes itself heard.
@@ -122,7 +123,7 @@ impl OfficeKeeper {
         let mut signs = Signs {
             server: self.raft.server_metrics(),
             is_lost: self.contact.watch_lost(),
-            retiring: self.retiring.clone(),
+            willingness: self.willingness.clone(),
         };
         let mut tenure = 0;
         let mut retry_pause = FIRST_RETRY_PAUSE;
@@ -176,14 +177,15 @@ impl OfficeKeeper {
 
     /// The term in which this replica leads and may act.
     fn leading(&self) -> Option<u64> {
-        leads(&self.raft, self.silence_limit).filter(|_| !*self.retiring.borrow())
+        leads(&self.raft, self.silence_limit).filter(|_| *self.willingness.borrow() == Willingness::Willing)
     }
 
     /// Has the proposer take nothing more, and tells who leads now.
     fn leave(&self) {
-        match *self.retiring.borrow() {
-            true => self.proposer.close(),
-            false => self.proposer.end_tenure(),
+        match *self.willingness.borrow() {
+            Willingness::Willing => self.proposer.end_tenure(),
+            // What is under way comes to its end first.
+            Willingness::StepsAside | Willingness::Retires => self.proposer.close(),
         }
         let server = self.raft.server_metrics().borrow().clone();
         match server.current_leader.filter(|leader| *leader != server.id && !self.contact.is_lost()) {

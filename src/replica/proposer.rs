@@ -52,7 +52,7 @@ enum Door {
     /// Those of this tenure are, as long as this replica leads in this term.
     Open { tenure: Tenure, term: u64 },
     /// No more are; those of this tenure that are under way come to their end.
-    Closing { tenure: Tenure },
+    Closing { tenure: Tenure, term: u64 },
 }
 
 impl Door {
@@ -60,7 +60,7 @@ impl Door {
     fn tenure(self) -> Option<Tenure> {
         match self {
             Door::Shut => None,
-            Door::Open { tenure, .. } | Door::Closing { tenure } => Some(tenure),
+            Door::Open { tenure, .. } | Door::Closing { tenure, .. } => Some(tenure),
         }
     }
 }
@@ -140,11 +140,22 @@ impl Proposer {
     /// Takes nothing more; what is under way comes to its end.
     pub fn close(&self) {
         self.door.send_if_modified(|door| match *door {
-            Door::Open { tenure, .. } => {
-                *door = Door::Closing { tenure };
+            Door::Open { tenure, term } => {
+                *door = Door::Closing { tenure, term };
                 true
             }
             Door::Closing { .. } | Door::Shut => false,
+        });
+    }
+
+    /// Takes commands of the tenure again that was closed, unless another has begun, or none is left.
+    pub fn reopen(&self) {
+        self.door.send_if_modified(|door| match *door {
+            Door::Closing { tenure, term } => {
+                *door = Door::Open { tenure, term };
+                true
+            }
+            Door::Open { .. } | Door::Shut => false,
         });
     }
 

@@ -5,6 +5,7 @@
 //! | `raft/append`, `raft/vote`, `raft/snapshot` | openraft's requests |
 //! | `raft/pre-vote` | see [`pre_vote`](super::pre_vote) |
 //! | `raft/hand-over`, `raft/vote-for-successor` | see [`hand_over`](super::hand_over) |
+//! | `raft/can-serve` | see [`step_aside`](super::step_aside) |
 //! | `replica/read-index` | how far the group has committed, from the leader |
 //! | `replica/leader` | the role's answer to a request that only the leader may serve |
 //! | `replica/origin`, `replica/prepare`, `replica/join`, `replica/admit` | see [`formation`](super::formation) |
@@ -30,6 +31,7 @@ use super::guard;
 use super::hand_over::HandOver;
 use super::leader_call::LeaderCall;
 use super::log::Durability;
+use super::machine::WriteError;
 use super::network::{SNAPSHOT_TIMEOUT, SnapshotHeader};
 use super::pre_vote::Ballot;
 use super::raft::{LogId, Raft, TypeConfig, Vote, last_confirmed_by};
@@ -98,7 +100,7 @@ impl Service {
             wire::SNAPSHOT | wire::VOTE | wire::VOTE_FOR_SUCCESSOR | wire::PRE_VOTE | wire::HAND_OVER => {
                 MAX_SMALL_REQUEST_BYTES
             }
-            wire::ORIGIN | wire::PREPARE | wire::JOIN | wire::ADMIT => MAX_SMALL_REQUEST_BYTES,
+            wire::CAN_SERVE | wire::ORIGIN | wire::PREPARE | wire::JOIN | wire::ADMIT => MAX_SMALL_REQUEST_BYTES,
             _ => return Err(ApiError::UnknownPath),
         };
         let envelope = Envelope::of(request.headers());
@@ -152,6 +154,7 @@ impl Service {
             }
             wire::PRE_VOTE => answer(&self.ballot.would_vote(message(&bytes)?)),
             wire::HAND_OVER => answer(&self.hand_over.receive(message(&bytes)?)),
+            wire::CAN_SERVE => answer(&Ok::<_, WriteError>(self.leader.service.can_serve().await.is_ok())),
             wire::READ_INDEX => {
                 at_most(QUEUED_READS as u64, beginning(&bytes)?)?;
                 answer(&self.reads.position_as_leader(message(&bytes)?).await)

@@ -14,7 +14,7 @@ use super::contact::Contact;
 use super::elector::{ElectionTimeout, Elector};
 use super::formation::Formation;
 use super::group::Group;
-use super::hand_over::HandOver;
+use super::hand_over::{HandOver, Willingness};
 use super::heartbeat;
 use super::leader_call::LeaderCall;
 use super::log::{Durability, LogError, LogLimits, LogReader};
@@ -31,6 +31,7 @@ use super::read_index::{ReadIndex, ReadRounds};
 use super::refusals::Refusals;
 use super::service::Service;
 use super::state_machine::StateMachine;
+use super::step_aside::StepAside;
 use super::storage::Storage;
 use super::{Consensus, Inner, Replica, tables};
 use crate::http::client::Client;
@@ -218,7 +219,7 @@ impl Opened {
         let Opened { raft, platform, settings, peers, state_machine, proposer, log, office, lock } = self;
         let (failed, failure) = watch::channel(None);
         let watched = office.subscribe();
-        let (retiring, about_to_stop) = watch::channel(false);
+        let (willingness, is_willing) = watch::channel(Willingness::Willing);
         let (received, handed_over) = watch::channel(0);
         let contact = Arc::new(Contact::new());
         let ballot = Ballot {
@@ -232,8 +233,9 @@ impl Opened {
             proposer: proposer.clone(),
             peers: peers.clone(),
             bounds: settings.election_timeout,
-            retiring,
+            willingness,
             received,
+            under_way: Mutex::new(()),
         });
         let keeper = OfficeKeeper {
             raft: raft.clone(),
@@ -241,7 +243,7 @@ impl Opened {
             office,
             service: service.clone(),
             contact: contact.clone(),
-            retiring: about_to_stop.clone(),
+            willingness: is_willing.clone(),
             silence_limit: settings.election_timeout.max,
             heartbeat: settings.heartbeat,
         };
@@ -254,8 +256,12 @@ impl Opened {
             handed_over,
         };
         tokio::spawn(keeper.run());
-        tokio::spawn(heartbeat::run(raft.clone(), settings.heartbeat, about_to_stop.clone()));
-        tokio::spawn(elector.run(about_to_stop));
+        tokio::spawn(heartbeat::run(raft.clone(), settings.heartbeat, is_willing.clone()));
+        tokio::spawn(elector.run(is_willing));
+        let (hindrance, hindered) = watch::channel(None);
+        let step_aside =
+            StepAside { office: watched.clone(), service: service.clone(), hand_over: hand_over.clone(), hindrance };
+        tokio::spawn(step_aside.run());
         let mark_keeper = MarkKeeper {
             platform: platform.clone(),
             marker: peers.marker.clone(),
@@ -323,6 +329,7 @@ impl Opened {
                 leader,
                 service,
                 hand_over,
+                hindered,
                 mark_keeper,
                 formation,
                 tables_index,

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use super::group::Group;
 use super::office::Office;
 use super::raft::Raft;
-use super::refusals::Refusals;
 
 /// How one replica stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +20,9 @@ pub struct Status {
     pub state: String,
     /// Whether it is ready to act as leader.
     pub in_office: bool,
+    /// What keeps it from serving while it leads, for all that its own group is well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hindrance: Option<String>,
     /// The leader that it knows of.
     pub leader: Option<String>,
     /// The term that it is in.
@@ -55,7 +57,16 @@ pub struct PeerStatus {
     pub lag: u64,
 }
 
-pub(super) fn status(raft: &Raft, group: &Group, office: Office, tables_index: u64, refusals: &Refusals) -> Status {
+/// What openraft does not know of how a replica stands.
+pub(super) struct Beside {
+    pub office: Office,
+    pub hindrance: Option<String>,
+    pub tables_index: u64,
+    pub refusals: Vec<String>,
+}
+
+pub(super) fn status(raft: &Raft, group: &Group, beside: Beside) -> Status {
+    let Beside { office, hindrance, tables_index, refusals } = beside;
     let metrics = raft.metrics().borrow().clone();
     let last_log_index = metrics.last_log_index.unwrap_or(0);
     let peer = |(number, matched): (u64, Option<openraft::LogId<u64>>)| {
@@ -77,6 +88,7 @@ pub(super) fn status(raft: &Raft, group: &Group, office: Office, tables_index: u
         }
         .to_owned(),
         in_office: matches!(office, Office::Own(_)),
+        hindrance,
         leader: metrics.current_leader.map(|leader| group.label(leader)),
         term: metrics.current_term,
         last_log_index,
@@ -85,7 +97,7 @@ pub(super) fn status(raft: &Raft, group: &Group, office: Office, tables_index: u
         snapshot_index: metrics.snapshot.map_or(0, |log_id| log_id.index),
         voters: voters.next().unwrap_or_default(),
         next_voters: voters.next().unwrap_or_default(),
-        refusals: refusals.list(),
+        refusals,
         peers: replication.into_iter().filter(|(number, _)| *number != group.own).map(peer).collect(),
     }
 }

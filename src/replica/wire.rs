@@ -27,6 +27,8 @@ pub const VOTE_FOR_SUCCESSOR: &str = "/internal/raft/vote-for-successor";
 pub const PRE_VOTE: &str = "/internal/raft/pre-vote";
 /// Tells a follower to succeed the leader of a term.
 pub const HAND_OVER: &str = "/internal/raft/hand-over";
+/// Asks whether a replica could serve if it led.
+pub const CAN_SERVE: &str = "/internal/raft/can-serve";
 /// A snapshot, streamed.
 pub const SNAPSHOT: &str = "/internal/raft/snapshot";
 /// A read index.

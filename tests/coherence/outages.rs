@@ -169,6 +169,38 @@ async fn order_servers_go_round_a_catalog_leader_that_they_cannot_reach() {
 }
 
 #[tokio::test]
+async fn an_order_leader_that_alone_cannot_reach_the_catalog_hands_over_and_follows() {
+    let shop = open().await;
+    let leader = shop.leader(&ORDERS).await;
+    let peers: Vec<&str> = ORDERS.into_iter().filter(|id| *id != leader).collect();
+    shop.switchboard.part(&[&leader], &CATALOGS);
+    assert_within(buy_some(&shop, "under-way").await, ELECTED_WITHIN, "a purchase while the order leader is cut off");
+    assert_within(buy_some(&shop, "later").await, SOON, "a later purchase");
+    let successor = shop.leader(&peers).await;
+    let status = shop.document(&leader, "/cluster").await;
+    assert_eq!((&status["state"], &status["leader"]), (&json!("follower"), &json!(successor)));
+
+    // None can serve: there is nobody to hand over to.
+    shop.switchboard.part(&ORDERS, &CATALOGS);
+    let term = shop.document(&successor, "/cluster").await["term"].clone();
+    until("its status says so", async || {
+        let hindrance = shop.document(&successor, "/cluster").await["hindrance"].clone();
+        hindrance.as_str().is_some_and(|hindrance| hindrance.contains("catalog-1")).then_some(())
+    })
+    .await;
+    tokio::time::sleep(SOON).await;
+    let status = shop.document(&successor, "/cluster").await;
+    assert_eq!((&status["in_office"], &status["term"]), (&json!(true), &term));
+
+    shop.switchboard.open();
+    until("it sells again", async || (buy(&shop, "again").await.0.status() == StatusCode::CREATED).then_some(())).await;
+    until("nothing hinders it", async || {
+        shop.document(&successor, "/cluster").await["hindrance"].is_null().then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_follower_whose_disk_hangs_delays_few_reads() {
     let shop = open().await;
     let leader = shop.leader(&CATALOGS).await;

@@ -73,3 +73,16 @@ async fn a_tenure_that_closes_or_ends_takes_nothing_that_waits_for_its_turn() {
         tokio::time::timeout(SECOND * 10, proposer.idle()).await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_tenure_that_was_closed_takes_commands_again_once_it_is_reopened_unless_it_has_ended() {
+    let (proposer, term) = leading().await;
+    assert_eq!(proposer.begin_tenure(1, term).await, Ok(()));
+    proposer.close();
+    proposer.reopen();
+    assert!(proposer.begin(1, command()).await.is_ok());
+    proposer.close();
+    proposer.end_tenure();
+    proposer.reopen();
+    assert_eq!(proposer.begin(1, command()).await, Err(WriteError::NotLeader));
+}
