@@ -223,7 +223,7 @@ impl DiskFile for File {
 
     fn sync(&self) -> io::Result<()> {
         self.sync_data()?;
-        match self.metadata()?.nlink() {
+        match count_names(self)? {
             0 => Err(io::Error::new(io::ErrorKind::NotFound, "the file was removed while it was written to")),
             _ => Ok(()),
         }
@@ -236,6 +236,20 @@ impl DiskFile for File {
     fn truncate(&self, length: u64) -> io::Result<()> {
         self.set_len(length)
     }
+}
+
+/// How many names a file has. To ask for no more spares a log some 150 µs with each write: once somebody has seen its
+/// times, Linux (since 6.13) notes the time of the next write exactly, and ext4 then syncs that, too.
+#[cfg(target_os = "linux")]
+fn count_names(file: &File) -> io::Result<u64> {
+    use rustix::fs::{AtFlags, StatxFlags, statx};
+    Ok(statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::NLINK)?.stx_nlink.into())
+}
+
+/// How many names a file has.
+#[cfg(not(target_os = "linux"))]
+fn count_names(file: &File) -> io::Result<u64> {
+    Ok(file.metadata()?.nlink())
 }
 
 impl FolderLock for File {}
