@@ -34,3 +34,5 @@ pub mod prepared;
 pub mod reply;
 mod rules;
 pub mod server;
+#[cfg(test)]
+pub mod testing;

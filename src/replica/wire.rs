@@ -168,24 +168,14 @@ pub async fn send<A: DeserializeOwned>(
 mod tests {
     use std::sync::Arc;
 
-    use tokio_util::sync::CancellationToken;
-
     use super::*;
     use crate::http::body::Incoming;
     use crate::http::reply::Response;
-    use crate::http::server::{self, Handler, Limits};
+    use crate::http::server::Handler;
+    use crate::http::testing;
     use crate::platform::Platform;
 
     const MINUTE: Duration = Duration::from_secs(60);
-
-    const LIMITS: Limits = Limits {
-        max_connections: 8,
-        max_body_bytes: 1 << 20,
-        header_timeout: MINUTE,
-        request_timeout: MINUTE,
-        idle_timeout: MINUTE,
-        drain_timeout: MINUTE,
-    };
 
     /// A replica that answers with the status that the path names, and always with the same body.
     struct Scripted(Bytes);
@@ -199,11 +189,7 @@ mod tests {
 
     /// A client, and the address of a replica whose answers have this body.
     async fn replica(body: Bytes) -> (Client, String) {
-        let platform = Platform::system();
-        let listener = platform.network.listen("127.0.0.1:0").await.unwrap();
-        let address = listener.local_address().unwrap().to_string();
-        tokio::spawn(server::serve(listener, Arc::new(Scripted(body)), LIMITS, CancellationToken::new()));
-        (Client::new(&platform), address)
+        (Client::new(&Platform::system()), testing::serve(Arc::new(Scripted(body))).await)
     }
 
     async fn ask(client: &Client, address: &str, status: u16) -> Result<Answer<u64>, PeerError> {

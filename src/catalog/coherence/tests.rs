@@ -2,14 +2,14 @@
 
 use hyper::StatusCode;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::catalog::command::Action;
 use crate::fence::Decisions;
 use crate::http::body::{self, Incoming};
 use crate::http::reply::{self, Response};
-use crate::http::server::{self, Handler, Limits};
+use crate::http::server::Handler;
+use crate::http::testing;
 use crate::model::testing::{book_id, cents, key, stock, text};
 use crate::platform::Platform;
 
@@ -34,18 +34,9 @@ impl Handler for Scripted {
 /// A leader in office, and what its one frontend, which has a lease, is told.
 async fn office() -> (Coherence, mpsc::UnboundedReceiver<(Vec<Tag>, oneshot::Sender<()>)>) {
     let platform = Platform::system();
-    let listener = platform.network.listen("127.0.0.1:0").await.unwrap();
-    let member = Member { id: "frontend-1".to_owned(), address: listener.local_address().unwrap().to_string() };
-    let limits = Limits {
-        max_connections: 8,
-        max_body_bytes: 1 << 20,
-        header_timeout: MINUTE,
-        request_timeout: MINUTE,
-        idle_timeout: MINUTE,
-        drain_timeout: MINUTE,
-    };
     let (told, hears) = mpsc::unbounded_channel();
-    tokio::spawn(server::serve(listener, Arc::new(Scripted(told)), limits, CancellationToken::new()));
+    let address = testing::serve(Arc::new(Scripted(told))).await;
+    let member = Member { id: "frontend-1".to_owned(), address };
 
     // So long that the frontend is not given up while the test keeps it from confirming.
     let terms = LeaseTerms { lease: 10 * MINUTE, clock_drift_percent: 0 };

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use hyper::{Request as HttpRequest, StatusCode};
-use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::http::body::Incoming;
 use crate::http::reply::{self, Response};
-use crate::http::server::{self, Handler, Limits};
+use crate::http::server::Handler;
+use crate::http::testing;
 use crate::platform::Platform;
 use crate::replica::{STANDING, Standing};
 
@@ -74,26 +74,16 @@ impl Group {
         let (mut members, mut servers) = (Vec::new(), Vec::new());
         let leader = Arc::<Mutex<Option<Leading>>>::default();
         for (number, manner) in manners.iter().enumerate() {
-            let listener = platform.network.listen("127.0.0.1:0").await.unwrap();
-            let (id, address) = (format!("catalog-{number}"), listener.local_address().unwrap().to_string());
-            members.push(Member { id: id.clone(), address });
+            let id = format!("catalog-{number}");
             let server = Arc::new(Scripted {
-                id,
+                id: id.clone(),
                 manner: *manner,
                 leader: leader.clone(),
                 says_nothing: AtomicBool::new(false),
                 asked: AtomicUsize::new(0),
             });
-            servers.push(server.clone());
-            let limits = Limits {
-                max_connections: 64,
-                max_body_bytes: 1 << 20,
-                header_timeout: SECOND * 30,
-                request_timeout: SECOND * 30,
-                idle_timeout: SECOND * 30,
-                drain_timeout: SECOND,
-            };
-            tokio::spawn(server::serve(listener, server, limits, CancellationToken::new()));
+            members.push(Member { id, address: testing::serve(server.clone()).await });
+            servers.push(server);
         }
         let upstream = Upstream::unprobed("catalog", members, Client::new(&platform), TIMING, PROBE_TIMEOUT);
         Group { upstream, servers, leader }

@@ -5,16 +5,15 @@ use std::sync::{Arc, Mutex};
 use crate::http::body::Incoming;
 use hyper::Request;
 use hyper::StatusCode;
-use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::cluster::{Probes, Timing};
 use crate::error::ApiError;
 use crate::fence::Decisions;
-use crate::http::body;
 use crate::http::client::Client;
 use crate::http::reply::{self, Response};
-use crate::http::server::{self, Handler, Limits, X_REQUEST_ID};
+use crate::http::server::{Handler, X_REQUEST_ID};
+use crate::http::{self, body};
 use crate::model::testing::{book_id, key};
 use crate::model::{Copies, Key};
 use crate::platform::Platform;
@@ -86,20 +85,9 @@ impl Group {
         let platform = Platform::system();
         let (mut members, mut servers) = (Vec::new(), Vec::new());
         for (number, manner) in (1..).zip(manners) {
-            let listener = platform.network.listen("127.0.0.1:0").await.unwrap();
-            members
-                .push(Member { id: format!("order-{number}"), address: listener.local_address().unwrap().to_string() });
             let server = Arc::new(OrderServer { manner: *manner, heard: Mutex::default(), ids: Mutex::default() });
-            servers.push(server.clone());
-            let limits = Limits {
-                max_connections: 64,
-                max_body_bytes: 1 << 20,
-                header_timeout: SECOND,
-                request_timeout: SECOND * 10,
-                idle_timeout: SECOND * 10,
-                drain_timeout: SECOND,
-            };
-            tokio::spawn(server::serve(listener, server, limits, CancellationToken::new()));
+            members.push(Member { id: format!("order-{number}"), address: http::testing::serve(server.clone()).await });
+            servers.push(server);
         }
         let timing = Timing { attempt_timeout: SECOND / 2, read_deadline: SECOND * 5, write_deadline: SECOND * 5 };
         // No probe is over before the test is.

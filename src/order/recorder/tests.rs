@@ -7,16 +7,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering as AtomicOrdering};
 use crate::http::body::Incoming;
 use bytes::Bytes;
 use hyper::{Request, StatusCode};
-use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::catalog::PurchasesAfter;
 use crate::cluster::{Probes, Timing};
 use crate::error::ApiError;
-use crate::http::body;
 use crate::http::client::Client;
 use crate::http::reply::{self, Response};
-use crate::http::server::{self, Handler, Limits};
+use crate::http::server::Handler;
+use crate::http::{self, body};
 use crate::model::testing::{an_order as order, key};
 use crate::platform::{BoxFuture, Platform};
 use crate::replica::log::LogLimits;
@@ -95,17 +94,7 @@ impl Bench {
         let (platform, folder) = (Platform::system(), tempfile::tempdir().unwrap());
         let client = Client::new(&platform);
         let catalog = Arc::new(ScriptedCatalog { decided: Mutex::new(decided), ..ScriptedCatalog::default() });
-        let listener = platform.network.listen("127.0.0.1:0").await.unwrap();
-        let member = Member { id: "catalog-1".into(), address: listener.local_address().unwrap().to_string() };
-        let limits = Limits {
-            max_connections: 8,
-            max_body_bytes: 1 << 20,
-            header_timeout: SECOND,
-            request_timeout: SECOND * 60,
-            idle_timeout: SECOND * 60,
-            drain_timeout: SECOND,
-        };
-        tokio::spawn(server::serve(listener, catalog.clone(), limits, CancellationToken::new()));
+        let member = Member { id: "catalog-1".into(), address: http::testing::serve(catalog.clone()).await };
 
         let machine = Arc::new(OrderMachine::default());
         let opened = replica::open(&platform, &client, settings(folder.path()), machine.clone()).await.unwrap();
