@@ -29,6 +29,9 @@ const REST: u32 = 4;
 /// The shortest time between two updates. Creating and renaming a file costs about as much as committing a write.
 const SHORTEST_REST: Duration = Duration::from_millis(20);
 
+/// The longest. A machine that stood still during an update must not keep people from the next for as long again.
+const LONGEST_REST: Duration = Duration::from_secs(30);
+
 /// Before an update that failed is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -45,7 +48,7 @@ pub async fn follow(
     let mut files: BTreeMap<&'static str, TableFile> = BTreeMap::new();
     let mut trouble = Trouble::default();
     // What took so long to read takes about as long to write.
-    tokio::time::sleep(state_machine.restored_in() * REST).await;
+    tokio::time::sleep(rest_after(state_machine.restored_in())).await;
     loop {
         applied.borrow_and_update();
         let started = Instant::now();
@@ -72,11 +75,16 @@ pub async fn follow(
             tracing::info!(times, "the CSV tables are written again");
         }
         written.store(position.index(), Ordering::Release);
-        tokio::time::sleep((started.elapsed() * REST).max(SHORTEST_REST)).await;
+        tokio::time::sleep(rest_after(started.elapsed())).await;
         if applied.changed().await.is_err() {
             return Ok(());
         }
     }
+}
+
+/// How long to rest after what took so long.
+fn rest_after(took: Duration) -> Duration {
+    took.saturating_mul(REST).clamp(SHORTEST_REST, LONGEST_REST)
 }
 
 /// Brings all files up to `cut`.
@@ -118,4 +126,17 @@ fn passes(error: &TableFileError) -> bool {
                 | PermissionDenied
                 | ResourceBusy
         )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn updates_take_a_fifth_of_the_time_and_no_freeze_puts_off_the_next_for_long() {
+        assert_eq!(rest_after(Duration::from_millis(1)), SHORTEST_REST);
+        assert_eq!(rest_after(Duration::from_secs(2)), Duration::from_secs(8));
+        assert_eq!(rest_after(Duration::from_secs(3600)), LONGEST_REST);
+        assert_eq!(rest_after(Duration::MAX), LONGEST_REST);
+    }
 }
