@@ -103,7 +103,7 @@ pub enum SupervisorError {
 /// # Errors
 /// Nodes that cannot be started, or that all died. Those that still run then stop when this process ends.
 pub async fn run(config: &Config, options: Options, shutdown: CancellationToken) -> Result<(), SupervisorError> {
-    let said = report::find_voice();
+    let said = report::start_output();
     let outcome = supervise(config, options, shutdown).await;
     // Before the last word, which is written by itself.
     said.finish();

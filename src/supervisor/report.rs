@@ -20,20 +20,20 @@ use crate::telemetry::{self, Lines};
 /// The lines of a dead node's log that are shown.
 const LAST_LINES: usize = 8;
 
-static VOICE: OnceLock<NonBlocking> = OnceLock::new();
+static OUTPUT: OnceLock<NonBlocking> = OnceLock::new();
 
 /// Has what is [said](say) from now on written beside: whoever reads it may take a rest, and the nodes must not wait.
-pub(super) fn find_voice() -> Lines {
-    let (voice, lines) = telemetry::write_beside(io::stdout());
+pub(super) fn start_output() -> Lines {
+    let (output, lines) = telemetry::write_beside(io::stdout());
     // There is one supervisor in a process.
-    let _ = VOICE.set(voice);
+    let _ = OUTPUT.set(output);
     lines
 }
 
 /// Prints a line, or several. That nobody reads them is no reason to stop the nodes.
 pub(super) fn say(text: impl Display) {
-    if let Some(voice) = VOICE.get() {
-        let _ = voice.clone().write_all(format!("{text}\n").as_bytes());
+    if let Some(output) = OUTPUT.get() {
+        let _ = output.clone().write_all(format!("{text}\n").as_bytes());
     }
 }
 
