@@ -27,7 +27,7 @@ use super::machine::WriteError;
 use super::marker::ClusterId;
 use super::network::Peers;
 use super::office::Office;
-use super::raft::Raft;
+use super::raft::{self, Raft};
 use super::wire::{self, Answer, Origin};
 
 /// How often peers are asked again.
@@ -169,7 +169,9 @@ impl Formation {
             WayBack::ByMajority => self.must_lead()?,
         }
         // What is proposed stands in the log, and is decided by whoever leads next: it must have a majority without the joiner.
-        self.confirm_leadership().await?;
+        if raft::confirm_leadership(&self.raft, ASK_TIMEOUT).await.is_err() {
+            return refuse("no majority can take it out: most of the others must run");
+        }
         tracing::info!(replica = name, "taking it out until it has caught up");
         self.change(ChangeMembers::RemoveVoters(BTreeSet::from([joiner]))).await?;
         Ok(cluster)
@@ -247,14 +249,6 @@ impl Formation {
         self.raft.server_metrics().borrow().membership_config.membership().get_joint_config().len() > 1
     }
 
-    /// Returns once a majority has confirmed that this replica leads.
-    async fn confirm_leadership(&self) -> Answer<()> {
-        match tokio::time::timeout(ASK_TIMEOUT, self.raft.get_read_log_id()).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) | Err(_) => refuse("no majority can take it out: most of the others must run"),
-        }
-    }
-
     fn must_lead(&self) -> Result<(), WriteError> {
         match *self.office.borrow() {
             Office::Own(_) => Ok(()),
@@ -271,7 +265,9 @@ impl Formation {
             tokio::select! {
                 changed = raft.change_membership(change, false) => changed.map(drop).map_err(refused),
                 // openraft may never answer: a snapshot can take the place of what was proposed. The next leader finishes.
-                _ = office.wait_for(|now| *now != current) => Err(WriteError::NotLeader),
+                _ = office.wait_for(|now| *now != current) => {
+                    Err(WriteError::Unknown("the leader changed before the members had".to_owned()))
+                }
             }
         });
         changed.await.unwrap_or_else(|_| refuse("this replica is stopping"))

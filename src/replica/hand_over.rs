@@ -23,7 +23,7 @@ use super::raft::{Raft, ServerMetrics};
 use super::wire::{self, Answer};
 
 /// How long openraft is waited for to stop.
-pub const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Whether a replica is willing to lead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl HandOver {
         self.willingness.send_replace(Willingness::Retires);
         if self.leads() && !self.hand_over(others).await {
             tracing::info!("no other replica took the leadership over: those that are left elect a leader");
-            self.stop().await;
+            self.stop(Instant::now() + STOP_TIMEOUT).await;
         }
     }
 
@@ -124,9 +124,9 @@ impl HandOver {
         true
     }
 
-    /// Stops openraft: nothing more is sent, stored or applied. A disk that hangs is not waited for.
-    pub async fn stop(&self) {
-        match tokio::time::timeout(STOP_TIMEOUT, self.raft.shutdown()).await {
+    /// Stops openraft: nothing more is sent, stored or applied. A disk that hangs is waited for until `deadline`.
+    pub async fn stop(&self, deadline: Instant) {
+        match tokio::time::timeout_at(deadline, self.raft.shutdown()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "replication did not stop cleanly"),
             Err(_) => tracing::warn!("replication did not stop in time: its disk or a snapshot takes long"),

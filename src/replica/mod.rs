@@ -157,11 +157,7 @@ impl Consensus {
     /// # Errors
     /// If none did in time.
     pub async fn confirm_leadership(&self) -> Result<(), WriteError> {
-        match tokio::time::timeout(self.round_timeout, self.raft.get_read_log_id()).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(WriteError::Unavailable(error.to_string())),
-            Err(_) => Err(WriteError::Unavailable("no majority confirmed the leader in time".to_owned())),
-        }
+        raft::confirm_leadership(&self.raft, self.round_timeout).await.map(drop)
     }
 }
 
@@ -277,11 +273,12 @@ impl Replica {
         self.inner.hand_over.retire().await;
     }
 
-    /// Stops replication: nothing more is sent, stored or applied.
+    /// Stops replication: nothing more is sent, stored or applied. Takes a bounded time.
     pub async fn stop(&self) {
-        self.inner.hand_over.stop().await;
+        let deadline = tokio::time::Instant::now() + STOP_TIMEOUT;
+        self.inner.hand_over.stop(deadline).await;
         // A disk that hangs is not waited for, and one that fails has been told of.
-        let _ = tokio::time::timeout(STOP_TIMEOUT, self.inner.mark_keeper.finish()).await;
+        let _ = tokio::time::timeout_at(deadline, self.inner.mark_keeper.finish()).await;
     }
 }
 

@@ -1,12 +1,13 @@
 //! The types with which openraft is used here. Nothing outside `replica` names them.
 
 use std::fmt;
+use std::time::Duration;
 
 use bytes::Bytes;
 use openraft::raft::AppendEntriesRequest;
 use serde::{Deserialize, Serialize};
 
-use super::machine::BatchTime;
+use super::machine::{BatchTime, WriteError};
 use super::snapshot::SnapshotFiles;
 
 openraft::declare_raft_types!(
@@ -29,6 +30,19 @@ pub(super) type Vote = openraft::Vote<u64>;
 pub(super) type StoredMembership = openraft::StoredMembership<u64, openraft::EmptyNode>;
 pub(super) type SnapshotMeta = openraft::SnapshotMeta<u64, openraft::EmptyNode>;
 pub(super) type StorageError = openraft::StorageError<u64>;
+
+/// Returns once a majority has confirmed, after this call, that this replica still leads; and up to where the log was
+/// committed before.
+///
+/// # Errors
+/// `Unavailable` if none did within `timeout`.
+pub(super) async fn confirm_leadership(raft: &Raft, timeout: Duration) -> Result<u64, WriteError> {
+    match tokio::time::timeout(timeout, raft.get_read_log_id()).await {
+        Ok(Ok((read, _))) => Ok(read.map_or(0, |read| read.index)),
+        Ok(Err(error)) => Err(WriteError::Unavailable(error.to_string())),
+        Err(_) => Err(WriteError::Unavailable("no majority confirmed the leader in time".to_owned())),
+    }
+}
 
 /// The payload of one log entry: commands that share one fsync and one replication round.
 ///

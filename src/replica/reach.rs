@@ -1,7 +1,8 @@
 //! Which followers a leader reaches, told when it changes.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::group::Group;
 
@@ -12,15 +13,15 @@ const FAILURES_TOLD: u32 = 3;
 pub struct Reach {
     /// Failures in succession, by the follower's number.
     failures: BTreeMap<u64, AtomicU32>,
-    /// A member that the configuration does not name was told of.
-    has_told_of_stranger: AtomicBool,
+    /// The members that the configuration does not name, as far as they were told of.
+    strangers: Mutex<BTreeSet<u64>>,
 }
 
 impl Reach {
     /// All followers are taken to be there.
     pub fn new(group: &Group) -> Reach {
         let failures = group.members.keys().map(|number| (*number, AtomicU32::new(0))).collect();
-        Reach { failures, has_told_of_stranger: AtomicBool::new(false) }
+        Reach { failures, strangers: Mutex::default() }
     }
 
     /// A follower has answered.
@@ -35,7 +36,7 @@ impl Reach {
     /// A follower has given no answer.
     pub fn failed(&self, group: &Group, number: u64, error: &impl std::fmt::Display) {
         let Some(failures) = self.failures.get(&number) else {
-            if !self.has_told_of_stranger.swap(true, Ordering::Relaxed) {
+            if self.strangers.lock().unwrap_or_else(PoisonError::into_inner).insert(number) {
                 let replica = group.label(number);
                 tracing::warn!(replica, "a member of the group has no address here: it counts as one that is down");
             }

@@ -17,7 +17,7 @@ use super::contact::Contact;
 use super::machine::{LeaderService, WriteError};
 use super::network::Peers;
 use super::office::{self, Office};
-use super::raft::Raft;
+use super::raft::{self, Raft};
 use super::wire::{self, Answer};
 
 /// Reads that may wait for the next round; more are refused.
@@ -252,12 +252,8 @@ impl ReadRounds {
             Office::Own(_) => {
                 // Before the round: a write that is over by then is below the index that the round brings.
                 let observed = questions.iter().map(|question| self.service.observe(question)).collect();
-                let confirmed = tokio::time::timeout(self.round_timeout, self.raft.get_read_log_id()).await;
-                match confirmed {
-                    Ok(Ok((log_id, _))) => Ok((log_id.map_or(0, |log_id| log_id.index), observed)),
-                    Ok(Err(error)) => Err(WriteError::Unavailable(error.to_string())),
-                    Err(_) => Err(WriteError::Unavailable("no majority confirmed the leader in time".to_owned())),
-                }
+                let index = raft::confirm_leadership(&self.raft, self.round_timeout).await?;
+                Ok((index, observed))
             }
             Office::Other(leader) => {
                 tokio::select! {
