@@ -36,24 +36,6 @@ async fn send_in_pieces(mut to: OwnedWriteHalf, requests: String, mut random: fa
 }
 
 #[tokio::test]
-async fn a_request_that_comes_while_a_large_answer_is_not_taken_is_answered_after_it() {
-    let limits = Limits { header_timeout: Duration::from_millis(300), ..LIMITS };
-    let server = Server::with(Routes { is_lane_closed: true, ..Routes::default() }, limits).await;
-    let Wire(mut stream) = server.connect().await;
-    let name = "x".repeat(300);
-    stream.write_all(format!("GET /ready/long/{name} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
-    // The answer has begun, and cannot end before it is read.
-    stream.readable().await.unwrap();
-    tokio::time::sleep(limits.header_timeout / 3).await;
-    stream.write_all(b"GET /hello/you HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-    tokio::time::sleep(limits.header_timeout / 3).await;
-    let mut stream = tokio::io::BufReader::new(stream);
-    assert_eq!(read_response(&mut stream).await.1, long_text(&name));
-    let (head, _) = tokio::time::timeout(PATIENCE, read_response(&mut stream)).await.unwrap();
-    assert!(head.starts_with("http/1.1 200 ok"), "{head}");
-}
-
-#[tokio::test]
 async fn requests_of_all_kinds_on_one_connection_are_answered_in_order() {
     let server = Server::start(LIMITS).await;
     for seed in 0..60 {
