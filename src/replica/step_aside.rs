@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::hand_over::HandOver;
 use super::machine::LeaderService;
@@ -50,6 +51,7 @@ impl StepAside {
 
     /// Hands over as soon as another can serve; returns when it has, or when this replica can serve again or does not lead.
     async fn find_another(&self) {
+        let began = Instant::now();
         let mut trouble = Trouble::default();
         while is_own(&self.office.borrow()) {
             let others = self.others_that_can_serve().await;
@@ -61,7 +63,10 @@ impl StepAside {
                     return;
                 }
                 tracing::warn!("no other replica took the leadership over: this one leads on");
-            } else if let Some(times) = trouble.met() {
+            } else if began.elapsed() >= PAUSE
+                && let Some(times) = trouble.met()
+            {
+                // Sooner, it is not worth a line: those outside are about to begin, or change their leader.
                 tracing::warn!(hindrance, times, "this leader cannot serve, nor can another replica: leading on");
             }
             tokio::time::sleep(PAUSE).await;

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::common::client::{Answer, Client};
 use crate::common::cluster::Cluster;
-use crate::common::until_some;
+use crate::common::{until, until_some};
 
 struct Stranger {
     cluster: String,
@@ -21,8 +21,22 @@ impl Stranger {
     }
 
     fn post(&mut self, path: &str, body: Vec<u8>) -> Answer {
-        let envelope = format!("{} {} catalog-77", self.cluster, self.to);
+        let envelope = self.envelope();
         self.client.ask(&format!("POST /internal/{path}")).header("bazar-envelope", &envelope).body(body).send()
+    }
+
+    /// Begins a message of `announced` bytes, and sends `sent` of them.
+    fn begin(&mut self, path: &str, announced: usize, sent: usize) {
+        let envelope = self.envelope();
+        let head = format!(
+            "POST /internal/{path} HTTP/1.1\r\nhost: x\r\nbazar-envelope: {envelope}\r\ncontent-length: {announced}\r\n\r\n"
+        );
+        // What is refused need not be taken.
+        let _ = self.client.write_raw(&[head.into_bytes(), vec![0; sent]].concat());
+    }
+
+    fn envelope(&self) -> String {
+        format!("{} {} catalog-77", self.cluster, self.to)
     }
 }
 
@@ -205,4 +219,22 @@ fn no_single_message_kills_removes_or_deposes_a_replica_for_good() {
     cluster.start_all();
     cluster.wait_ready();
     assert_eq!(cluster.audit().orders.len(), 4);
+}
+
+#[test]
+fn messages_that_come_only_half_are_bounded_together_and_stop_nobody() {
+    let cluster = Cluster::new(1, 3, 1).open();
+    let follower = cluster.follower("catalog");
+    // Of each the rest is missing; each alone is shorter than a message may be.
+    let mut strangers: Vec<Stranger> = (0..12).map(|_| Stranger::new(&cluster, &follower)).collect();
+    for stranger in &mut strangers {
+        stranger.begin("raft/append", 31 << 20, 30 << 20);
+    }
+    let refusal = strangers.last_mut().unwrap().client.read_raw("POST /internal/raft/append").unwrap();
+    assert_eq!(refusal.status, 503, "{}", refusal.text());
+    assert!(refusal.text().contains("too much is under way on other connections"), "{}", refusal.text());
+    // It goes on following.
+    cluster.client("frontend-1").put("/update/1/price", &serde_json::json!({ "price": 3 })).expect(200);
+    until("the follower has it", || cluster.client(&follower).get("/info/1").json()["price"].as_f64() == Some(3.0));
+    assert_eq!(cluster.client(&follower).get("/health").status, 200);
 }
