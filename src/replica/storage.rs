@@ -6,9 +6,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::guard::Own;
 use super::log::{Log, LogError, LogLimits};
 use super::machine::Machine;
-use super::marker::Marker;
+use super::marker::{MARK_FILE, Marker};
 use super::snapshot::SnapshotStore;
 use super::start::StartError;
 use super::state_machine::StateMachine;
@@ -51,6 +52,16 @@ impl Storage {
             };
             let what = format!("{what}, and the log begins behind entry {}", purged.index);
             return Err(LogError::Lost { path: snapshots.manifest_path(), what }.into());
+        }
+        // Whoever leads in a term is voted for, or recognised, before anything of that term is stored.
+        let voted_term = log.reader().examine(Own::vote).leader_id().term;
+        if let Some(covered) = covered.filter(|covered| covered.leader_id.term > voted_term) {
+            let what = format!(
+                "the log and {MARK_FILE} are old copies: they reach to term {voted_term}, and the snapshot beside them to \
+                 term {}",
+                covered.leader_id.term
+            );
+            return Err(LogError::Lost { path: folder.join("log"), what }.into());
         }
         let state_machine = StateMachine::open(platform, machine, snapshots, log.durability()).await;
         let state_machine = state_machine.map_err(StartError::Snapshot)?;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use openraft::storage::{RaftLogStorage, RaftLogStorageExt};
 use openraft::testing::{StoreBuilder, Suite};
-use openraft::{EmptyNode, Membership};
+use openraft::{EmptyNode, Membership, Vote};
 use tempfile::TempDir;
 
 use super::*;
@@ -90,13 +90,16 @@ fn log_and_state_machine_are_what_openraft_expects() {
     Suite::test_all(OnRealDisk).unwrap();
 }
 
-/// A replica's storage on `disk`, as [`replica::open`](crate::replica::open) puts it together.
+/// A replica's storage on `disk`, as [`replica::open`](crate::replica::open) puts it together. It follows a leader.
 async fn open(disk: &MemoryDisk) -> (Log, StateMachine, Arc<Journal>) {
     let platform = platform(disk.clone());
     let journal = Arc::new(Journal::default());
     let opened = Storage::open(&platform, "/".as_ref(), (9, "catalog-9"), LIMITS, journal.clone()).await.unwrap();
-    let Storage { marker, log, state_machine } = opened;
+    let Storage { marker, mut log, state_machine } = opened;
     marker.set(CLUSTER).await.unwrap();
+    if log.read_vote().await.unwrap().is_none() {
+        log.save_vote(&Vote::new_committed(1, 1)).await.unwrap();
+    }
     (log, state_machine, journal)
 }
 

@@ -233,6 +233,20 @@ async fn a_folder_that_is_missing_or_as_it_was_some_starts_ago_is_refused() {
 }
 
 #[tokio::test]
+async fn a_mark_and_a_log_of_a_term_before_the_snapshots_are_refused() {
+    let (generations, confirmed) = a_life(&MemoryDisk::default()).await;
+    let newest = generations.last().unwrap();
+    let is_snapshot = |path: &Path| path.parent() == Some("/snapshot".as_ref());
+    // The snapshot is that of the last start but one.
+    for (age, generation) in generations.iter().enumerate().take(2) {
+        let mut files: Files =
+            newest.iter().filter(|(path, _)| is_snapshot(path)).map(|(a, b)| (a.clone(), b.clone())).collect();
+        files.extend(generation.iter().filter(|(path, _)| !is_snapshot(path)).map(|(a, b)| (a.clone(), b.clone())));
+        assert!(check(&files, false, &confirmed, &format!("all but the snapshot of generation {age}")).await);
+    }
+}
+
+#[tokio::test]
 async fn a_crash_at_any_step_of_a_life_leaves_a_replica_that_starts_with_all_it_confirmed() {
     for fails_after in 0.. {
         let disk = MemoryDisk::default();
