@@ -12,7 +12,7 @@ fn silent_crowd(cluster: &Cluster, id: &str, count: usize) -> Vec<TcpStream> {
 
 #[test]
 fn a_silent_crowd_at_every_node_stops_neither_nodes_nor_customers() {
-    let mut cluster = Cluster::new(1, 3, 1).with_open_files(96).open();
+    let mut cluster = Cluster::alone(1, 3, 1).with_open_files(96).open();
     assert!(cluster.log("frontend-1").contains("http.max_connections does not fit"), "{}", cluster.log("frontend-1"));
     let nodes = ["frontend-1", "catalog-1", "catalog-2", "catalog-3", "order-1"];
     let crowds = nodes.map(|id| silent_crowd(&cluster, id, 200));

@@ -5,7 +5,7 @@ use std::fs::{self, OpenOptions};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -25,27 +25,44 @@ const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 /// Lines of each node's log that a failed test shows.
 const SHOWN_LINES: usize = 25;
 
-/// One of the places that [`CLUSTERS_AT_ONCE`] clusters take.
-struct Place;
+/// So many of the places that [`CLUSTERS_AT_ONCE`] clusters take.
+struct Places(u32);
 
-static TAKEN: Mutex<u32> = Mutex::new(0);
+struct Taken {
+    places: u32,
+    /// Who waits for all of them. Nobody else takes one meanwhile.
+    waiting_for_all: u32,
+}
+
+static TAKEN: Mutex<Taken> = Mutex::new(Taken { places: 0, waiting_for_all: 0 });
 static FREED: Condvar = Condvar::new();
 
-impl Place {
-    fn take() -> Place {
-        let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut taken =
-            FREED.wait_while(taken, |taken| *taken >= CLUSTERS_AT_ONCE).unwrap_or_else(PoisonError::into_inner);
-        *taken += 1;
-        Place
+impl Places {
+    fn one() -> Places {
+        let must_wait = |taken: &mut Taken| taken.places >= CLUSTERS_AT_ONCE || taken.waiting_for_all > 0;
+        FREED.wait_while(lock(), must_wait).unwrap_or_else(PoisonError::into_inner).places += 1;
+        Places(1)
+    }
+
+    fn all() -> Places {
+        let mut taken = lock();
+        taken.waiting_for_all += 1;
+        let mut taken = FREED.wait_while(taken, |taken| taken.places > 0).unwrap_or_else(PoisonError::into_inner);
+        taken.waiting_for_all -= 1;
+        taken.places = CLUSTERS_AT_ONCE;
+        Places(CLUSTERS_AT_ONCE)
     }
 }
 
-impl Drop for Place {
+impl Drop for Places {
     fn drop(&mut self) {
-        *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        FREED.notify_one();
+        lock().places -= self.0;
+        FREED.notify_all();
     }
+}
+
+fn lock() -> MutexGuard<'static, Taken> {
+    TAKEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct Node {
@@ -61,13 +78,21 @@ pub struct Cluster {
     max_open_files: Option<u32>,
     folder: TempDir,
     ports: Ports,
-    _place: Place,
+    _places: Places,
 }
 
 impl Cluster {
     /// Lays a cluster out, with the seven books. Nothing runs yet.
     pub fn new(frontends: usize, catalogs: usize, orders: usize) -> Cluster {
-        let place = Place::take();
+        Cluster::in_places(Places::one(), frontends, catalogs, orders)
+    }
+
+    /// The same, with no other cluster beside it: one whose answers are timed, or that leaves others no time.
+    pub fn alone(frontends: usize, catalogs: usize, orders: usize) -> Cluster {
+        Cluster::in_places(Places::all(), frontends, catalogs, orders)
+    }
+
+    fn in_places(places: Places, frontends: usize, catalogs: usize, orders: usize) -> Cluster {
         let folder = tempfile::tempdir().unwrap();
         let mut ports = Ports::claim();
         let (mut nodes, mut toml) = (BTreeMap::new(), String::new());
@@ -80,7 +105,7 @@ impl Cluster {
         }
         fs::write(folder.path().join("shop.toml"), toml).unwrap();
         fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/catalog.csv"), folder.path().join("catalog.csv")).unwrap();
-        Cluster { nodes, settings: Vec::new(), max_open_files: None, folder, ports, _place: place }
+        Cluster { nodes, settings: Vec::new(), max_open_files: None, folder, ports, _places: places }
     }
 
     /// Sets a key of the configuration for all nodes.

@@ -24,7 +24,7 @@ fn frontends(cluster: &Cluster) -> Vec<SocketAddr> {
 
 #[test]
 fn no_customer_notices_that_a_leader_was_killed() {
-    let mut cluster = Cluster::new(2, 3, 3).with_copies(COPIES).open();
+    let mut cluster = Cluster::alone(2, 3, 3).with_copies(COPIES).open();
     let storm = Storm::start(&frontends(&cluster), COPIES, 8, 4);
     for role in ["catalog", "order"] {
         storm.wait_for_purchases(100);

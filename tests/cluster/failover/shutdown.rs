@@ -44,7 +44,7 @@ fn a_node_that_is_asked_to_stop_finishes_the_request_under_way() {
 
 #[test]
 fn a_leader_that_is_asked_to_stop_hands_over_before_it_waits_for_slow_clients() {
-    let mut cluster = Cluster::new(1, 3, 3).with_copies(COPIES).open();
+    let mut cluster = Cluster::alone(1, 3, 3).with_copies(COPIES).open();
     let storm = Storm::start(&[cluster.address("frontend-1")], COPIES, 4, 2);
     for role in ["catalog", "order"] {
         let leader = cluster.leader(role);
@@ -74,7 +74,7 @@ fn a_leader_that_is_asked_to_stop_hands_over_before_it_waits_for_slow_clients() 
 
 #[test]
 fn no_customer_notices_a_rolling_restart_of_all_nodes() {
-    let mut cluster = Cluster::new(2, 3, 3).with_copies(COPIES).open();
+    let mut cluster = Cluster::alone(2, 3, 3).with_copies(COPIES).open();
     let nodes: Vec<String> =
         ["frontend", "order", "catalog"].iter().flat_map(|role| cluster.group(role)).map(str::to_owned).collect();
     let frontends: Vec<SocketAddr> = cluster.group("frontend").map(|id| cluster.address(id)).collect();
@@ -117,7 +117,7 @@ fn a_follower_that_is_asked_to_stop_leaves_its_leader_in_peace_however_long_it_t
 
 #[test]
 fn a_pair_needs_no_election_for_a_leader_that_is_restarted_quickly() {
-    let mut cluster = Cluster::new(1, 2, 2).open();
+    let mut cluster = Cluster::alone(1, 2, 2).open();
     let mut customer = cluster.client("frontend-1");
     for role in ["catalog", "order"] {
         let (leader, follower) = (cluster.leader(role), cluster.follower(role));

@@ -40,7 +40,7 @@ const EVENTS: [Event; 6] = [
 #[test]
 #[ignore = "it measures, for three minutes"]
 fn times_without_purchases() {
-    let mut cluster = Cluster::new(2, 3, 3).with_copies(COPIES).open();
+    let mut cluster = Cluster::alone(2, 3, 3).with_copies(COPIES).open();
     let frontends: Vec<_> = cluster.group("frontend").map(|id| cluster.address(id)).collect();
     let storm = Storm::start(&frontends, COPIES, 4, 2);
     for role in ["catalog", "order"] {

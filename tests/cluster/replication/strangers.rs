@@ -223,7 +223,7 @@ fn no_single_message_kills_removes_or_deposes_a_replica_for_good() {
 
 #[test]
 fn messages_that_come_only_half_are_bounded_together_and_stop_nobody() {
-    let cluster = Cluster::new(1, 3, 1).open();
+    let cluster = Cluster::alone(1, 3, 1).open();
     let follower = cluster.follower("catalog");
     // Of each the rest is missing; each alone is shorter than a message may be.
     let mut strangers: Vec<Stranger> = (0..12).map(|_| Stranger::new(&cluster, &follower)).collect();
