@@ -65,7 +65,8 @@ pub enum PurchaseReply {
 /// An order as customers see it.
 #[derive(Serialize)]
 pub struct OrderView {
-    order_id: OrderId,
+    /// Its number.
+    pub order_id: OrderId,
     id: BookId,
     title: Text,
     price: Cents,

@@ -6,6 +6,8 @@ use crate::http::body::Incoming;
 use bytes::Bytes;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{HeaderMap, StatusCode};
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::coherence::normalized;
 use crate::error::ApiError;
@@ -115,7 +117,7 @@ pub fn internal_answer(message: Bytes) -> Response {
 /// Which part of a list a client asks for: `?limit=&after=`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Page {
-    /// How many at most.
+    /// How many at most; it may be fewer, for the bytes that they take are bounded, too.
     pub limit: usize,
     /// Only those with numbers above this one.
     pub after: u64,
@@ -123,10 +125,14 @@ pub struct Page {
 
 impl Page {
     /// How many there are on a page unless the client asks for another number.
-    const DEFAULT_LIMIT: u64 = 100;
+    pub const DEFAULT_LIMIT: usize = 100;
 
     /// The most on one page.
-    const MAX_LIMIT: u64 = 1000;
+    const MAX_LIMIT: usize = 1000;
+
+    /// The items of one page take so many bytes at most, unless a single one takes more: a page of the longest titles
+    /// would hold up those who ask after it.
+    const MAX_BYTES: usize = 240 << 10;
 
     /// Reads it from a query.
     ///
@@ -135,20 +141,36 @@ impl Page {
     pub fn of(query: Option<&str>) -> Result<Page, ApiError> {
         let query = Query::parse(query);
         Ok(Page {
-            limit: query.number("limit", Page::DEFAULT_LIMIT, 1..=Page::MAX_LIMIT)? as usize,
+            limit: query.number("limit", Page::DEFAULT_LIMIT as u64, 1..=Page::MAX_LIMIT as u64)? as usize,
             after: query.number("after", 0, 0..=u64::MAX)?,
         })
     }
 
-    /// Cuts a list that has one item too many, and tells where the next page begins.
+    /// The items of the page as JSON, and where the next page begins if there is one.
     ///
-    /// `items` are those after [`after`](Self::after), up to one more than [`limit`](Self::limit).
-    pub fn cut<T>(&self, items: &mut Vec<T>, path: &str, number: impl Fn(&T) -> u64) -> Option<String> {
-        if items.len() <= self.limit {
-            return None;
+    /// `items` are those after [`after`](Self::after), up to one more than [`limit`](Self::limit), of the list at `path`.
+    ///
+    /// # Errors
+    /// If an item has no form in JSON.
+    pub fn list<T: Serialize>(
+        &self,
+        items: impl IntoIterator<Item = T>,
+        path: &str,
+        number: impl Fn(&T) -> u64,
+    ) -> Result<(Vec<Box<RawValue>>, Option<String>), ApiError> {
+        let mut listed: Vec<Box<RawValue>> = Vec::new();
+        let (mut bytes, mut last) = (0, self.after);
+        for item in items {
+            let text = to_raw_value(&item)
+                .map_err(|error| ApiError::Internal(format!("an item could not be written as JSON: {error}")))?;
+            bytes += text.get().len();
+            if listed.len() == self.limit || (bytes > Page::MAX_BYTES && !listed.is_empty()) {
+                return Ok((listed, Some(format!("{path}?limit={}&after={last}", self.limit))));
+            }
+            last = number(&item);
+            listed.push(text);
         }
-        items.truncate(self.limit);
-        Some(format!("{path}?limit={}&after={}", self.limit, items.last().map_or(self.after, number)))
+        Ok((listed, None))
     }
 }
 
@@ -216,5 +238,44 @@ impl From<WriteError> for ApiError {
             WriteError::Overloaded(reason) => ApiError::Overloaded(reason),
             WriteError::Unknown(reason) => ApiError::OutcomeUnknown(reason),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(page: Page, items: &[(u64, String)]) -> (Vec<String>, Option<String>) {
+        let following = items.iter().filter(|(number, _)| *number > page.after).take(page.limit + 1);
+        let (listed, next) =
+            page.list(following.map(|(number, text)| (number, text)), "/list", |item| *item.0).unwrap();
+        (listed.iter().map(|item| item.get().to_owned()).collect(), next)
+    }
+
+    #[test]
+    fn a_page_ends_after_as_many_items_as_were_asked_for_and_tells_whether_more_follow() {
+        let items: Vec<_> = (1..=3).map(|number| (number, "a".to_owned())).collect();
+        let (listed, next) = list(Page { limit: 2, after: 0 }, &items);
+        assert_eq!((listed.len(), next.as_deref()), (2, Some("/list?limit=2&after=2")));
+        let (listed, next) = list(Page { limit: 3, after: 0 }, &items);
+        assert_eq!((listed.len(), next), (3, None));
+        assert_eq!(list(Page { limit: 3, after: 3 }, &items), (vec![], None));
+    }
+
+    #[test]
+    fn pages_of_long_items_end_sooner_and_leave_none_out() {
+        let mut items: Vec<_> = (1..=600).map(|number| (number, "\"".repeat(1024))).collect();
+        items[400].1 = "x".repeat(2 * Page::MAX_BYTES);
+        let (mut all, mut after) = (Vec::new(), 0);
+        loop {
+            let (listed, next) = list(Page { limit: 1000, after }, &items);
+            let bytes: usize = listed.iter().map(String::len).sum();
+            assert!(bytes <= Page::MAX_BYTES || listed.len() == 1, "{} items of {bytes} bytes", listed.len());
+            all.extend(listed);
+            let Some(next) = next else { break };
+            after = next.rsplit('=').next().unwrap().parse().unwrap();
+            assert_eq!(after, all.len() as u64);
+        }
+        assert_eq!(all.len(), items.len());
     }
 }

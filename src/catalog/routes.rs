@@ -20,6 +20,7 @@ use bytes::Bytes;
 use hyper::header::{HeaderName, HeaderValue, LOCATION};
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::command::{Action, Decision, Outcome, Reply, Write};
 use super::leader::{Decided, LeaderRequest, decode, encode, pending};
@@ -40,7 +41,7 @@ pub const CACHEABLE: HeaderName = HeaderName::from_static("bazar-cacheable");
 #[derive(Serialize)]
 struct SearchPage<'a> {
     topic: &'a str,
-    items: Vec<SearchItem>,
+    items: Vec<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
 }
@@ -51,6 +52,12 @@ struct SearchItem {
     title: Text,
     price: Cents,
     quantity: Quantity,
+}
+
+impl From<Book> for SearchItem {
+    fn from(Book { id, title, price, quantity, .. }: Book) -> SearchItem {
+        SearchItem { id, title, price, quantity }
+    }
 }
 
 /// A change of price.
@@ -161,12 +168,9 @@ impl Catalog {
     async fn search(&self, path: &str, topic: &str, page: Page) -> Result<Response, ApiError> {
         let topic = searched_topic(topic)?;
         let respond = |machine: &CatalogMachine, observed: &Bytes| {
-            let mut books = machine.state().search(&topic, page.after, page.limit + 1);
-            let next = page.cut(&mut books, &search_path(&topic), |book| book.id.get());
-            let items = books
-                .into_iter()
-                .map(|Book { id, title, price, quantity, .. }| SearchItem { id, title, price, quantity })
-                .collect();
+            let books = machine.state().search(&topic, page.after, page.limit + 1);
+            let items = books.into_iter().map(SearchItem::from);
+            let (items, next) = page.list(items, &search_path(&topic), |item| item.id.get())?;
             let answer = reply::json(StatusCode::OK, &SearchPage { topic: &topic, items, next });
             Ok(cacheable(answer, Pending(pending(observed)).is_settled(0)))
         };

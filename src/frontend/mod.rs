@@ -9,6 +9,7 @@
 //! | [`lease`] | whether it may answer from its cache |
 //! | [`renewal`] | asking for the lease |
 //! | [`flight`] | identical questions share one answer |
+//! | [`lists`] | how many lists are asked for at once |
 //! | [`courier`] | purchases that have gathered share a request |
 //! | [`once_more`] | what to do when the catalog cannot tell that a key is new |
 //! | [`overview`] | the cluster as all its nodes see it |
@@ -18,6 +19,7 @@ mod cache;
 mod courier;
 mod flight;
 mod lease;
+mod lists;
 mod once_more;
 mod overview;
 mod renewal;
@@ -35,6 +37,7 @@ use self::cache::{Cache, CacheKey, Noted};
 pub use self::cache::{CacheLimits, CacheStats};
 use self::courier::Courier;
 use self::flight::Flights;
+use self::lists::Lists;
 use self::renewal::Renewal;
 use self::routes::Fetched;
 use crate::cluster::{Probes, Timing, Upstream};
@@ -80,6 +83,7 @@ pub struct Frontend {
     /// Whether caching has begun, or is not to be waited for.
     has_begun: watch::Receiver<bool>,
     flights: Flights<(CacheKey, Noted), Fetched>,
+    lists: Arc<Lists>,
     catalog: Upstream,
     orders: Upstream,
     /// How many decisions of the catalog it has heard of.
@@ -126,6 +130,7 @@ impl Frontend {
             cache,
             has_begun,
             flights: Flights::default(),
+            lists: Arc::new(Lists::new(settings.timing.read_deadline)),
             catalog,
             couriers: Courier::start_all(&orders),
             orders,

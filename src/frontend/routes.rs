@@ -71,7 +71,8 @@ impl Frontend {
                 self.purchase(book_id(id)?, headers, body, head.uri.path()).await
             }
             (&Method::GET | &Method::HEAD, ["orders"]) => {
-                let Page { limit, after } = Page::of(head.uri.query())?;
+                let page @ Page { limit, after } = Page::of(head.uri.query())?;
+                let _turn = self.lists.turn(&page).await?;
                 self.read_order(format!("/orders?limit={limit}&after={after}"), headers).await
             }
             (&Method::GET | &Method::HEAD, ["orders", id]) => {
@@ -140,13 +141,14 @@ impl Frontend {
     /// Asks the catalog, and keeps the answer if it may be kept. Of those who share a question, the first gives it its id.
     fn fetch(&self, key: CacheKey, request_id: Option<&HeaderValue>) -> impl Future<Output = Fetched> + Send + 'static {
         let request_id = request_id.cloned();
-        let (cache, catalog) = (self.cache.clone(), self.catalog.clone());
+        let (cache, catalog, lists) = (self.cache.clone(), self.catalog.clone(), self.lists.clone());
         let noted = cache.note(&key);
         async move {
-            let path = match &key {
-                CacheKey::Info(book_id) => format!("/info/{book_id}"),
+            let (path, _turn) = match &key {
+                CacheKey::Info(book_id) => (format!("/info/{book_id}"), None),
                 CacheKey::Search { topic, page } => {
-                    format!("{}?limit={}&after={}", search_path(topic), page.limit, page.after)
+                    let turn = lists.turn(page).await?;
+                    (format!("{}?limit={}&after={}", search_path(topic), page.limit, page.after), Some(turn))
                 }
             };
             let Answered { by, reply } = catalog.read(&Ask::get(path).under(request_id)).await?;

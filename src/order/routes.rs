@@ -14,6 +14,7 @@ use crate::http::body::Incoming;
 use bytes::Bytes;
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::OrderServer;
 use super::machine::OrderMachine;
@@ -28,7 +29,7 @@ use crate::request::{Page, WriteIdentity, book_id, internal_answer, internal_bod
 /// One page of orders.
 #[derive(Serialize)]
 struct OrderPage {
-    orders: Vec<OrderView>,
+    orders: Vec<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
 }
@@ -83,9 +84,10 @@ impl OrderServer {
 
     async fn orders(&self, path: &str, page: Page) -> Result<Response, ApiError> {
         let respond = |machine: &OrderMachine, _: &Bytes| {
-            let mut orders = machine.with(|state| state.page(page.after, page.limit + 1));
-            let next = page.cut(&mut orders, "/orders", |order| order.order_id.get());
-            let page = OrderPage { orders: orders.into_iter().map(OrderView::from).collect(), next };
+            let orders = machine.with(|state| state.page(page.after, page.limit + 1));
+            let orders = orders.into_iter().map(OrderView::from);
+            let (orders, next) = page.list(orders, "/orders", |order| order.order_id.get())?;
+            let page = OrderPage { orders, next };
             Ok(reply::json(StatusCode::OK, &page))
         };
         self.reads.answer(path, Bytes::new(), respond).await

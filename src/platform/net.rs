@@ -42,12 +42,18 @@ pub struct TcpNetwork;
 /// Connections that may wait to be accepted. Those beyond it are tried again by the client's system, after a second.
 const BACKLOG_CONNECTIONS: u32 = 1024;
 
+/// What the system holds for a peer that does not take it, in bytes, as set; it takes up to twice as much. Left to itself it
+/// takes megabytes for each connection, and copying them holds up all the others.
+const SEND_BUFFER_BYTES: u32 = 64 << 10;
+
 fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // On Windows this would let two processes listen at once.
     if cfg!(not(windows)) {
         socket.set_reuseaddr(true)?;
     }
+    // Connections that are accepted have it, too.
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     socket.bind(address)?;
     socket.listen(BACKLOG_CONNECTIONS)
 }
@@ -115,6 +121,10 @@ impl Listener for TcpListeners {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
 
     #[tokio::test]
@@ -131,6 +141,20 @@ mod tests {
                 let (connected, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
                 assert_eq!(connected.unwrap().local_addr().unwrap(), accepted.unwrap().1);
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_system_takes_little_for_a_peer_that_does_not_read() {
+        let mut listener = TcpNetwork.listen("127.0.0.1:0").await.unwrap();
+        let address = listener.local_address().unwrap();
+        let (silent, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (_silent, (mut stream, _)) = (silent.unwrap(), accepted.unwrap());
+        let piece = [0; 64 << 10];
+        let mut taken_bytes = 0;
+        while let Ok(written) = tokio::time::timeout(Duration::from_millis(200), stream.write(&piece)).await {
+            taken_bytes += written.unwrap();
+            assert!(taken_bytes < 1 << 20, "{taken_bytes} bytes are with the system");
         }
     }
 }

@@ -1,6 +1,10 @@
-//! More connections than a node may have.
+//! More connections, and more that is asked for at once, than a node may have.
 
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write as _;
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use crate::common::cluster::Cluster;
 
@@ -29,4 +33,49 @@ fn a_silent_crowd_at_every_node_stops_neither_nodes_nor_customers() {
     let leader = cluster.leader("catalog");
     cluster.kill9(&leader);
     customer.post("/purchase/1").expect(201);
+}
+
+/// Books of one topic.
+const LONG_TITLES: u64 = 1000;
+
+/// Customers who do not take what they asked for.
+const GREEDY: u64 = 300;
+
+/// How long anybody else may have to wait, in a build for tests. Answered one after another, the lists take several times as long.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+#[test]
+fn a_crowd_that_asks_for_the_longest_lists_and_takes_none_keeps_nobody_waiting() {
+    let cluster = Cluster::alone(1, 3, 1);
+    let mut seed = "id,topic,title,price,quantity\n".to_owned();
+    let long = "x".repeat(1000);
+    (1..=LONG_TITLES).for_each(|id| writeln!(seed, "{id},heavy,{id:04} {long},10,100").unwrap());
+    fs::write(cluster.path("catalog.csv"), seed).unwrap();
+    let cluster = cluster.open();
+
+    let mut customer = cluster.client("frontend-1");
+    let page = customer.get("/search/heavy?limit=1000").expect(200);
+    assert!(page.body.len() <= 256 << 10, "{} bytes", page.body.len());
+    let mut following = Some("/search/heavy?limit=1000".to_owned());
+    let mut ids = Vec::new();
+    while let Some(path) = following {
+        let page = customer.get(&path).expect(200).json();
+        ids.extend(page["items"].as_array().unwrap().iter().map(|book| book["id"].as_u64().unwrap()));
+        following = page["next"].as_str().map(str::to_owned);
+    }
+    assert!(ids.iter().copied().eq(1..=LONG_TITLES), "{} books are listed", ids.len());
+
+    let crowd: Vec<TcpStream> = (0..GREEDY)
+        .map(|number| {
+            let mut stream = TcpStream::connect(cluster.address("frontend-1")).unwrap();
+            write!(stream, "GET /search/heavy?limit=1000&after={number} HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+            stream
+        })
+        .collect();
+    for (method, path) in [("GET", "/health"), ("POST", "/purchase/7"), ("GET", "/info/9"), ("GET", "/search/theory")] {
+        let asked = Instant::now();
+        let answer = customer.ask(&format!("{method} {path}")).send();
+        assert!(answer.status < 300 && asked.elapsed() < PATIENCE, "{path}: {:?} {answer:?}", asked.elapsed());
+    }
+    drop(crowd);
 }

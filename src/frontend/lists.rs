@@ -1,0 +1,72 @@
+//! How many lists are asked for at once.
+//!
+//! A list may be thousands of times as long as a book. Were as many asked for as there are customers who want one, the
+//! replicas would be busy with nothing else meanwhile, and their answers would take as much memory as they like. So the
+//! rest wait here, where they cost nothing and are in nobody's way. Short and long ones wait apart.
+
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::error::ApiError;
+use crate::request::Page;
+
+/// Short lists that are asked for at once, at most.
+const SHORT_LISTS: usize = 512;
+
+/// Long lists that are asked for at once, at most.
+const LONG_LISTS: usize = 32;
+
+/// A frontend's questions for lists.
+pub struct Lists {
+    short: Semaphore,
+    long: Semaphore,
+    patience: Duration,
+}
+
+/// A question's turn, as long as it lasts.
+pub struct Turn<'a>(#[expect(dead_code, reason = "it is held, and not looked at")] SemaphorePermit<'a>);
+
+impl Lists {
+    /// Nobody asks yet. Nobody waits longer than `patience`.
+    pub fn new(patience: Duration) -> Lists {
+        Lists { short: Semaphore::new(SHORT_LISTS), long: Semaphore::new(LONG_LISTS), patience }
+    }
+
+    /// Waits until `page` may be asked for.
+    ///
+    /// # Errors
+    /// [`ApiError::Overloaded`] if it may not in time.
+    pub async fn turn(&self, page: &Page) -> Result<Turn<'_>, ApiError> {
+        let lists = if page.limit <= Page::DEFAULT_LIMIT { &self.short } else { &self.long };
+        if let Ok(permit) = lists.try_acquire() {
+            return Ok(Turn(permit));
+        }
+        match tokio::time::timeout(self.patience, lists.acquire()).await {
+            Ok(Ok(permit)) => Ok(Turn(permit)),
+            Ok(Err(_)) | Err(_) => Err(ApiError::Overloaded("too many lists are asked for".to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(6);
+
+    #[tokio::test(start_paused = true)]
+    async fn long_lists_wait_for_each_other_and_short_ones_do_not_wait_for_them() {
+        let lists = Lists::new(PATIENCE);
+        let (short, long) = (Page { limit: 100, after: 0 }, Page { limit: 1000, after: 0 });
+        let mut asked = Vec::new();
+        for _ in 0..LONG_LISTS {
+            asked.push(lists.turn(&long).await.unwrap());
+        }
+        assert!(matches!(lists.turn(&long).await, Err(ApiError::Overloaded(_))));
+        assert!(futures_util::FutureExt::now_or_never(lists.turn(&short)).is_some());
+        let next = lists.turn(&long);
+        let answered = async { drop(asked.pop()) };
+        assert!(tokio::join!(next, answered).0.is_ok());
+    }
+}
