@@ -21,6 +21,9 @@ use crate::request::{key_expired, key_reused};
 /// Where a frontend sends purchases, on each order server.
 pub const PURCHASES: &str = "/internal/order/purchases";
 
+/// Purchases of one request, at most.
+pub const MAX_PURCHASES: usize = 1024;
+
 /// A request to buy copies of a book, all of them or none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Purchase {

@@ -1,6 +1,7 @@
 //! What the catalog's log says, and what applying it answers.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::coherence::ProcessId;
 use crate::fence::Decisions;
@@ -29,9 +30,25 @@ pub struct LeaseHolder {
     pub process: ProcessId,
     /// Where it is reached, as `host:port`, by the configuration of the leader that grants the lease.
     pub address: String,
-    /// After how many milliseconds by a leader's clock a lease is surely over.
+    /// After how many milliseconds by a leader's clock a lease is surely over, up to [`MAX_SURELY_OVER_MS`].
+    #[serde(deserialize_with = "surely_over_ms")]
     pub surely_over_ms: u64,
 }
+
+/// The longest lease that a configuration allows, by a clock that runs as fast as it allows, is over sooner. Each new leader may
+/// have to wait for so long.
+pub const MAX_SURELY_OVER_MS: u64 = 2 * 60 * 1000;
+
+fn surely_over_ms<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let milliseconds = u64::deserialize(deserializer)?;
+    match milliseconds <= MAX_SURELY_OVER_MS {
+        true => Ok(milliseconds),
+        false => Err(D::Error::custom(format!("no lease lasts {milliseconds} ms"))),
+    }
+}
+
+/// Writes of one command, at most: what applying them takes, each replica does nothing else. Order servers send fewer.
+pub const MAX_WRITES: usize = 4096;
 
 impl Command {
     /// The writes in it.

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::coherence::Coherence;
-use super::command::{Command, Reply, SeedPart, Write};
+use super::command::{Command, MAX_WRITES, Reply, SeedPart, Write};
 use super::machine::CatalogMachine;
 use crate::coherence::{LeaseEnd, LeaseReply, LeaseRequest, Tag, normalized};
 use crate::model::Book;
@@ -100,6 +100,9 @@ pub fn pending(observed: &Bytes) -> Vec<bool> {
 impl CatalogLeader {
     /// Has the group decide, and brings its replies as they are.
     async fn decide(&self, writes: Vec<Write>) -> Result<Bytes, WriteError> {
+        if writes.len() > MAX_WRITES {
+            return Err(WriteError::Overloaded(format!("a request has at most {MAX_WRITES} writes")));
+        }
         let command = Command::Writes(writes);
         let bytes = encode(&command);
         let topic_of = |book_id| self.machine.state().books.get(&book_id).map(|book| normalized(&book.topic));

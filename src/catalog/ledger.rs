@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::command::{Action, Decision, Outcome, Write};
 use super::memory::Memory;
 use crate::fence::Decisions;
-use crate::model::{Key, Order};
+use crate::model::{Key, Order, OrderId};
 
 /// How long a decision is remembered at least, by the group's clock: a day, and an hour for clocks that run fast.
 pub const RETENTION_MS: u64 = 25 * 60 * 60 * 1000;
@@ -36,6 +36,21 @@ const FORGOTTEN_AT_ONCE: usize = 1024;
 
 /// How exactly it is known when a decision was made, by the group's clock.
 const MARK_INTERVAL_MS: u64 = 5 * 60 * 1000;
+
+/// The most decisions that can have been forgotten: far more than any shop makes, and so few that counting on never
+/// overflows.
+const MAX_FORGOTTEN: u64 = 1 << 53;
+
+/// The latest that a group's time can be, in the same way.
+const MAX_GROUP_MS: u64 = 1 << 53;
+
+/// A decision of a snapshot that does not follow on the one before.
+#[derive(Debug, thiserror::Error)]
+#[error("there were {orders} orders with this decision, and there must have been {expected}")]
+pub struct OutOfPlace {
+    orders: u64,
+    expected: u64,
+}
 
 /// One decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -254,15 +269,40 @@ impl Ledger {
         Scalars { forgotten, forgotten_orders: self.forgotten_orders, marks: self.marks.clone() }
     }
 
+    /// The number of the last order that was decided, 0 before the first.
+    pub fn last_order(&self) -> u64 {
+        self.kept.entries().last().map_or(self.forgotten_orders, Kept::orders)
+    }
+
     /// The ledger of a snapshot, before its decisions are put in.
-    pub fn restoring(scalars: Scalars) -> Ledger {
+    ///
+    /// # Errors
+    /// If it forgot more than there can be.
+    pub fn restoring(scalars: Scalars) -> Result<Ledger, String> {
         let Scalars { forgotten, forgotten_orders, marks } = scalars;
-        Ledger {
+        if forgotten_orders > OrderId::MOST.get() || forgotten.ledger.max(forgotten.keyless) > MAX_FORGOTTEN {
+            return Err("more is forgotten than can have been decided".to_owned());
+        }
+        Ok(Ledger {
             kept: Memory::after(forgotten.ledger),
             keyless: Memory::after(forgotten.keyless),
             forgotten_orders,
             marks,
             ..Ledger::default()
+        })
+    }
+
+    /// Checks a ledger of a snapshot, once all its decisions are put in.
+    ///
+    /// # Errors
+    /// If what it knows of their time cannot be.
+    pub fn check_restored(&self) -> Result<(), String> {
+        let is_ahead = |mark: &Mark| mark.position > self.kept.decided() || mark.group_ms > MAX_GROUP_MS;
+        let rises = self.marks.iter().is_sorted_by_key(|mark| (mark.position, mark.group_ms))
+            && self.marks.iter().is_sorted_by_key(|mark| mark.group_ms);
+        match rises && !self.marks.iter().any(is_ahead) {
+            true => Ok(()),
+            false => Err("the times at which decisions were made do not rise, or are none".to_owned()),
         }
     }
 
@@ -273,13 +313,30 @@ impl Ledger {
     }
 
     /// Puts back a decision of the first table.
-    pub fn restore_kept(&mut self, entry: Kept) {
+    ///
+    /// # Errors
+    /// If it does not follow on the one before.
+    pub fn restore_kept(&mut self, entry: Kept) -> Result<(), OutOfPlace> {
+        let expected = self.last_order() + u64::from(matches!(entry, Kept::Sold(_)));
+        if entry.orders() != expected {
+            return Err(OutOfPlace { orders: entry.orders(), expected });
+        }
         self.keep(entry);
+        Ok(())
     }
 
     /// Puts back a decision of the second table.
-    pub fn restore_keyless(&mut self, entry: Kept) {
-        self.keyless.record(entry);
+    ///
+    /// # Errors
+    /// If it comes before the one before, or after the last order.
+    pub fn restore_keyless(&mut self, entry: Kept) -> Result<(), OutOfPlace> {
+        let least = self.keyless.entries().last().map_or(0, Kept::orders);
+        let most = self.last_order();
+        match &entry {
+            Kept::Other(other) if (least..=most).contains(&other.orders) => self.keyless.record(entry),
+            _ => return Err(OutOfPlace { orders: entry.orders(), expected: least }),
+        }
+        Ok(())
     }
 }
 

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use imbl::{OrdMap, Vector};
 
 use super::command::{Action, Command, Decision, Outcome};
-use super::ledger::{Entry, Kept};
+use super::ledger::{Entry, Kept, OutOfPlace};
 use super::state::{Scalars, State};
 use crate::fence::Decisions;
 use crate::model::{Book, BookId, Order, Text};
@@ -81,7 +81,7 @@ impl Machine for CatalogMachine {
     fn restore(&self, saved: Saved) -> Result<Swap, MachineError> {
         let scalars: Scalars =
             serde_json::from_value(saved.scalars).map_err(|error| MachineError(format!("scalars: {error}")))?;
-        let mut state = State::restoring(scalars);
+        let mut state = State::restoring(scalars).map_err(|error| MachineError(format!("scalars: {error}")))?;
         let mut titles = Titles::default();
         for (name, text) in saved.tables {
             let read = match name.as_str() {
@@ -95,6 +95,7 @@ impl Machine for CatalogMachine {
             };
             read.map_err(|error| MachineError(format!("table {name}, {error}")))?;
         }
+        state.check_restored().map_err(MachineError)?;
         let present = self.state.clone();
         Ok(Box::new(move || {
             let mut present = present.write().unwrap_or_else(PoisonError::into_inner);
@@ -213,27 +214,32 @@ impl Titles {
     }
 }
 
-fn read_ledger(text: impl io::Read, titles: &Titles, mut each: impl FnMut(Kept)) -> Result<(), RowError> {
+fn read_ledger(
+    text: impl io::Read,
+    titles: &Titles,
+    mut restore: impl FnMut(Kept) -> Result<(), OutOfPlace>,
+) -> Result<(), RowError> {
     read_rows(text, LEDGER_HEADER, |row| {
         let (key, at_ms) = (row.value(0)?, row.value(1)?);
         if row.text(7).is_empty() {
             let (order_id, book_id) = (row.value(2)?, row.value(3)?);
             let title = titles.share(book_id, row.value(4)?);
             let (price, quantity) = (row.value(5)?, row.value(6)?);
-            each(Kept::Sold(Order { order_id, book_id, title, price, quantity, placed_at_ms: at_ms, key }));
-            return Ok(());
+            let order = Order { order_id, book_id, title, price, quantity, placed_at_ms: at_ms, key };
+            return restore(Kept::Sold(order)).map_err(|error| row.error(2, error));
         }
         let action: Action = serde_json::from_str(row.text(7)).map_err(|error| row.error(7, error))?;
         let outcome: Outcome = serde_json::from_str(row.text(8)).map_err(|error| row.error(8, error))?;
-        each(Entry { key, action, decision: Decision { at_ms, outcome }, orders: row.value(2)? }.into());
-        Ok(())
+        let entry = Entry { key, action, decision: Decision { at_ms, outcome }, orders: row.value(2)? };
+        restore(entry.into()).map_err(|error| row.error(2, error))
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::command::{SeedPart, Write};
+    use crate::catalog::command::{LeaseHolder, SeedPart, Write};
+    use crate::coherence::ProcessId;
     use crate::model::Copies;
     use crate::model::UnixMillis;
     use crate::model::testing::{book_id, cents, change, key, stock, text as words};
@@ -325,6 +331,69 @@ mod tests {
             action: buy(1),
         }]))];
         assert_eq!(restored.apply(now(), &next).unwrap(), machine.apply(now(), &next).unwrap());
+    }
+
+    #[test]
+    fn a_snapshot_that_contradicts_itself_or_counts_beyond_all_numbers_is_refused() {
+        let cut = busy_machine().cut();
+        type Forge = fn(&mut serde_json::Value);
+        let forgeries: [(&str, Forge); 11] = [
+            ("more orders than are sold", |scalars| scalars["orders"] = 2.into()),
+            ("all numbers", |scalars| scalars["orders"] = u64::MAX.into()),
+            ("more recorded than there are", |scalars| scalars["recorded_orders"] = 2.into()),
+            ("no such book's number", |scalars| scalars["last_book_id"] = u64::MAX.into()),
+            ("orders forgotten that are there", |scalars| scalars["ledger"]["forgotten_orders"] = 1.into()),
+            ("forgotten beyond all numbers", |scalars| scalars["ledger"]["forgotten"]["ledger"] = u64::MAX.into()),
+            ("the same of others", |scalars| scalars["ledger"]["forgotten"]["keyless"] = u64::MAX.into()),
+            ("a mark of what was not decided", |scalars| scalars["ledger"]["marks"][0]["position"] = 99.into()),
+            ("a mark beyond all time", |scalars| scalars["ledger"]["marks"][0]["group_ms"] = u64::MAX.into()),
+            ("marks that go back", |scalars| {
+                scalars["ledger"]["marks"] = serde_json::json!([
+                    { "group_ms": 5, "position": 1 },
+                    { "group_ms": 4, "position": 2 },
+                ]);
+            }),
+            ("a lease for ever", |scalars| {
+                let (process, address) = (ProcessId::fresh(), "127.0.0.1:1".to_owned());
+                let holder = LeaseHolder { process, address, surely_over_ms: u64::MAX };
+                scalars["lease_holders"]["frontend-1"] = serde_json::to_value(holder).unwrap();
+            }),
+        ];
+        for (what, forge) in forgeries {
+            let mut forged = saved(&cut);
+            forge(&mut forged.scalars);
+            assert_ne!(forged.scalars, cut.scalars, "{what}");
+            assert!(CatalogMachine::default().restore(forged).is_err(), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_whose_decisions_do_not_follow_on_each_other_is_refused() {
+        let cut = busy_machine().cut();
+        let with = |table: &str, change: &dyn Fn(&str) -> String| {
+            let reader = |text: String| Box::new(io::Cursor::new(text.into_bytes())) as Box<dyn io::Read + Send>;
+            let tables = text(&cut).into_iter().map(|(name, text)| {
+                let text = String::from_utf8(text).unwrap();
+                let changed = if name == table { change(&text) } else { text };
+                (name, reader(changed))
+            });
+            let saved = Saved { scalars: cut.scalars.clone(), tables: tables.collect() };
+            CatalogMachine::default().restore(saved).map(drop).map_err(|error| error.to_string())
+        };
+        assert_eq!(with("ledger", &|text| text.to_owned()), Ok(()));
+        let rows = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+        let without_first = |text: &str| rows(text)[..1].join("\n") + "\n" + &rows(text)[2..].join("\n") + "\n";
+        let twice = |text: &str| text.to_owned() + &rows(text)[1] + "\n";
+        let in_another_order = |text: &str| {
+            let mut rows = rows(text);
+            rows[1..].reverse();
+            rows.join("\n") + "\n"
+        };
+        for change in [&without_first as &dyn Fn(&str) -> String, &twice, &in_another_order] {
+            let refusal = with("ledger", change).unwrap_err();
+            assert!(refusal.contains("order"), "{refusal}");
+        }
+        assert!(with("keyless", &|text| text.to_owned() + "key,1970-01-01T00:00:00.000Z,2,1,a,1,1,,\n").is_err());
     }
 
     #[test]

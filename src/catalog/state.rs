@@ -205,16 +205,30 @@ impl State {
     }
 
     /// The state of a snapshot, before its books and decisions are put in.
-    pub fn restoring(scalars: Scalars) -> State {
+    ///
+    /// # Errors
+    /// If its parts cannot be.
+    pub fn restoring(scalars: Scalars) -> Result<State, String> {
         let Scalars { seeded, last_book_id, orders, recorded_orders, lease_holders, ledger } = scalars;
-        State {
-            seeded,
-            last_book_id,
-            orders,
-            recorded_orders,
-            lease_holders,
-            ledger: Ledger::restoring(ledger),
-            ..State::default()
+        if last_book_id > BookId::MOST.get() {
+            return Err(format!("there is no book {last_book_id}"));
+        }
+        if recorded_orders > orders {
+            return Err(format!("of {orders} orders, {recorded_orders} are recorded"));
+        }
+        let ledger = Ledger::restoring(ledger)?;
+        Ok(State { seeded, last_book_id, orders, recorded_orders, lease_holders, ledger, ..State::default() })
+    }
+
+    /// Checks a state of a snapshot, once all is put in.
+    ///
+    /// # Errors
+    /// If its parts contradict each other.
+    pub fn check_restored(&self) -> Result<(), String> {
+        let decided = self.ledger.last_order();
+        match decided == self.orders {
+            true => self.ledger.check_restored(),
+            false => Err(format!("{} orders are counted, and {decided} were decided", self.orders)),
         }
     }
 

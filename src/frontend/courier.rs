@@ -12,14 +12,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::cluster::{Ask, Replica, Upstream, no_answer};
 use crate::http::client::{CallError, Reply};
-use crate::purchase::{self, PURCHASES, Purchase, PurchaseOutcome};
+use crate::purchase::{self, MAX_PURCHASES, PURCHASES, Purchase, PurchaseOutcome};
 use crate::replica::WriteError;
 
 /// Purchases that may wait for one order server; more are refused at once.
 const QUEUED_PURCHASES: usize = 4096;
-
-/// Purchases in one request.
-const BATCH_PURCHASES: usize = 1024;
 
 /// Requests under way to one order server: while the orders of some are recorded, the catalog decides others, and yet
 /// others are on their way. More would only make each smaller, and what a request costs is shared by fewer.
@@ -83,13 +80,13 @@ impl Carrier {
         let mut gathered = Vec::new();
         loop {
             tokio::select! {
-                count = queue.recv_many(&mut gathered, BATCH_PURCHASES), if under_way.len() < REQUESTS_IN_FLIGHT => {
+                count = queue.recv_many(&mut gathered, MAX_PURCHASES), if under_way.len() < REQUESTS_IN_FLIGHT => {
                     if count == 0 {
                         return;
                     }
                     // Customers whose requests have arrived already may come along.
                     tokio::task::yield_now().await;
-                    gathered.extend(std::iter::from_fn(|| queue.try_recv().ok()).take(BATCH_PURCHASES - count));
+                    gathered.extend(std::iter::from_fn(|| queue.try_recv().ok()).take(MAX_PURCHASES - count));
                     gathered.retain(|waiting| !waiting.outcome.is_closed());
                     under_way.push(self.carry(std::mem::take(&mut gathered)));
                 }

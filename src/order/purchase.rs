@@ -13,19 +13,21 @@ use super::machine::OrderMachine;
 use super::recorder::Recorder;
 use super::state::State;
 use crate::catalog::Decided;
-use crate::catalog::command::{Action, Decision, Outcome, Reply, Write};
+use crate::catalog::command::{Action, Decision, MAX_WRITES, Outcome, Reply, Write};
 use crate::model::Order;
 use crate::platform::BoxFuture;
-use crate::purchase::{self, Purchase, PurchaseOutcome, PurchaseReply};
+use crate::purchase::{self, MAX_PURCHASES, Purchase, PurchaseOutcome, PurchaseReply};
 use crate::replica::{LeaderService, Tenure, WriteError};
 use crate::request::no_room;
 
 /// Purchases that may wait for the catalog to decide, those that it was sent included.
 const QUEUED_PURCHASES: usize = 4096;
 
-/// Purchases that are sent to the catalog at a time, unless more came together. One request is under way at once: what
+/// When so many purchases have gathered, no more are waited for. One request to the catalog is under way at once: what
 /// gathers meanwhile shares the next, and with it one log entry and one round of invalidations.
 const BATCH_PURCHASES: usize = 1024;
+
+const _: () = assert!(BATCH_PURCHASES + MAX_PURCHASES <= MAX_WRITES, "what gathers fits into one command");
 
 /// Makes purchases while this replica leads the order group.
 pub struct OrderLeader {
@@ -193,6 +195,9 @@ impl LeaderService for OrderLeader {
         Box::pin(async move {
             let purchases: Vec<Purchase> = postcard::from_bytes(&request)
                 .map_err(|error| WriteError::Unavailable(format!("not a request to the order leader: {error}")))?;
+            if purchases.len() > MAX_PURCHASES {
+                return Err(WriteError::Overloaded(format!("a request has at most {MAX_PURCHASES} purchases")));
+            }
             Ok(purchase::encode_outcomes(&self.buy(purchases).await))
         })
     }

@@ -334,7 +334,7 @@ impl Visitor {
 }
 
 /// What a node answered.
-pub struct Answer(Reply);
+pub struct Answer(pub Reply);
 
 impl Answer {
     pub fn status(&self) -> StatusCode {

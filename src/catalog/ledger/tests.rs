@@ -116,3 +116,22 @@ fn refusals_are_limited_and_room_comes_back_when_they_are_forgotten() {
     assert!(ledger.has_room(&keyed));
     assert_eq!((ledger.refusals, ledger.changes), (0, 1));
 }
+
+#[test]
+fn a_ledger_that_has_forgotten_is_restored_as_it_was() {
+    let mut ledger = Ledger::default();
+    record(&mut ledger, 2000, 0);
+    (1..=3).for_each(|number| ledger.record(1, false, sale(number)));
+    record(&mut ledger, 10, MARK_INTERVAL_MS + 1);
+    (0..2 * KEYLESS_KEPT as u64).for_each(|number| ledger.record(2, true, refusal(10_000 + number, 3)));
+    ledger.record(MARK_INTERVAL_MS + 2, false, sale(4));
+    ledger.forget_old(RETENTION_MS + MARK_INTERVAL_MS + 1, 4);
+    assert_eq!((ledger.forgotten_orders, ledger.last_order()), (3, 4));
+
+    let mut restored = Ledger::restoring(ledger.scalars()).unwrap();
+    ledger.kept().0.into_iter().for_each(|entry| restored.restore_kept(entry).unwrap());
+    ledger.keyless().0.into_iter().for_each(|entry| restored.restore_keyless(entry).unwrap());
+    assert_eq!(restored.check_restored(), Ok(()));
+    assert_eq!((restored.scalars(), restored.decisions()), (ledger.scalars(), ledger.decisions()));
+    assert_eq!((restored.last_order(), restored.kept().0), (4, ledger.kept().0));
+}
