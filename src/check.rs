@@ -18,15 +18,18 @@ pub fn files(config: &Config) -> Result<(), String> {
     }
     let text = match LocalDisk.read(seed) {
         Ok(text) => text,
-        // A shop that was opened needs it no more.
+        // A shop that was filled needs it no more; the summary says so.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && has_a_catalog(config) => return Ok(()),
-        Err(error) => return Err(format!("seed: {}: {error}", seed.display())),
+        Err(error) => {
+            let what = "give the books of a new shop as a CSV file, by the key `seed` or the flag --seed";
+            return Err(format!("seed: {}: {error}; {what}", seed.display()));
+        }
     };
     read_seed(seed, &text).map(drop).map_err(|errors| errors.to_string())
 }
 
 /// Whether some catalog server of the configuration has its data on this machine.
-fn has_a_catalog(config: &Config) -> bool {
+pub fn has_a_catalog(config: &Config) -> bool {
     let mark = |node: &Node| config.data.join(&node.id).join(MARK_FILE);
     config.catalogs.iter().any(|node| matches!(LocalDisk.exists(&mark(node)), Ok(true)))
 }

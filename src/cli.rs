@@ -121,9 +121,15 @@ impl Cli {
             _ if self.respawn && !all => {
                 Some("--respawn goes with --role all: a single node has nobody to start it again")
             }
+            _ if self.data.is_some() && self.sets("data") => Some("--data and --set data= say the same: leave out one"),
+            _ if self.seed.is_some() && self.sets("seed") => Some("--seed and --set seed= say the same: leave out one"),
             _ if self.exit_with_parent && all => Some("--exit-with-parent goes with the role of one node"),
             _ => None,
         }
+    }
+
+    fn sets(&self, key: &str) -> bool {
+        self.set.iter().any(|(set, _)| set == key)
     }
 
     /// What the flags set in the configuration.
@@ -168,6 +174,8 @@ mod tests {
             "--role frontend --join",
             "--role catalog --respawn",
             "--check --respawn",
+            "--role all --data x --set data=y",
+            "--check --seed x --set seed=y",
         ] {
             assert!(parse(flags).unwrap().contradiction().is_some(), "{flags}");
         }
@@ -179,8 +187,10 @@ mod tests {
 
     #[test]
     fn a_key_set_twice_has_its_last_value_and_values_may_hold_equals_signs() {
-        let cli = parse("--role all --set data=x --data y --set log.level=bazar[a=b]=debug").unwrap();
-        let expected = [("data", "y"), ("data", "x"), ("log.level", "bazar[a=b]=debug")];
+        let cli =
+            parse("--role all --set cache.ttl_ms=1 --data y --set cache.ttl_ms=2 --set log.level=bazar[a=b]=debug");
+        let cli = cli.unwrap();
+        let expected = [("data", "y"), ("cache.ttl_ms", "1"), ("cache.ttl_ms", "2"), ("log.level", "bazar[a=b]=debug")];
         assert_eq!(cli.overrides(), expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
         assert!(parse("--role all --set cache.enabled").is_err());
     }

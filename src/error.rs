@@ -8,6 +8,9 @@ use hyper::StatusCode;
 /// How long a client should wait before it tries again after an error that passes, in seconds.
 const RETRY_AFTER_S: u32 = 1;
 
+/// The same where room comes back as what was decided a day ago is forgotten, in seconds.
+const RETRY_WITHOUT_ROOM_AFTER_S: u32 = 3600;
+
 /// What an answer's status says about the request that it answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Certainty {
@@ -93,6 +96,9 @@ pub enum ApiError {
     /// More is asked than can be done now. Nothing was done.
     #[error("{0}")]
     Overloaded(String),
+    /// It could not be remembered, as all is that is decided under a client's key. Nothing was done.
+    #[error("too much was refused or changed within a day under the keys of clients")]
+    NoRoom,
     /// It cannot be done now. Nothing was done.
     #[error("{0}")]
     Unavailable(String),
@@ -122,8 +128,11 @@ impl ApiError {
 
     /// After how many seconds the same request may succeed; nothing where waiting alone does not help.
     pub fn retry_after_s(&self) -> Option<u32> {
-        matches!(self, ApiError::Overloaded(_) | ApiError::Unavailable(_) | ApiError::KeyExpired(_))
-            .then_some(RETRY_AFTER_S)
+        match self {
+            ApiError::Overloaded(_) | ApiError::Unavailable(_) | ApiError::KeyExpired(_) => Some(RETRY_AFTER_S),
+            ApiError::NoRoom => Some(RETRY_WITHOUT_ROOM_AFTER_S),
+            _ => None,
+        }
     }
 
     fn entry(&self) -> (StatusCode, &'static str, &'static str) {
@@ -162,6 +171,11 @@ impl ApiError {
             ),
             RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "request-timeout", "The request took too long to arrive"),
             Overloaded(_) => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Too busy: this attempt changed nothing"),
+            NoRoom => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "no-room",
+                "It could not be remembered under this key: this attempt changed nothing",
+            ),
             Unavailable(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not possible now: this attempt changed nothing")
             }
@@ -183,6 +197,7 @@ mod tests {
     fn only_errors_after_which_nothing_was_done_invite_to_try_again_later() {
         assert_eq!(ApiError::Overloaded(String::new()).retry_after_s(), Some(1));
         assert_eq!(ApiError::Unavailable(String::new()).retry_after_s(), Some(1));
+        assert_eq!(ApiError::NoRoom.retry_after_s(), Some(3600));
         assert_eq!(ApiError::OutcomeUnknown(String::new()).retry_after_s(), None);
         assert_eq!(ApiError::SoldOut(String::new()).retry_after_s(), None);
     }
@@ -207,6 +222,7 @@ mod tests {
             (Misdirected(text()), NotDone),
             (RequestTimeout, NotDone),
             (Overloaded(text()), NotDone),
+            (NoRoom, NotDone),
             (Unavailable(text()), NotDone),
             (OutcomeUnknown(text()), Unknown),
             (Internal(text()), Unknown),
@@ -219,7 +235,7 @@ mod tests {
             match kind {
                 Malformed(_) | UnknownPath | NotFound(_) | MethodNotAllowed { .. } | SoldOut(_) | Conflict(_) => {}
                 BodyTooLarge { .. } | UnsupportedMediaType(_) | Invalid(_) | KeyReused(_) | KeyExpired(_) => {}
-                RequestTimeout | Overloaded(_) | Unavailable(_) | OutcomeUnknown(_) | Internal(_) => {}
+                RequestTimeout | Overloaded(_) | NoRoom | Unavailable(_) | OutcomeUnknown(_) | Internal(_) => {}
                 HeaderTooLarge | ExpectationFailed(_) | NotImplemented(_) | Misdirected(_) => {}
             }
         }

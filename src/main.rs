@@ -187,6 +187,10 @@ fn run_node(cli: &Cli, config: Config, node: &Node) -> anyhow::Result<()> {
 
 /// Starts all nodes and watches them until it is asked to stop.
 fn supervise(cli: &Cli, config: &Config) -> anyhow::Result<()> {
+    if !check::has_a_catalog(config) {
+        // The nodes would wait for their first books, each for the others.
+        check::files(config).map_err(WrongUse)?;
+    }
     let runtime = runtime::Builder::new_current_thread().enable_all().build().context("no runtime could be started")?;
     let shutdown = stop_token(&runtime)?;
     let mut flags = vec!["--config".into(), cli.config.clone().into_os_string()];

@@ -63,6 +63,8 @@ pub enum PurchaseReply {
         /// How many decisions there are now.
         now: Decisions,
     },
+    /// It would have been refused, which could not be remembered. Nothing was done.
+    NoRoom,
 }
 
 /// An order as customers see it.
@@ -168,6 +170,7 @@ pub fn tell(book_id: BookId, outcome: PurchaseOutcome) -> Result<Response, ApiEr
         PurchaseReply::UnknownBook => return Err(ApiError::NotFound(format!("there is no book {book_id}"))),
         PurchaseReply::KeyReused => return Err(key_reused()),
         PurchaseReply::KeyExpired { .. } => return Err(key_expired()),
+        PurchaseReply::NoRoom => return Err(ApiError::NoRoom),
     };
     let location = HeaderValue::try_from(format!("/orders/{}", order.order_id));
     let message = match order.quantity {

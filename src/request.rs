@@ -225,11 +225,6 @@ pub fn key_expired() -> ApiError {
     ApiError::KeyExpired("whether this key was used before cannot be told yet; this attempt did nothing".to_owned())
 }
 
-/// The error of a write that could not be remembered.
-pub fn no_room() -> WriteError {
-    WriteError::Overloaded("too much was refused or changed within a day under the keys of clients".to_owned())
-}
-
 impl From<WriteError> for ApiError {
     fn from(error: WriteError) -> ApiError {
         match error {

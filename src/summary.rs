@@ -17,7 +17,11 @@ pub fn of(config: &Config, file: &Path) -> String {
         }
     }
     let _ = writeln!(text, "  {:<9} {}, each node's in the folder of its name", "data", config.data.display());
-    let _ = writeln!(text, "  {:<9} {}, read once when the cluster is new", "books", config.seed.display());
+    let when = match config.seed.exists() {
+        true => "read once when the cluster is new",
+        false => "which is not there: only a cluster that was ready once can do without",
+    };
+    let _ = writeln!(text, "  {:<9} {}, {when}", "books", config.seed.display());
     if on_one_machine(config) {
         let _ = writeln!(text, "Start all nodes on this machine:  bazar --role all --config {file}");
     }

@@ -331,6 +331,10 @@ fn a_check_looks_at_the_files_that_the_configuration_names() {
         let output = shop.run(&[&["--check"], &flags[..]].concat());
         assert_eq!(output.status.code(), Some(2), "{flags:?}");
         assert!(text(&output.stderr).contains(told), "{flags:?}: {}", text(&output.stderr));
+        // Nor does a whole new shop start with them.
+        let output = shop.run(&[&["--role", "all"], &flags[..]].concat());
+        assert_eq!(output.status.code(), Some(2), "{flags:?}");
+        assert!(text(&output.stderr).contains(told), "{flags:?}: {}", text(&output.stderr));
     }
     // A folder alone is no shop, but one that was opened needs its first books no more.
     let unopened = shop.run(&["--check", "--seed", "nope.csv", "--data", "folder"]);
@@ -339,6 +343,7 @@ fn a_check_looks_at_the_files_that_the_configuration_names() {
     fs::write(path("folder/catalog-1/member.json"), "").unwrap();
     let opened = shop.run(&["--check", "--seed", "nope.csv", "--data", "folder"]);
     assert_eq!(opened.status.code(), Some(0));
+    assert!(text(&opened.stdout).contains("nope.csv, which is not there"), "{}", text(&opened.stdout));
 }
 
 #[test]

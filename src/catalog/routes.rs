@@ -235,7 +235,7 @@ impl Catalog {
             Some(Reply::KeyReused) => Err(crate::request::key_reused()),
             Some(Reply::KeyExpired { .. }) => Err(crate::request::key_expired()),
             Some(Reply::ListBehind) => Err(another_question()),
-            Some(Reply::NoRoom) => Err(crate::request::no_room().into()),
+            Some(Reply::NoRoom) => Err(ApiError::NoRoom),
             None => Err(ApiError::OutcomeUnknown("the catalog's leader gave no reply".to_owned())),
         }
     }

@@ -64,7 +64,8 @@ pub enum Meaning {
     Unknown,
     /// It was not carried out, because whoever answered cannot now; another may.
     Unavailable,
-    /// It was not carried out, because there is too much to do, which asking others would make worse.
+    /// It was not carried out, because there is too much to do or to remember, which asking others would not change, or make
+    /// worse.
     Overloaded,
 }
 
@@ -76,8 +77,8 @@ pub trait Answer {
 
 impl Answer for Reply {
     fn meaning(&self) -> Meaning {
-        let is_overload =
-            || reply::problem_slug(&self.body).is_none_or(|slug| slug == ApiError::Overloaded(String::new()).slug());
+        let for_all = [ApiError::Overloaded(String::new()).slug(), ApiError::NoRoom.slug()];
+        let is_overload = || reply::problem_slug(&self.body).is_none_or(|slug| for_all.contains(&&*slug));
         match Certainty::of(self.status) {
             Certainty::Decided => Meaning::Decided,
             Certainty::Unknown => Meaning::Unknown,

@@ -21,6 +21,17 @@ pub(super) enum Place {
     Flag(String),
 }
 
+impl Place {
+    /// Of two places, the one whose values are laid over the other's has the greater weight.
+    pub(super) fn weight(&self) -> u8 {
+        match self {
+            Place::File { .. } => 0,
+            Place::Environment(_) => 1,
+            Place::Flag(_) => 2,
+        }
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -20,10 +20,12 @@ fn node(section: &mut Section, role: Role) -> Option<Node> {
     let listen = section.optional("listen", host_and_port);
     let id = number.map(|number| format!("{role}-{number}"));
     if let Some(id) = &id {
-        section.require_unique("id", "id", id);
+        section.require_unique("id", "id", id, id);
     }
     if let Some(address) = &address {
-        section.require_unique("address", "address", address);
+        // A machine has two names for itself.
+        let place = address.replace("localhost:", "127.0.0.1:");
+        section.require_unique("address", "address", address, &place);
     }
     let (id, number, address) = (id?, number?, address?);
     Some(Node { id, role, number, listen: listen.unwrap_or_else(|| address.clone()), address })
@@ -50,13 +52,13 @@ fn reachable_address(text: &str) -> Result<String, String> {
     }
 }
 
-/// A host and a port, in lower case.
+/// A host and a port, in lower case and without leading zeros.
 fn host_and_port(text: &str) -> Result<String, String> {
     let is_digits = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
     match text.rsplit_once(':') {
         Some((host, port)) if is_host(host) && is_digits(port) => match port.parse::<u16>() {
             Ok(0) | Err(_) => Err("a port from 1 to 65535, as the other nodes must know it".to_owned()),
-            Ok(_) => Ok(text.to_ascii_lowercase()),
+            Ok(port) => Ok(format!("{}:{port}", host.to_ascii_lowercase())),
         },
         _ => {
             Err("host:port and nothing else, as \"192.0.2.1:9080\", \"shop.example:9080\" or \"[::1]:9080\"".to_owned())

@@ -91,10 +91,11 @@ impl<'s> Reader<'s> {
     pub(super) fn require_below(&mut self, low: &str, high: &str, otherwise: &str) {
         let (Some(low_value), Some(high_value)) = (self.numbers.get(low), self.numbers.get(high)) else { return };
         if low_value >= high_value {
-            // Of the two, the default is not the one to mend.
-            let (key, what) = match self.sources.entry(low) {
-                Some(_) => (low, format!("found {low_value}; expected less than {high} = {high_value}")),
-                None => (high, format!("found {high_value}; expected more than {low} = {low_value}")),
+            // The one to mend is that which was set for this run, or at all.
+            let set_by = |key| self.sources.entry(key).map(|entry| entry.place.weight());
+            let (key, what) = match set_by(high) > set_by(low) {
+                false => (low, format!("found {low_value}; expected less than {high} = {high_value}")),
+                true => (high, format!("found {high_value}; expected more than {low} = {low_value}")),
             };
             self.tell(key, format!("{what}, or else {otherwise}"));
         }
@@ -231,17 +232,17 @@ impl Section<'_, '_> {
         parse("").map_err(told).ok()
     }
 
-    /// Requires that no other key of this `kind` has the same value.
-    pub(super) fn require_unique(&mut self, name: &str, kind: &'static str, value: &str) {
+    /// Requires that no other key of this `kind` has a value that means the same, as `meaning` says.
+    pub(super) fn require_unique(&mut self, name: &str, kind: &'static str, value: &str, meaning: &str) {
         let path = source::join(&self.path, name);
-        match self.reader.owners.get(&(kind, value.to_owned())) {
+        match self.reader.owners.get(&(kind, meaning.to_owned())) {
             Some(owner) => {
                 let place = self.reader.sources.place(owner);
                 let what =
                     format!("found {value:?}, as for {owner} ({place}); expected each node to have its own {kind}");
                 self.reader.tell(&path, what);
             }
-            None => drop(self.reader.owners.insert((kind, value.to_owned()), path)),
+            None => drop(self.reader.owners.insert((kind, meaning.to_owned()), path)),
         }
     }
 

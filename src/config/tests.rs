@@ -193,6 +193,20 @@ fn of_two_numbers_that_disagree_the_one_that_was_set_is_shown() {
     let told = "config/shop.toml:1: replication.election_timeout_min_ms: found 90; expected more than \
                 replication.heartbeat_ms = 200, or else followers call elections between two heartbeats";
     assert_eq!(lines[1..], [told]);
+
+    let file = format!("replication.election_timeout_min_ms = 300\nreplication.heartbeat_ms = 100\n{NODES}");
+    let lines = report(&file, &[], &[("replication.election_timeout_max_ms", "200")]);
+    let told = "flag --set replication.election_timeout_max_ms: found 200; expected more than \
+                replication.election_timeout_min_ms = 300, or else all followers stand for election at once";
+    assert_eq!(lines[1..], [told]);
+}
+
+#[test]
+fn an_address_is_one_however_it_is_written() {
+    for other in ["LOCALHOST:9080", "localhost:09080", "127.0.0.1:009080"] {
+        let lines = report(&NODES.replace("127.0.0.1:9081", other), &[], &[]);
+        assert!(lines[1].contains("as for catalog[0].address"), "{other}: {lines:?}");
+    }
 }
 
 #[test]

@@ -18,7 +18,6 @@ use crate::model::Order;
 use crate::platform::BoxFuture;
 use crate::purchase::{self, MAX_PURCHASES, Purchase, PurchaseOutcome, PurchaseReply};
 use crate::replica::{LeaderService, Tenure, WriteError};
-use crate::request::no_room;
 
 /// Purchases that may wait for the catalog to decide, those that it was sent included.
 const QUEUED_PURCHASES: usize = 4096;
@@ -143,7 +142,7 @@ fn outcome_of(machine: &OrderMachine, purchase: &Purchase, reply: Reply) -> Purc
         Reply::KeyReused => Ok(PurchaseReply::KeyReused),
         Reply::KeyExpired { now } => Ok(recorded().unwrap_or(PurchaseReply::KeyExpired { now })),
         Reply::ListBehind => recorded().ok_or_else(list_behind),
-        Reply::NoRoom => Err(no_room()),
+        Reply::NoRoom => Ok(PurchaseReply::NoRoom),
     }
 }
 

@@ -23,6 +23,8 @@ pub struct LeaderCall {
     pub(super) peers: Peers,
     pub(super) office: watch::Receiver<Office>,
     pub(super) service: Arc<dyn LeaderService>,
+    /// What keeps this replica from serving while it leads.
+    pub(super) hindrance: watch::Receiver<Option<String>>,
     /// How long a leader elsewhere may take to answer; then the outcome is unknown.
     pub(super) answer_timeout: Duration,
     /// How long the group is waited for to have a leader. Who asks others that wait as well must not wait for each.
@@ -98,6 +100,9 @@ impl LeaderCall {
     }
 
     fn no_leader(&self) -> WriteError {
+        if let Some(hindrance) = &*self.hindrance.borrow() {
+            return WriteError::Unavailable(hindrance.clone());
+        }
         let group = &self.peers.group;
         // Those that vote, be they in the configuration or not: without their majority nobody leads.
         let voters = self.raft.server_metrics().borrow().membership_config.clone();

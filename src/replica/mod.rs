@@ -191,7 +191,10 @@ impl Replica {
     pub async fn ready(&self) -> Result<(), String> {
         match self.wait_until_current(Bytes::new()).await {
             Ok(Freshness::Current(_)) => Ok(()),
-            Ok(Freshness::Stale) => Err(format!("it waits for the other servers of the {} group", self.group_name())),
+            Ok(Freshness::Stale) => {
+                let waits = || format!("it waits for the other servers of the {} group", self.group_name());
+                Err(self.inner.hindered.borrow().clone().unwrap_or_else(waits))
+            }
             Err(error) => Err(error.to_string()),
         }
     }

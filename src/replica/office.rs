@@ -108,6 +108,8 @@ pub struct OfficeKeeper {
     pub proposer: Proposer,
     pub office: watch::Sender<Office>,
     pub service: Arc<dyn LeaderService>,
+    /// What keeps this replica from serving while it leads.
+    pub hindrance: watch::Sender<Option<String>>,
     pub contact: Arc<Contact>,
     /// Whether this replica is willing to lead.
     pub willingness: watch::Receiver<Willingness>,
@@ -131,6 +133,7 @@ impl OfficeKeeper {
         loop {
             let Some(term) = self.leading() else {
                 self.leave();
+                self.hindrance.send_replace(None);
                 retry_pause = FIRST_RETRY_PAUSE;
                 if self.wait(&mut signs).await.is_err() {
                     return;
@@ -144,6 +147,7 @@ impl OfficeKeeper {
                 Ok(()) => {
                     tracing::info!(term, "in office: this replica leads its group");
                     self.announce(Office::Own(term));
+                    self.hindrance.send_replace(None);
                     retry_pause = FIRST_RETRY_PAUSE;
                     trouble = Trouble::default();
                     let lost = self.lost(term, &mut signs).await;
@@ -157,6 +161,9 @@ impl OfficeKeeper {
                     self.leave();
                     if let Some(times) = trouble.met() {
                         tracing::warn!(term, %error, times, "not in office yet");
+                    }
+                    if error != WriteError::NotLeader {
+                        self.hindrance.send_replace(Some(error.to_string()));
                     }
                     if let Ok(Err(_)) = tokio::time::timeout(retry_pause, self.lost(term, &mut signs)).await {
                         return;

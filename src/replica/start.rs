@@ -237,11 +237,13 @@ impl Opened {
             received,
             under_way: Mutex::new(()),
         });
+        let (hindrance, hindered) = watch::channel(None);
         let keeper = OfficeKeeper {
             raft: raft.clone(),
             proposer,
             office,
             service: service.clone(),
+            hindrance: hindrance.clone(),
             contact: contact.clone(),
             willingness: is_willing.clone(),
             silence_limit: settings.election_timeout.max,
@@ -258,7 +260,6 @@ impl Opened {
         tokio::spawn(keeper.run());
         tokio::spawn(heartbeat::run(raft.clone(), settings.heartbeat, is_willing.clone()));
         tokio::spawn(elector.run(is_willing));
-        let (hindrance, hindered) = watch::channel(None);
         let step_aside =
             StepAside { office: watched.clone(), service: service.clone(), hand_over: hand_over.clone(), hindrance };
         tokio::spawn(step_aside.run());
@@ -300,6 +301,7 @@ impl Opened {
             peers: peers.clone(),
             office: watched.clone(),
             service,
+            hindrance: hindered.clone(),
             answer_timeout: settings.proposer.commit_timeout + settings.majority_wait,
             majority_wait: settings.majority_wait,
         };

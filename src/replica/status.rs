@@ -20,7 +20,7 @@ pub struct Status {
     pub state: String,
     /// Whether it is ready to act as leader.
     pub in_office: bool,
-    /// What keeps it from serving while it leads, for all that its own group is well.
+    /// What keeps it from acting, or from serving, while it leads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hindrance: Option<String>,
     /// The leader that it knows of.

@@ -56,17 +56,18 @@ impl StepAside {
         while is_own(&self.office.borrow()) {
             let others = self.others_that_can_serve().await;
             let Err(hindrance) = self.service.can_serve().await else { return };
-            self.hindrance.send_replace(Some(hindrance.clone()));
+            // Sooner, it is not worth a word: those outside are about to begin, or change their leader.
+            let lasts = began.elapsed() >= PAUSE;
+            if lasts || !others.is_empty() {
+                self.hindrance.send_replace(Some(hindrance.clone()));
+            }
             if !others.is_empty() {
                 tracing::warn!(hindrance, "this leader cannot serve, and another replica can: handing over");
                 if self.hand_over.step_aside(others).await {
                     return;
                 }
                 tracing::warn!("no other replica took the leadership over: this one leads on");
-            } else if began.elapsed() >= PAUSE
-                && let Some(times) = trouble.met()
-            {
-                // Sooner, it is not worth a line: those outside are about to begin, or change their leader.
+            } else if lasts && let Some(times) = trouble.met() {
                 tracing::warn!(hindrance, times, "this leader cannot serve, nor can another replica: leading on");
             }
             tokio::time::sleep(PAUSE).await;

@@ -31,6 +31,7 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval_at, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -141,6 +142,8 @@ struct Member<'a> {
     log: Log,
     process: Option<Process>,
     ready: bool,
+    /// Why it is not ready, in its own words.
+    hindrance: watch::Receiver<Option<String>>,
     restarts: Restarts,
 }
 
@@ -157,7 +160,8 @@ impl<'a> Supervisor<'a> {
         let mut members = Vec::new();
         for node in config.nodes() {
             let log = Log::open(&logs, &node.id)?;
-            members.push(Member { node, log, process: None, ready: false, restarts: Restarts::default() });
+            let (_, hindrance) = watch::channel(None);
+            members.push(Member { node, log, process: None, ready: false, hindrance, restarts: Restarts::default() });
         }
         let mut supervisor = Supervisor {
             config,
@@ -183,7 +187,9 @@ impl<'a> Supervisor<'a> {
         member.log.mark()?;
         let (mut process, end) = Process::spawn(&self.options, member.node, &member.log)?;
         self.events.spawn(async move { Event::Exited(index, end.await) });
-        let ready = probe::ready(self.client.clone(), member.node.address.clone());
+        let (hindrance, hindered) = watch::channel(None);
+        member.hindrance = hindered;
+        let ready = probe::ready(self.client.clone(), member.node.address.clone(), hindrance);
         process.probe = Some(self.events.spawn(async move {
             ready.await;
             Event::Ready(index)
@@ -296,7 +302,13 @@ impl<'a> Supervisor<'a> {
             down => format!("; {} will not be ready", join(&down)),
         };
         let (after, logs) = (seconds(self.started.elapsed()), self.logs.display());
-        say(format!("{after}: waiting for {}{down} (see the logs in {logs})", join(&awaited)));
+        let hindrances =
+            self.members.iter().filter(|member| awaited.contains(&&*member.node.id)).filter_map(|member| {
+                let hindrance = member.hindrance.borrow();
+                hindrance.as_ref().map(|hindrance| format!("\n  {}: {hindrance}", member.node.id))
+            });
+        let hindrances: String = hindrances.collect();
+        say(format!("{after}: waiting for {}{down} (see the logs in {logs}){hindrances}", join(&awaited)));
     }
 
     /// The nodes that are expected to become ready.

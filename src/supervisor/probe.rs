@@ -4,12 +4,14 @@ use std::io;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::SupervisorError;
 use super::report::{join, say};
 use crate::config::Config;
 use crate::http::client::{Client, Request};
+use crate::http::reply::problem_detail;
 
 /// How long to wait for taken addresses: as long as the nodes of a supervisor that was killed may need
 /// to finish, in the common case.
@@ -53,12 +55,13 @@ pub(super) async fn addresses_free(config: &Config) -> Result<(), SupervisorErro
     }
 }
 
-/// Returns when the node at `address` says that it is able to serve.
-pub(super) async fn ready(client: Client, address: String) {
+/// Returns when the node at `address` says that it is able to serve. Until then `hindrance` is what it says instead.
+pub(super) async fn ready(client: Client, address: String, hindrance: watch::Sender<Option<String>>) {
     loop {
-        let reply = client.send(&address, Request::get("/ready"), READY_TIMEOUT).await;
-        if reply.is_ok_and(|reply| reply.status.is_success()) {
-            return;
+        match client.send(&address, Request::get("/ready"), READY_TIMEOUT).await {
+            Ok(reply) if reply.status.is_success() => return,
+            Ok(reply) => drop(hindrance.send_replace(Some(problem_detail(&reply.body)))),
+            Err(_) => {}
         }
         sleep(READY_INTERVAL).await;
     }

@@ -277,6 +277,11 @@ async fn a_server_that_failed_may_have_done_what_it_was_asked() {
     assert_eq!(failed(StatusCode::INTERNAL_SERVER_ERROR).meaning(), Meaning::Unknown);
     assert_eq!(failed(StatusCode::NOT_FOUND).meaning(), Meaning::Decided);
     assert_eq!(failed(StatusCode::SERVICE_UNAVAILABLE).meaning(), Meaning::Overloaded);
+    let full = br#"{"type":"/problems/no-room"}"#;
+    assert_eq!(
+        Reply { body: Bytes::from_static(full), ..failed(StatusCode::SERVICE_UNAVAILABLE) }.meaning(),
+        Meaning::Overloaded
+    );
 }
 
 #[tokio::test]

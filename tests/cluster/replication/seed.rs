@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use serde_json::Value;
+
 use crate::common::cluster::Cluster;
 use crate::common::until;
 
@@ -56,10 +58,18 @@ fn a_shop_with_a_bad_seed_opens_as_soon_as_the_file_is_mended() {
     });
     let mut customer = cluster.client("frontend-1");
     customer.get("/ready").problem(503, "unavailable");
-    customer.post("/purchase/1").expect(503);
+    let refusal = customer.post("/purchase/1").problem(503, "unavailable");
+    let why = |text: &Value| text.as_str().is_some_and(|text| text.contains("cannot be filled from catalog.csv"));
+    assert!(why(&refusal["detail"]), "{refusal}");
+    let hindrance = |id: &str| cluster.status(id).map(|status| status["hindrance"].clone());
+    let leader = cluster.group("catalog").find(|id| hindrance(id).is_some_and(|hindrance| why(&hindrance)));
+    let leader = leader.expect("the leader says what hinders it").to_owned();
+    let waits = cluster.client(&leader).get("/ready").problem(503, "unavailable");
+    assert!(why(&waits["detail"]), "{waits}");
 
     fs::write(&seed, good).unwrap();
     cluster.wait_ready();
     customer.post("/purchase/1").expect(201);
     cluster.audit();
+    assert!(cluster.group("catalog").all(|id| hindrance(id).is_some_and(|hindrance| hindrance.is_null())));
 }
