@@ -69,8 +69,8 @@ pub enum ApiError {
         /// The longest body that is read.
         limit_bytes: usize,
     },
-    /// The request line and the headers are longer than the server reads.
-    #[error("the request line and the headers are longer than this server reads")]
+    /// The request line and the headers are longer than the server reads, or more in number.
+    #[error("the request line and the headers are longer, or the headers more, than this server reads")]
     HeaderTooLarge,
     /// The request asks for something before its body that the server does not do.
     #[error("{0}")]

@@ -226,7 +226,9 @@ impl Upstream {
                             _ if may_have_happened.is_some() => {
                                 WriteError::Unavailable(format!("{by} cannot tell now"))
                             }
-                            Meaning::Unavailable if Instant::now() < deadline && self.balancer.has_others(&tried) => {
+                            Meaning::Unavailable
+                                if Instant::now() + pause < deadline && self.balancer.has_others(&tried) =>
+                            {
                                 continue;
                             }
                             Meaning::Unavailable | Meaning::Overloaded => return Ok(Answered { by, reply }),
@@ -255,6 +257,9 @@ impl Upstream {
             }
             // Whoever has changed meanwhile may know better.
             let _ = tokio::time::timeout(pause.mul_f64(0.5 + fastrand::f64()), changes.changed()).await;
+            if Instant::now() >= deadline {
+                return Err(may_have_happened.unwrap_or(error));
+            }
             pause = (pause * 2).min(LONGEST_RETRY_PAUSE);
             tried.clear();
         }

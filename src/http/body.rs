@@ -116,7 +116,9 @@ async fn within(
         Ok(Ok(whole)) => Ok(whole),
         Ok(Err(Broken::Refused(error))) => Err(error),
         Ok(Err(Broken::Off(error))) if error.is::<LengthLimitError>() => Err(ApiError::BodyTooLarge { limit_bytes }),
-        Ok(Err(Broken::Off(error))) => Err(ApiError::Malformed(format!("the body broke off: {error}"))),
+        Ok(Err(Broken::Off(_))) => {
+            Err(ApiError::Malformed("the body broke off, or is not encoded as its header says".to_owned()))
+        }
     }
 }
 

@@ -21,7 +21,7 @@ pub use self::cents::{Cents, NotAPrice};
 pub use self::key::{Key, MAX_KEY_BYTES, NotAKey};
 pub use self::moment::{NotAMoment, UnixMillis};
 pub use self::number::{BookId, CannotChange, Copies, OrderId, OutOfRange, Quantity, QuantityChange};
-pub use self::text::{MAX_TEXT_BYTES, NotAText, Text};
+pub use self::text::{MAX_TEXT_BYTES, NotAText, Text, is_invisible};
 
 /// A book on sale. Texts are shared, not copied, between a state and its snapshots.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

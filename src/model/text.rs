@@ -62,7 +62,7 @@ fn is_control(character: char) -> bool {
 
 /// What takes no room, or nothing but room, although Unicode does not count it among the blanks: joiners, selectors of
 /// variants, tags, and the fillers of some scripts.
-fn is_invisible(character: char) -> bool {
+pub fn is_invisible(character: char) -> bool {
     matches!(
         character,
         '\u{ad}'

@@ -9,6 +9,8 @@ use std::str::FromStr;
 
 use csv::StringRecord;
 
+use crate::model::is_invisible;
+
 /// How much text is gathered before it is handed on, which also bounds what a table of any size
 /// holds of its text in memory.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -39,7 +41,8 @@ pub enum Readers {
 
 /// Whether a spreadsheet would compute a text instead of showing it.
 fn is_formula(text: &str) -> bool {
-    text.trim_start().starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠'])
+    let seen = text.trim_start_matches(|character: char| character.is_whitespace() || is_invisible(character));
+    seen.starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠'])
 }
 
 impl<'a> RowWriter<'a> {
@@ -185,7 +188,17 @@ mod tests {
 
     #[test]
     fn no_cell_that_people_open_is_a_formula() {
-        for text in ["=1+1", "+1", "-x", "@SUM", " =cmd|'/C calc'!A0", "＝1", "=HYPERLINK(1)"] {
+        for text in [
+            "=1+1",
+            "+1",
+            "-x",
+            "@SUM",
+            " =cmd|'/C calc'!A0",
+            "＝1",
+            "=HYPERLINK(1)",
+            "\u{feff}=1",
+            " \u{200b}\u{ad}=1",
+        ] {
             assert_eq!(written(Readers::People, &[text]), format!("'{text},'{text}\n"));
             assert_eq!(written(Readers::Bazar, &[text]), format!("{text},{text}\n"));
         }

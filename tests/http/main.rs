@@ -307,6 +307,29 @@ async fn a_header_that_is_too_long_is_refused() {
 }
 
 #[tokio::test]
+async fn more_headers_than_are_read_are_refused() {
+    let server = Server::start(LIMITS).await;
+    let mut wire = server.connect().await;
+    let headers = |count: usize| (0..count).map(|number| format!("x-{number}: 1\r\n")).collect::<String>();
+    wire.write(&format!("GET /hello/you HTTP/1.1\r\nhost: x\r\n{}\r\n", headers(99))).await;
+    let (head, _) = wire.read().await;
+    assert!(head.starts_with("http/1.1 200"), "{head}");
+    wire.write(&format!("GET /hello/you HTTP/1.1\r\nhost: x\r\n{}\r\n", headers(100))).await;
+    let (head, body) = wire.read().await;
+    assert!(head.starts_with("http/1.1 431") && body.contains("the headers more"), "{head}{body}");
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_be_read_is_refused_in_bazars_words() {
+    let server = Server::start(LIMITS).await;
+    let mut wire = server.connect().await;
+    wire.write("POST /length HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n").await;
+    let (head, body) = wire.read().await;
+    assert!(head.starts_with("http/1.1 400"), "{head}");
+    assert!(body.contains("the body broke off, or is not encoded as its header says"), "{body}");
+}
+
+#[tokio::test]
 async fn a_slow_header_is_cut() {
     let server = Server::start(Limits { header_timeout: Duration::from_millis(100), ..LIMITS }).await;
     let mut first = server.connect().await;
