@@ -83,6 +83,8 @@ pub struct Frontend {
     /// Whether caching has begun, or is not to be waited for.
     has_begun: watch::Receiver<bool>,
     flights: Flights<(CacheKey, Noted), Fetched>,
+    overviews: Flights<(), Response>,
+    looks: Flights<(), Result<(), String>>,
     lists: Arc<Lists>,
     catalog: Upstream,
     orders: Upstream,
@@ -130,6 +132,8 @@ impl Frontend {
             cache,
             has_begun,
             flights: Flights::default(),
+            overviews: Flights::default(),
+            looks: Flights::default(),
             lists: Arc::new(Lists::new(settings.timing.read_deadline)),
             catalog,
             couriers: Courier::start_all(&orders),
@@ -140,21 +144,6 @@ impl Frontend {
             body_timeout: settings.body_timeout,
         };
         (frontend, left)
-    }
-
-    /// Whether reads and purchases can be served: some server of each group is ready, and caching has begun.
-    ///
-    /// # Errors
-    /// What is missing.
-    pub async fn ready(&self) -> Result<(), String> {
-        let (catalog, orders) = tokio::join!(self.catalog.ready(), self.orders.ready());
-        match (catalog, orders) {
-            (Err(catalog), Err(orders)) => Err(format!("{catalog}; {orders}")),
-            (Ok(()), Ok(())) if !*self.has_begun.borrow() => {
-                Err("the catalog's leader has not granted a lease for the cache yet".to_owned())
-            }
-            (catalog, orders) => catalog.and(orders),
-        }
     }
 
     /// The cached answer to a plain GET, if there is one that holds.

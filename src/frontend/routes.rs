@@ -91,7 +91,7 @@ impl Frontend {
             (&Method::POST, ["invalidate", id]) => self.drop_book(book_id(id)?, headers).await,
             (&Method::POST, ["invalidate-cache"]) => Ok(self.drop_everything()),
             (&Method::GET | &Method::HEAD, ["cache-stats"]) => Ok(reply::json(StatusCode::OK, &self.cache.stats())),
-            (&Method::GET | &Method::HEAD, ["cluster"]) => Ok(reply::json(StatusCode::OK, &self.cluster().await)),
+            (&Method::GET | &Method::HEAD, ["cluster"]) => self.cluster().await,
             (&Method::POST, ["internal", "cache", _]) if self.process.is_meant_by(headers) => match head.uri.path() {
                 INVALIDATE => self.invalidate(body).await,
                 ANNOUNCE => Ok(self.forget_for_leader()),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -38,9 +38,6 @@ fn a_silent_crowd_at_every_node_stops_neither_nodes_nor_customers() {
 /// Books of one topic.
 const LONG_TITLES: u64 = 1000;
 
-/// Customers who do not take what they asked for.
-const GREEDY: u64 = 300;
-
 /// How long anybody else may have to wait, in a build for tests. Answered one after another, the lists take several times as long.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -65,17 +62,44 @@ fn a_crowd_that_asks_for_the_longest_lists_and_takes_none_keeps_nobody_waiting()
     }
     assert!(ids.iter().copied().eq(1..=LONG_TITLES), "{} books are listed", ids.len());
 
-    let crowd: Vec<TcpStream> = (0..GREEDY)
-        .map(|number| {
-            let mut stream = TcpStream::connect(cluster.address("frontend-1")).unwrap();
-            write!(stream, "GET /search/heavy?limit=1000&after={number} HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-            stream
-        })
-        .collect();
-    for (method, path) in [("GET", "/health"), ("POST", "/purchase/7"), ("GET", "/info/9"), ("GET", "/search/theory")] {
+    let crowd = greedy_crowd(&cluster, 300, |number| format!("/search/heavy?limit=1000&after={number}"));
+    assert_serves_at_once(&cluster);
+    drop(crowd);
+}
+
+#[test]
+fn a_crowd_that_asks_how_the_cluster_is_shares_what_one_finds_out() {
+    let cluster = Cluster::alone(1, 3, 3).set("log.level", "info,bazar::http=debug").open();
+    for (path, asked) in [("/cluster", "/cluster"), ("/ready", "/internal/standing")] {
+        let questions = |cluster: &Cluster| cluster.log("catalog-1").matches(asked).count();
+        let before = questions(&cluster);
+        let crowd = greedy_crowd(&cluster, 300, |_| path.to_owned());
+        assert_serves_at_once(&cluster);
+        for mut stream in crowd {
+            let mut status = [0; 12];
+            stream.read_exact(&mut status).unwrap();
+            assert_eq!(&status, b"HTTP/1.1 200", "{path}");
+        }
+        let questions = questions(&cluster) - before;
+        assert!(questions < 100, "{questions} questions for 300 times {path}");
+    }
+}
+
+/// Customers who each ask a frontend for something, and do not take it.
+fn greedy_crowd(cluster: &Cluster, count: u64, path: impl Fn(u64) -> String) -> Vec<TcpStream> {
+    let ask = |number| {
+        let mut stream = TcpStream::connect(cluster.address("frontend-1")).unwrap();
+        write!(stream, "GET {} HTTP/1.1\r\nHost: a\r\n\r\n", path(number)).unwrap();
+        stream
+    };
+    (0..count).map(ask).collect()
+}
+
+fn assert_serves_at_once(cluster: &Cluster) {
+    let mut customer = cluster.client("frontend-1");
+    for (method, path) in [("GET", "/health"), ("POST", "/purchase/7"), ("GET", "/info/2"), ("GET", "/search/theory")] {
         let asked = Instant::now();
         let answer = customer.ask(&format!("{method} {path}")).send();
         assert!(answer.status < 300 && asked.elapsed() < PATIENCE, "{path}: {:?} {answer:?}", asked.elapsed());
     }
-    drop(crowd);
 }
