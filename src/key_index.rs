@@ -30,10 +30,13 @@ impl KeyIndex {
         self.slots.find(hash, is_key).map(|slot| slot.position)
     }
 
-    /// Adds a key, which must be new.
-    pub fn insert(&mut self, key: &Key, position: u64) {
+    /// Adds a key, unless it is known: were one kept many times, to find it would take ever longer.
+    pub fn insert<'a>(&mut self, key: &Key, position: u64, key_at: impl Fn(u64) -> Option<&'a Key>) {
         let hash = self.hasher.hash_one(key);
-        self.slots.insert_unique(hash, Slot { hash, position }, |slot| slot.hash);
+        let is_key = |slot: &Slot| slot.hash == hash && key_at(slot.position) == Some(key);
+        if self.slots.find(hash, is_key).is_none() {
+            self.slots.insert_unique(hash, Slot { hash, position }, |slot| slot.hash);
+        }
     }
 
     /// Forgets the key at a position.
@@ -41,5 +44,21 @@ impl KeyIndex {
         if let Ok(slot) = self.slots.find_entry(self.hasher.hash_one(key), |slot| slot.position == position) {
             slot.remove();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::testing::key;
+
+    #[test]
+    fn a_key_that_comes_again_and_again_is_kept_once() {
+        let keys = vec![key("a"); 50_000];
+        let mut index = KeyIndex::default();
+        let at = |position: u64| keys.get(position as usize);
+        (0..keys.len() as u64).for_each(|position| index.insert(&keys[0], position, at));
+        assert_eq!((index.slots.len(), index.find(&keys[0], at)), (1, Some(0)));
+        assert_eq!(index.find(&key("b"), at), None);
     }
 }

@@ -36,6 +36,7 @@
 /// The version of bazar, with the commit that it was built from, if that is known.
 pub const VERSION: &str = env!("VERSION_AND_COMMIT");
 
+mod bounded;
 pub mod catalog;
 pub mod cluster;
 pub mod coherence;
@@ -45,6 +46,7 @@ pub mod fence;
 pub mod frontend;
 pub mod http;
 mod key_index;
+mod lists;
 pub mod model;
 pub mod node;
 pub mod order;

@@ -4,26 +4,29 @@
 //! the mark of an answer that may be behind. What only the leader may do is no read, and does not come here.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::error::ApiError;
 use crate::http::reply::{self, Response};
+use crate::lists::Lists;
 use crate::replica::{Freshness, Replica};
-use crate::request::stale;
+use crate::request::{Page, stale};
 
 /// The state of a replica, for reading.
 pub struct Reads<M> {
     replica: Replica,
     machine: Arc<M>,
     may_answer_stale: bool,
+    lists: Lists,
 }
 
 impl<M> Reads<M> {
     /// The state that `replica` keeps in `machine`. `may_answer_stale`: whether reads are answered, and marked, while
-    /// the group has no majority.
-    pub fn new(replica: Replica, machine: Arc<M>, may_answer_stale: bool) -> Reads<M> {
-        Reads { replica, machine, may_answer_stale }
+    /// the group has no majority. Nobody waits for a list's turn longer than `patience`.
+    pub fn new(replica: Replica, machine: Arc<M>, may_answer_stale: bool, patience: Duration) -> Reads<M> {
+        Reads { replica, machine, may_answer_stale, lists: Lists::new(patience) }
     }
 
     /// Answers the request for `path` from the state, once that shows every write acknowledged before the call.
@@ -50,6 +53,21 @@ impl<M> Reads<M> {
         let response = respond(&self.machine, &observed.unwrap_or_default());
         let response = response.unwrap_or_else(|error| reply::problem(&error, path));
         Ok(if is_stale { stale(response) } else { response })
+    }
+
+    /// As [`answer`](Self::answer), with a page of a list, once it is its turn.
+    ///
+    /// # Errors
+    /// As there; and if its turn does not come.
+    pub async fn list(
+        &self,
+        page: &Page,
+        path: &str,
+        question: Bytes,
+        respond: impl FnOnce(&M, &Bytes) -> Result<Response, ApiError>,
+    ) -> Result<Response, ApiError> {
+        let _turn = self.lists.turn(page).await?;
+        self.answer(path, question, respond).await
     }
 
     /// Reads what is of use only if the state shows every write acknowledged before the call.

@@ -3,6 +3,7 @@
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::bounded;
 use crate::coherence::ProcessId;
 use crate::fence::Decisions;
 use crate::model::{Book, BookId, Cents, Copies, Key, OrderId, Quantity, QuantityChange, Text, UnixMillis};
@@ -13,7 +14,7 @@ pub enum Command {
     /// Fills an empty shop, bit by bit; ignored by one that was filled to the end before.
     Seed(SeedPart),
     /// What clients asked for at the same time, in this order. Answered with a [`Reply`] for each.
-    Writes(Vec<Write>),
+    Writes(#[serde(deserialize_with = "bounded::list::<_, _, MAX_WRITES>")] Vec<Write>),
     /// Notes which process of a frontend may have a lease from now on, or that none has.
     LeaseHolder {
         /// The frontend's name.
@@ -47,6 +48,9 @@ fn surely_over_ms<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::
     }
 }
 
+/// Books of one part of a seed, at most.
+const MAX_SEED_PART_BOOKS: usize = 4096;
+
 /// Writes of one command, at most: what applying them takes, each replica does nothing else. Order servers send fewer.
 pub const MAX_WRITES: usize = 4096;
 
@@ -64,6 +68,7 @@ impl Command {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeedPart {
     /// The books.
+    #[serde(deserialize_with = "bounded::list::<_, _, MAX_SEED_PART_BOOKS>")]
     pub books: Vec<Book>,
     /// Whether the filling begins with these: what a leader before did not bring to its end is taken out.
     pub is_first: bool,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::coherence::Coherence;
 use super::command::{Command, MAX_WRITES, Reply, SeedPart, Write};
 use super::machine::CatalogMachine;
+use crate::bounded;
 use crate::coherence::{LeaseEnd, LeaseReply, LeaseRequest, Tag, normalized};
 use crate::model::Book;
 use crate::platform::{BoxFuture, Platform};
@@ -24,12 +25,19 @@ const SEED_PART_BOOKS: usize = 1000;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum LeaderRequest {
     /// Decide these writes; answered with [`Decided`].
-    Decide(Vec<Write>),
+    Decide(#[serde(deserialize_with = "bounded::list::<_, _, MAX_WRITES>")] Vec<Write>),
     /// Grant a frontend a lease; answered with a [`LeaseReply`].
     Lease(LeaseRequest),
     /// Take a lease back; answered with nothing.
     EndLease(LeaseEnd),
 }
+
+/// What a read asks of the leader: whether a write to any of these is under way.
+#[derive(Default, Deserialize)]
+struct Tags(#[serde(deserialize_with = "bounded::list::<_, _, MAX_TAGS>")] Vec<Tag>);
+
+/// Tags of one question, at most.
+const MAX_TAGS: usize = 8;
 
 /// The reply to each write of a request.
 pub type Decided = Vec<Reply>;
@@ -71,7 +79,7 @@ impl LeaderService for CatalogLeader {
     }
 
     fn observe(&self, question: &Bytes) -> Bytes {
-        let tags: Vec<Tag> = decode(question).unwrap_or_default();
+        let Tags(tags) = decode(question).unwrap_or_default();
         let pending: Vec<bool> = tags.iter().map(|tag| self.coherence.is_pending(tag)).collect();
         encode(&pending)
     }
@@ -100,9 +108,6 @@ pub fn pending(observed: &Bytes) -> Vec<bool> {
 impl CatalogLeader {
     /// Has the group decide, and brings its replies as they are.
     async fn decide(&self, writes: Vec<Write>) -> Result<Bytes, WriteError> {
-        if writes.len() > MAX_WRITES {
-            return Err(WriteError::Overloaded(format!("a request has at most {MAX_WRITES} writes")));
-        }
         let command = Command::Writes(writes);
         let bytes = encode(&command);
         let topic_of = |book_id| self.machine.state().books.get(&book_id).map(|book| normalized(&book.topic));

@@ -17,6 +17,7 @@ use super::command::{Action, Decision, Outcome, Write};
 use super::memory::Memory;
 use crate::fence::Decisions;
 use crate::model::{Key, Order, OrderId};
+use crate::replica::MAX_GROUP_MS;
 
 /// How long a decision is remembered at least, by the group's clock: a day, and an hour for clocks that run fast.
 pub const RETENTION_MS: u64 = 25 * 60 * 60 * 1000;
@@ -40,9 +41,6 @@ const MARK_INTERVAL_MS: u64 = 5 * 60 * 1000;
 /// The most decisions that can have been forgotten: far more than any shop makes, and so few that counting on never
 /// overflows.
 const MAX_FORGOTTEN: u64 = 1 << 53;
-
-/// The latest that a group's time can be, in the same way.
-const MAX_GROUP_MS: u64 = 1 << 53;
 
 /// A decision of a snapshot that does not follow on the one before.
 #[derive(Debug, thiserror::Error)]

@@ -42,7 +42,9 @@ impl Memory {
     /// Adds a decision. Its key must be new.
     pub fn record(&mut self, entry: Kept) {
         self.clear_away();
-        self.by_key.insert(entry.key(), self.decided());
+        let (entries, forgotten) = (&self.entries, self.forgotten);
+        let key_at = |position: u64| Some(entries.get(position.checked_sub(forgotten)? as usize)?.key());
+        self.by_key.insert(entry.key(), self.decided(), key_at);
         self.entries.push_back(entry);
     }
 

@@ -103,7 +103,7 @@ impl Catalog {
         };
         let replica = opened.start(Arc::new(leader));
         Ok(Catalog {
-            reads: Reads::new(replica.clone(), machine.clone(), settings.may_answer_stale),
+            reads: Reads::new(replica.clone(), machine.clone(), settings.may_answer_stale, settings.patience),
             decisions: DecisionCounter(machine),
             replica,
             platform: platform.clone(),

@@ -22,10 +22,11 @@ use hyper::{HeaderMap, Method, Request, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::command::{Action, Decision, Outcome, Reply, Write};
+use super::command::{Action, Decision, MAX_WRITES, Outcome, Reply, Write};
 use super::leader::{Decided, LeaderRequest, decode, encode, pending};
 use super::machine::CatalogMachine;
 use super::{Catalog, PURCHASES_AT_ONCE, PurchasesAfter};
+use crate::bounded;
 use crate::coherence::Tag;
 use crate::error::ApiError;
 use crate::http::body;
@@ -36,6 +37,10 @@ use crate::request::{Page, WriteIdentity, book_id, internal_answer, internal_bod
 
 /// Says whether an answer may be cached: not while a write to it is under way.
 pub const CACHEABLE: HeaderName = HeaderName::from_static("bazar-cacheable");
+
+/// The writes that an order server brings.
+#[derive(Deserialize)]
+struct Writes(#[serde(deserialize_with = "bounded::list::<_, _, MAX_WRITES>")] Vec<Write>);
 
 /// One page of a search.
 #[derive(Serialize)]
@@ -141,7 +146,7 @@ impl Catalog {
             }
             ["internal", "catalog", "decide"] => {
                 post()?;
-                let writes: Vec<Write> = internal(body).await?;
+                let Writes(writes) = internal(body).await?;
                 let decided = self.replica.call_leader(encode(&LeaderRequest::Decide(writes)), self.patience).await;
                 Ok(internal_answer(encode(&decided)))
             }
@@ -174,7 +179,7 @@ impl Catalog {
             let answer = reply::json(StatusCode::OK, &SearchPage { topic: &topic, items, next });
             Ok(cacheable(answer, Pending(pending(observed)).is_settled(0)))
         };
-        self.reads.answer(path, encode(&[Tag::Topic(topic.clone())].as_slice()), respond).await
+        self.reads.list(&page, path, encode(&[Tag::Topic(topic.clone())].as_slice()), respond).await
     }
 
     async fn info(&self, path: &str, book_id: BookId) -> Result<Response, ApiError> {

@@ -243,6 +243,7 @@ impl Balancer {
         let is_old = standing.leader.as_ref().is_some_and(|leader| leader.term < self.leader().term);
         let trouble = match &standing {
             Standing { cluster: None, .. } => "it is part of no group yet",
+            Standing { serves: false, hindrance: Some(hindrance), .. } => hindrance,
             Standing { leader: None, .. } => "it knows no leader",
             Standing { serves: false, .. } => "it cannot make reads current",
             _ if is_old => "its leader was replaced",

@@ -9,7 +9,6 @@
 //! | [`lease`] | whether it may answer from its cache |
 //! | [`renewal`] | asking for the lease |
 //! | [`flight`] | identical questions share one answer |
-//! | [`lists`] | how many lists are asked for at once |
 //! | [`courier`] | purchases that have gathered share a request |
 //! | [`once_more`] | what to do when the catalog cannot tell that a key is new |
 //! | [`overview`] | the cluster as all its nodes see it |
@@ -19,7 +18,6 @@ mod cache;
 mod courier;
 mod flight;
 mod lease;
-mod lists;
 mod once_more;
 mod overview;
 mod renewal;
@@ -37,7 +35,6 @@ use self::cache::{Cache, CacheKey, Noted};
 pub use self::cache::{CacheLimits, CacheStats};
 use self::courier::Courier;
 use self::flight::Flights;
-use self::lists::Lists;
 use self::renewal::Renewal;
 use self::routes::Fetched;
 use crate::cluster::{Probes, Timing, Upstream};
@@ -48,6 +45,7 @@ use crate::http::body::Incoming;
 use crate::http::client::Client;
 use crate::http::prepared::Prepared;
 use crate::http::reply::Response;
+use crate::lists::Lists;
 use crate::platform::Platform;
 use crate::replica::Member;
 

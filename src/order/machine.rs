@@ -45,7 +45,7 @@ impl Machine for OrderMachine {
         let commands: Vec<Command> = commands.iter().map(understood).collect::<Result<_, _>>()?;
         let mut versioned = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let mut replies = Vec::with_capacity(commands.len());
-        for orders in commands {
+        for Command(orders) in commands {
             let recorded: Vec<Reply> = orders.into_iter().map(|order| versioned.state.apply(order)).collect();
             let recorded = postcard::to_stdvec(&recorded).expect("replies hold nothing that postcard cannot write");
             replies.push(recorded.into());

@@ -81,7 +81,7 @@ impl OrderServer {
         let leader = OrderLeader::start(machine.clone(), recorder, catalog);
         let replica = opened.start(Arc::new(leader));
         Ok(OrderServer {
-            reads: Reads::new(replica.clone(), machine, settings.may_answer_stale),
+            reads: Reads::new(replica.clone(), machine, settings.may_answer_stale, settings.patience),
             replica,
             platform: platform.clone(),
             heard: Heard::default(),

@@ -6,12 +6,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::catalog_link::CatalogLink;
 use super::machine::OrderMachine;
 use super::recorder::Recorder;
 use super::state::State;
+use crate::bounded;
 use crate::catalog::Decided;
 use crate::catalog::command::{Action, Decision, MAX_WRITES, Outcome, Reply, Write};
 use crate::model::Order;
@@ -37,6 +39,10 @@ pub struct OrderLeader {
     /// A permit for each purchase that may wait.
     room: Arc<Semaphore>,
 }
+
+/// The purchases that a request brings.
+#[derive(Deserialize)]
+struct Purchases(#[serde(deserialize_with = "bounded::list::<_, _, MAX_PURCHASES>")] Vec<Purchase>);
 
 /// Purchases that came together.
 struct ToDecide {
@@ -192,11 +198,8 @@ impl LeaderService for OrderLeader {
 
     fn call(&self, request: Bytes) -> BoxFuture<'_, Result<Bytes, WriteError>> {
         Box::pin(async move {
-            let purchases: Vec<Purchase> = postcard::from_bytes(&request)
+            let Purchases(purchases) = postcard::from_bytes(&request)
                 .map_err(|error| WriteError::Unavailable(format!("not a request to the order leader: {error}")))?;
-            if purchases.len() > MAX_PURCHASES {
-                return Err(WriteError::Overloaded(format!("a request has at most {MAX_PURCHASES} purchases")));
-            }
             Ok(purchase::encode_outcomes(&self.buy(purchases).await))
         })
     }

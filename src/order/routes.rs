@@ -90,7 +90,7 @@ impl OrderServer {
             let page = OrderPage { orders, next };
             Ok(reply::json(StatusCode::OK, &page))
         };
-        self.reads.answer(path, Bytes::new(), respond).await
+        self.reads.list(&page, path, Bytes::new(), respond).await
     }
 
     async fn order(&self, path: &str, order_id: OrderId) -> Result<Response, ApiError> {

@@ -3,11 +3,16 @@
 use imbl::Vector;
 use serde::{Deserialize, Serialize};
 
+use crate::bounded;
 use crate::key_index::KeyIndex;
 use crate::model::{Key, Order, OrderId};
 
 /// One command of the orders' log: record these orders. Answered with a [`Reply`] for each.
-pub type Command = Vec<Order>;
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command(#[serde(deserialize_with = "bounded::list::<_, _, MAX_ORDERS>")] pub Vec<Order>);
+
+/// Orders of one command, at most. A leader records fewer at a time.
+const MAX_ORDERS: usize = 4096;
 
 /// What recording an order answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +46,8 @@ impl State {
             Some(missing) if order.order_id > missing => return Reply::Gap { missing },
             _ => {}
         }
-        self.by_key.insert(&order.key, order.order_id.get());
+        let orders = &self.orders;
+        self.by_key.insert(&order.key, order.order_id.get(), |number| Some(&at(orders, number)?.key));
         self.orders.push_back(order);
         Reply::Recorded
     }
@@ -63,7 +69,7 @@ impl State {
 
     /// The order of a number; none has number 0.
     fn at(&self, number: u64) -> Option<&Order> {
-        self.orders.get(usize::try_from(number.checked_sub(1)?).ok()?)
+        at(&self.orders, number)
     }
 
     /// The order that was placed under a key.
@@ -83,6 +89,10 @@ impl State {
     pub fn orders(&self) -> Vector<Order> {
         self.orders.clone()
     }
+}
+
+fn at(orders: &Vector<Order>, number: u64) -> Option<&Order> {
+    orders.get(usize::try_from(number.checked_sub(1)?).ok()?)
 }
 
 #[cfg(test)]

@@ -8,6 +8,10 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::time::Instant;
 
+/// The latest that the group's time can be, in milliseconds: far more than any group lives, and so little that adding to it
+/// never overflows. It stands still there.
+pub const MAX_GROUP_MS: u64 = 1 << 53;
+
 /// Tells the group's time on one replica.
 pub struct GroupClock {
     /// When, by this machine's monotonic clock, the group's time was at least this, in milliseconds.
@@ -29,7 +33,7 @@ impl GroupClock {
         if applied_ms > own_ms {
             *known = (now, applied_ms);
         }
-        own_ms.max(applied_ms)
+        own_ms.max(applied_ms).min(MAX_GROUP_MS)
     }
 }
 
@@ -49,8 +53,10 @@ mod tests {
         assert_eq!(clock.now_ms(9000), 9000);
         tokio::time::advance(Duration::from_millis(1)).await;
         assert_eq!((clock.now_ms(9000), clock.now_ms(0)), (9001, 9001));
-        assert_eq!(clock.now_ms(u64::MAX), u64::MAX);
-        tokio::time::advance(Duration::from_millis(1)).await;
-        assert_eq!(clock.now_ms(0), u64::MAX);
+        for applied in [MAX_GROUP_MS, u64::MAX] {
+            assert_eq!(clock.now_ms(applied), MAX_GROUP_MS);
+            tokio::time::advance(Duration::from_millis(1)).await;
+            assert_eq!(clock.now_ms(0), MAX_GROUP_MS);
+        }
     }
 }

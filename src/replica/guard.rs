@@ -27,6 +27,8 @@ pub trait Own {
     fn committed(&self) -> Option<LogId>;
     /// The entry of this index, if it is in the log.
     fn at(&self, index: u64) -> Option<LogId>;
+    /// The last entry of the log, or of the snapshot that it goes on from.
+    fn last(&self) -> Option<LogId>;
 }
 
 /// Why a message is refused.
@@ -98,7 +100,13 @@ pub fn append(request: &AppendEntriesRequest<TypeConfig>, number: u64, own: &imp
             known.is_none_or(|known| known == committed)
         }
     };
-    match committed.leader_id.term <= request.vote.leader_id.term && is_its_own(committed) {
+    // What is committed stands in the logs of all later terms, and terms do not fall along them. openraft counts on it: it takes
+    // the lesser of this and what it has accepted, by term before index, for a place up to which it holds everything.
+    let goes_on = |from: LogId, to: LogId| from.index >= to.index || from.leader_id <= to.leader_id;
+    let is_possible = own.committed().is_none_or(|known| goes_on(known, committed) && goes_on(committed, known))
+        && own.last().is_none_or(|known| goes_on(known, committed))
+        && is_its_own(committed);
+    match committed.leader_id.term <= request.vote.leader_id.term && is_possible {
         true => Ok(()),
         false => Err(format!("it says that {committed} is committed, which is not in its log")),
     }

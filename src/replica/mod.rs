@@ -80,6 +80,7 @@ use bytes::Bytes;
 pub use elector::ElectionTimeout;
 pub use formation::FormationError;
 pub use group::{Group, Member};
+pub use group_clock::MAX_GROUP_MS;
 use hand_over::{HandOver, STOP_TIMEOUT};
 use leader_call::LeaderCall;
 pub use machine::{BatchTime, Cut, LeaderService, Machine, MachineError, Saved, Swap, WriteError};

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::machine::{BatchTime, WriteError};
 use super::snapshot::SnapshotFiles;
+use crate::bounded;
 
 openraft::declare_raft_types!(
     /// One Raft group of bazar.
@@ -53,8 +54,12 @@ pub struct Batch {
     /// When the leader proposed it.
     pub time: BatchTime,
     /// The commands, in the order in which they are applied. None at all makes a barrier.
+    #[serde(deserialize_with = "bounded::list::<_, _, MAX_COMMANDS>")]
     pub commands: Vec<Bytes>,
 }
+
+/// Commands of one entry, at most: as many as can be configured.
+pub const MAX_COMMANDS: usize = 65_536;
 
 impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -63,7 +63,7 @@ const MAX_SMALL_REQUEST_BYTES: usize = 4096;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The largest header of a snapshot, in bytes.
-const MAX_SNAPSHOT_HEADER_BYTES: usize = 16 << 20;
+const MAX_SNAPSHOT_HEADER_BYTES: usize = 512 << 10;
 
 /// Answers other replicas.
 pub struct Service {

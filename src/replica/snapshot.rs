@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::group_clock::MAX_GROUP_MS;
 use super::machine::{Cut, Saved, Swap};
 use super::raft::{LogId, SnapshotMeta};
 use super::sealed::{self, Unreadable};
@@ -83,6 +84,9 @@ impl Manifest {
         let expected = snapshot_id(self.meta.last_log_id);
         if self.meta.last_log_id.is_none() || self.meta.snapshot_id != expected {
             return Err(format!("the snapshot is {:?}, and must be {expected:?}", self.meta.snapshot_id));
+        }
+        if self.group_ms > MAX_GROUP_MS {
+            return Err("it comes from beyond all time".to_owned());
         }
         let membership = &self.meta.last_membership;
         if membership.voter_ids().next().is_none() || *membership.log_id() > self.meta.last_log_id {

@@ -27,6 +27,9 @@ pub struct Standing {
     pub leader: Option<Leading>,
     /// Whether it can make reads current, as far as it knows.
     pub serves: bool,
+    /// What keeps it from acting while it leads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hindrance: Option<String>,
 }
 
 /// Who leads a group, and since which term.
@@ -65,6 +68,7 @@ impl Inner {
             cluster: self.formation.peers.marker.cluster().map(|cluster| cluster.to_string()),
             leader: self.leading(),
             serves,
+            hindrance: self.hindered.borrow().clone(),
         }
     }
 

@@ -11,6 +11,7 @@ use openraft::{
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::group_clock::MAX_GROUP_MS;
 use super::log::Durability;
 use super::machine::{BatchTime, Cut, Machine, MachineError};
 use super::raft::{Batch, Entry, LogId, Replies, StorageError, StoredMembership, TypeConfig};
@@ -111,6 +112,9 @@ impl StateMachine {
     /// # Errors
     /// If one cannot be understood.
     pub fn check(&self, batch: &Batch) -> Result<(), MachineError> {
+        if batch.time.group_ms > MAX_GROUP_MS {
+            return Err(MachineError("it comes from beyond all time".to_owned()));
+        }
         batch.commands.iter().try_for_each(|command| self.machine.check(command))
     }
 

@@ -114,7 +114,10 @@ impl Handler for CatalogPart {
             STANDING => {
                 let leader = Some(Leading { id: "catalog-1".to_owned(), term: 1 });
                 let cluster = Some("a shop".to_owned());
-                reply::json(StatusCode::OK, &Standing { id: "catalog-1".to_owned(), cluster, leader, serves: true })
+                reply::json(
+                    StatusCode::OK,
+                    &Standing { id: "catalog-1".to_owned(), cluster, leader, serves: true, hindrance: None },
+                )
             }
             "/cluster" => reply::json(StatusCode::OK, &"as the test says"),
             LEASE => {

@@ -21,6 +21,7 @@ fn standing(position: usize, leader: &str, term: u64) -> Standing {
         cluster: Some("the shop".to_owned()),
         leader: Some(Leading { id: leader.to_owned(), term }),
         serves: true,
+        hindrance: None,
     }
 }
 

@@ -48,7 +48,10 @@ impl Handler for Scripted {
         if request.uri().path() == STANDING {
             let (id, leader) = (self.id.clone(), self.leader.lock().unwrap().clone());
             let serves = self.manner == Manner::Current;
-            return reply::json(StatusCode::OK, &Standing { id, cluster: Some("one".to_owned()), leader, serves });
+            return reply::json(
+                StatusCode::OK,
+                &Standing { id, cluster: Some("one".to_owned()), leader, serves, hindrance: None },
+            );
         }
         self.asked.fetch_add(1, Ordering::SeqCst);
         let answer = reply::json(StatusCode::OK, &"answer");

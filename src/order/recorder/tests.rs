@@ -42,7 +42,10 @@ impl Handler for ScriptedCatalog {
             }
             let leader = Leading { id: "catalog-1".to_owned(), term: 1 };
             let (id, cluster) = (leader.id.clone(), Some("one".to_owned()));
-            return reply::json(StatusCode::OK, &Standing { id, cluster, leader: Some(leader), serves: true });
+            return reply::json(
+                StatusCode::OK,
+                &Standing { id, cluster, leader: Some(leader), serves: true, hindrance: None },
+            );
         }
         let question = body::read(request.into_body(), 1024, SECOND).await.unwrap();
         let PurchasesAfter { after } = postcard::from_bytes(&question).unwrap();

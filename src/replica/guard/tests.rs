@@ -12,6 +12,9 @@ const NUMBER: u64 = 2;
 /// A replica that follows 1 in term 5: its log is 0 to 9, of term 3 up to 4 and of term 5 from there, and 6 is committed.
 struct Follower;
 
+/// What was before this entry is purged.
+const FIRST: u64 = 3;
+
 impl Own for Follower {
     fn vote(&self) -> Vote {
         Vote::new_committed(5, 1)
@@ -22,7 +25,11 @@ impl Own for Follower {
     }
 
     fn at(&self, index: u64) -> Option<LogId> {
-        (index < 10).then(|| log_id(if index < 5 { 3 } else { 5 }, index))
+        (FIRST..10).contains(&index).then(|| log_id(if index < 5 { 3 } else { 5 }, index))
+    }
+
+    fn last(&self) -> Option<LogId> {
+        Some(log_id(5, 9))
     }
 }
 
@@ -49,6 +56,7 @@ fn what_a_leader_sends_passes() {
         // Another leader has other entries behind what is committed.
         request(later, Some(log_id(5, 6)), &[(7, 7), (9, 8)], Some(log_id(5, 6))),
         request(later, Some(log_id(8, 20)), &[(9, 21)], Some(log_id(8, 20))),
+        request(later, Some(log_id(5, 6)), &[(7, 7), (9, 8)], Some(log_id(9, 8))),
         // A deposed one is told so by openraft.
         request(Vote::new_committed(4, 3), Some(log_id(4, 5)), &[(4, 6)], None),
     ];
@@ -64,7 +72,7 @@ fn entries_that_conflict_with_what_is_committed_are_refused() {
         request(later, Some(log_id(4, 4)), &[], None),
         request(later, Some(log_id(9, 6)), &[], None),
         request(later, Some(log_id(3, 4)), &[(9, 5)], None),
-        request(later, None, &[(9, 0)], None),
+        request(later, Some(log_id(3, 2)), &[(9, 3)], None),
     ] {
         assert!(check(&request).unwrap_err().contains("has lost what it acknowledged"), "{request:?}");
     }
@@ -93,6 +101,12 @@ fn a_commit_of_what_is_not_in_the_leaders_log_is_refused() {
         request(leader, Some(log_id(5, 9)), &[(5, 10)], Some(log_id(4, 10))),
         request(leader, Some(log_id(5, 9)), &[], Some(log_id(5, 3))),
         request(leader, Some(log_id(5, 9)), &[], Some(log_id(6, 9))),
+        // Of a later term than what is committed here, and before it: where the log is purged nothing else tells.
+        request(Vote::new_committed(6, 1), Some(log_id(5, 9)), &[(6, 10)], Some(log_id(6, 0))),
+        request(Vote::new_committed(6, 1), None, &[], Some(log_id(6, 2))),
+        // Of an earlier term than the last entry here, and behind it.
+        request(Vote::new_committed(6, 1), None, &[], Some(log_id(4, 100))),
+        request(Vote::new_committed(6, 1), Some(log_id(3, 4)), &[], Some(log_id(4, 100))),
     ] {
         assert!(check(&request).unwrap_err().contains("is committed"), "{request:?}");
     }

@@ -128,4 +128,8 @@ impl Own for Index {
         let first = self.slots.front()?.log_id.index;
         self.slots.get(index.checked_sub(first)? as usize).map(|slot| slot.log_id)
     }
+
+    fn last(&self) -> Option<LogId> {
+        self.slots.back().map(|slot| slot.log_id).max(self.state.purged)
+    }
 }

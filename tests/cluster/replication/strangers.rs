@@ -63,8 +63,14 @@ fn append(term: u64, leader: u64) -> Vec<u8> {
 
 /// AppendEntries with one entry behind `last`, which holds one command and is committed already.
 fn append_command(term: u64, leader: u64, last: u64, command: &[u8]) -> Vec<u8> {
+    append_commands(term, leader, last, 0, &[command])
+}
+
+/// The same with several commands, at this time of the group.
+fn append_commands(term: u64, leader: u64, last: u64, group_ms: u64, commands: &[&[u8]]) -> Vec<u8> {
     let position = |index| [varint(term), varint(index)].concat();
-    let batch = [varint(0), varint(0), vec![1], varint(command.len() as u64), command.to_vec()].concat();
+    let mut batch = [varint(0), varint(group_ms), varint(commands.len() as u64)].concat();
+    commands.iter().for_each(|command| batch.extend([varint(command.len() as u64), command.to_vec()].concat()));
     let entry = [position(last + 1), vec![1], batch].concat();
     let (prev, committed) = ([vec![1], position(last)].concat(), [vec![1], position(last + 1)].concat());
     [vote(term, leader), prev, vec![1], entry, committed].concat()
@@ -132,6 +138,29 @@ fn a_command_that_no_machine_understands_is_refused_and_stops_nobody() {
         cluster.wait_ready();
     }
     assert_eq!(cluster.audit().orders.len(), 3);
+}
+
+#[test]
+fn an_entry_from_beyond_all_time_or_of_more_commands_than_there_can_be_is_refused() {
+    let cluster = Cluster::new(1, 3, 1).open();
+    let mut customer = cluster.client("frontend-1");
+    customer.post("/purchase/1").expect(201);
+    let (leader, follower) = (cluster.leader("catalog"), cluster.follower("catalog"));
+    // Writes, and none of them.
+    let harmless: &[u8] = &[1, 0];
+    let many = vec![&[][..]; 70_000];
+    for (group_ms, commands, refusal) in [(u64::MAX, &[harmless][..], "beyond all time"), (1, &many, "not a message")] {
+        until_some("its log to stand still", || {
+            let status = cluster.status(&follower)?;
+            let (term, last) = (status["term"].as_u64()?, status["last_log_index"].as_u64()?);
+            let number = leader.rsplit('-').next()?.parse().ok()?;
+            let message = append_commands(term, number, last, group_ms, commands);
+            let answer = Stranger::new(&cluster, &follower).post("raft/append", message);
+            answer.text().contains(refusal).then_some(())
+        });
+    }
+    customer.post("/purchase/1").expect(201);
+    cluster.agreed_tables("catalog");
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! How many lists are asked for at once.
+//! How many lists a node asks for, or makes, at once.
 //!
-//! A list may be thousands of times as long as a book. Were as many asked for as there are customers who want one, the
-//! replicas would be busy with nothing else meanwhile, and their answers would take as much memory as they like. So the
-//! rest wait here, where they cost nothing and are in nobody's way. Short and long ones wait apart.
+//! A list may be thousands of times as long as a book. Were as many under way as there are customers who want one, a node
+//! would be busy with nothing else meanwhile, and they would take as much memory as they like. So the rest wait here, where
+//! they cost nothing and are in nobody's way. Those of few items and of many wait apart, for most of the former are short.
 
 use std::time::Duration;
 
@@ -11,29 +11,29 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::error::ApiError;
 use crate::request::Page;
 
-/// Short lists that are asked for at once, at most.
-const SHORT_LISTS: usize = 512;
+/// Lists of few items that are under way at once, at most. While they are written, all else waits.
+const SHORT_LISTS: usize = 64;
 
-/// Long lists that are asked for at once, at most.
+/// Lists of many items that are under way at once, at most.
 const LONG_LISTS: usize = 32;
 
-/// A frontend's questions for lists.
+/// A node's lists.
 pub struct Lists {
     short: Semaphore,
     long: Semaphore,
     patience: Duration,
 }
 
-/// A question's turn, as long as it lasts.
+/// A list's turn, as long as it lasts.
 pub struct Turn<'a>(#[expect(dead_code, reason = "it is held, and not looked at")] SemaphorePermit<'a>);
 
 impl Lists {
-    /// Nobody asks yet. Nobody waits longer than `patience`.
+    /// None is under way yet. Nobody waits longer than `patience`.
     pub fn new(patience: Duration) -> Lists {
         Lists { short: Semaphore::new(SHORT_LISTS), long: Semaphore::new(LONG_LISTS), patience }
     }
 
-    /// Waits until `page` may be asked for.
+    /// Waits until `page` may be asked for, or made.
     ///
     /// # Errors
     /// [`ApiError::Overloaded`] if it may not in time.
