@@ -79,11 +79,14 @@ pub fn problem(error: &ApiError, instance: &str) -> Response {
     response
 }
 
+/// Texts that are longer are not left in more memory than they need, in bytes: customers may hold many of them.
+const MAX_LOOSE_BYTES: usize = 64 << 10;
+
 /// A value as a line of JSON. Without the line's end, a terminal's prompt would stick to it.
 fn to_line(value: &impl Serialize) -> serde_json::Result<Bytes> {
     let mut text = serde_json::to_vec(value)?;
     text.push(b'\n');
-    Ok(text.into())
+    Ok(if text.len() > MAX_LOOSE_BYTES { Bytes::copy_from_slice(&text) } else { text.into() })
 }
 
 /// The slug of the error that a problem document tells of; nothing if `document` is none.
