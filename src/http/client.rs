@@ -129,6 +129,9 @@ impl Client {
     pub async fn send(&self, address: &str, request: Request, timeout: Duration) -> Result<Reply, CallError> {
         let given_up = async {
             tokio::time::sleep(timeout).await;
+            // What is sent on the others might be heard, and not answered: a leader that hears nobody would go on being
+            // heard, and not be replaced.
+            self.connections.let_go_of(address);
             format!("nothing within {} ms", timeout.as_millis())
         };
         self.send_unless(address, request, given_up).await
@@ -232,4 +235,48 @@ fn chain(error: &dyn Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn after_silence_on_one_kept_connection_none_of_the_others_is_tried() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (asked, mut questions) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            for number in 0.. {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let asked = asked.clone();
+                tokio::spawn(async move {
+                    let mut question = [0; 1024];
+                    let mut questions_here = 0;
+                    while stream.read(&mut question).await.is_ok_and(|bytes| bytes > 0) {
+                        questions_here += 1;
+                        asked.send(number).unwrap();
+                        // Both of the first connections are kept, and silent from then on.
+                        if questions_here == 1 {
+                            tokio::time::sleep(Duration::from_millis(20)).await;
+                            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+                        }
+                    }
+                });
+            }
+        });
+        let client = Client::new(&Platform::system());
+        let (soon, patient) = (Duration::from_millis(50), Duration::from_secs(60));
+        let ask = |timeout| client.send(&address, Request::get("/"), timeout);
+        let (first, second) = tokio::join!(ask(patient), ask(patient));
+        assert!(first.is_ok() && second.is_ok());
+        assert!(matches!(ask(soon).await, Err(CallError::Unknown { .. })));
+        assert!(ask(patient).await.is_ok());
+        let asked: Vec<u32> = std::iter::from_fn(|| questions.try_recv().ok()).collect();
+        assert_eq!(asked.iter().max(), Some(&2), "{asked:?}");
+    }
 }

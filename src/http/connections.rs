@@ -84,6 +84,13 @@ impl Connections {
         kept.push(Idle { connection, since: Instant::now() });
     }
 
+    /// Lets go of those that are kept to one address.
+    pub fn let_go_of(&self, address: &str) {
+        if let Some(kept) = self.lock().by_address.get_mut(address) {
+            kept.clear();
+        }
+    }
+
     /// Lets go of all that are kept, where something else needs their descriptors.
     pub fn let_go(&self) {
         self.lock().by_address.clear();
