@@ -8,8 +8,9 @@
 //!
 //! **Joining.** Started with `--join`, such a replica asks the leader. The leader takes it out of the
 //! membership, by a majority that does not need it; only then the replica gets its mark, follows as a
-//! learner until it has caught up, and becomes a voter again. In a group of two the other replica holds
-//! every acknowledged write, for both had to confirm each, so the joiner may take part at once.
+//! learner until it has nearly caught up, and becomes a voter again. In a group of two the other replica holds
+//! every acknowledged write, for both had to confirm each, so the joiner may vote at once. It answers nobody before it has
+//! caught up.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use super::network::Peers;
 use super::office::Office;
 use super::raft::{self, Raft};
 use super::wire::{self, Answer, Origin};
+use crate::platform::BoxFuture;
 
 /// How often peers are asked again.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
@@ -84,7 +86,7 @@ pub struct Formation {
     pub raft: Raft,
     pub peers: Peers,
     pub office: watch::Receiver<Office>,
-    /// This replica was started to join, and the leader has not made it a voter yet.
+    /// This replica was started to join, and is no voter yet, or has not caught up.
     is_joining: Arc<AtomicBool>,
     /// Held while this replica changes the members, which it does in two steps.
     changing: Arc<Mutex<()>>,
@@ -95,11 +97,16 @@ impl Formation {
         Formation { raft, peers, office, is_joining: Arc::default(), changing: Arc::default() }
     }
 
-    /// Returns once this replica is part of its group, and the group's leader says so.
+    /// Returns once this replica is part of its group, and the group's leader says so; and, of one that joins, once it has
+    /// caught up, as `is_current` finds.
     ///
     /// # Errors
     /// If it must not be.
-    pub async fn take_part(&self, join: bool) -> Result<(), FormationError> {
+    pub async fn take_part<'a>(
+        &self,
+        join: bool,
+        is_current: impl Fn() -> BoxFuture<'a, bool>,
+    ) -> Result<(), FormationError> {
         match (self.peers.marker.cluster().is_some(), self.has_history().await?) {
             (true, true) => {}
             // A founder that joins has a mark that others gave it: it founds nothing.
@@ -109,6 +116,10 @@ impl Formation {
             _ => self.wait_to_be_prepared().await?,
         }
         self.become_voter().await;
+        // The leader makes it a voter when little is missing; but of a short log, all may be.
+        while self.is_joining.load(Ordering::Acquire) && !is_current().await {
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
         self.is_joining.store(false, Ordering::Release);
         Ok(())
     }

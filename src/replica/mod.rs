@@ -101,7 +101,7 @@ use tokio::sync::watch;
 
 use crate::error::ApiError;
 use crate::http::reply::Response;
-use crate::platform::FolderLock;
+use crate::platform::{BoxFuture, FolderLock};
 
 /// One replica of a group. Cheap to clone.
 #[derive(Clone)]
@@ -169,7 +169,10 @@ impl Replica {
     /// # Errors
     /// If it must not take part.
     pub async fn take_part(&self, join: bool) -> Result<(), FormationError> {
-        self.inner.formation.take_part(join).await
+        let is_current = || -> BoxFuture<'_, bool> {
+            Box::pin(async { matches!(self.inner.reads.wait(Bytes::new()).await, Ok(Freshness::Current(_))) })
+        };
+        self.inner.formation.take_part(join, is_current).await
     }
 
     /// Waits until this replica's state shows every write that was acknowledged before the call, and brings

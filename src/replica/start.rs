@@ -186,6 +186,9 @@ async fn lock_in_time(platform: &Platform, folder: &Path) -> io::Result<Box<dyn 
     }
 }
 
+/// A learner that lacks so many entries, at most, becomes a voter: more than are under way to one that has caught up.
+const LEARNER_LAG_ENTRIES: u64 = 64;
+
 fn raft_config(settings: &Settings) -> openraft::Config {
     let millis = |duration: Duration| duration.as_millis() as u64;
     let vote_timeout = millis(settings.election_timeout.vote());
@@ -202,6 +205,7 @@ fn raft_config(settings: &Settings) -> openraft::Config {
         max_payload_entries: MAX_APPEND_ENTRIES,
         // Snapshots are taken by the bytes of the log, not by its entries: see `take_snapshots`.
         snapshot_policy: SnapshotPolicy::Never,
+        replication_lag_threshold: LEARNER_LAG_ENTRIES,
         max_in_snapshot_log_to_keep: ENTRIES_KEPT_BEHIND_SNAPSHOT,
         ..openraft::Config::default()
     }
