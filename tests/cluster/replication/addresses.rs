@@ -20,8 +20,10 @@ fn a_replica_under_two_names_is_no_majority() {
     cluster.kill9_all(&["catalog-1", "catalog-2", "catalog-3"]);
 
     let right = fs::read_to_string(cluster.path("shop.toml")).unwrap();
-    let alias = format!("localhost:{}", cluster.address("catalog-1").port());
-    let wrong = right.replace(&cluster.address("catalog-3").to_string(), &alias);
+    let (one, three) = (cluster.address("catalog-1"), cluster.address("catalog-3"));
+    let everywhere = format!("\"{one}\"\nlisten = \"0.0.0.0:{}\"", one.port());
+    let alias = format!("127.0.0.2:{}", one.port());
+    let wrong = right.replace(&format!("\"{one}\""), &everywhere).replace(&three.to_string(), &alias);
     fs::write(cluster.path("shop.toml"), wrong).unwrap();
     cluster.start("catalog-1");
     until("catalog-1 tells of the mistake", || {
