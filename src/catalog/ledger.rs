@@ -296,7 +296,7 @@ impl Ledger {
     /// If what it knows of their time cannot be.
     pub fn check_restored(&self) -> Result<(), String> {
         let is_ahead = |mark: &Mark| mark.position > self.kept.decided() || mark.group_ms > MAX_GROUP_MS;
-        let rises = self.marks.iter().is_sorted_by_key(|mark| (mark.position, mark.group_ms))
+        let rises = self.marks.iter().is_sorted_by_key(|mark| mark.position)
             && self.marks.iter().is_sorted_by_key(|mark| mark.group_ms);
         match rises && !self.marks.iter().any(is_ahead) {
             true => Ok(()),

@@ -86,9 +86,9 @@ impl Connections {
 
     /// Lets go of those that are kept to one address.
     pub fn let_go_of(&self, address: &str) {
-        if let Some(kept) = self.lock().by_address.get_mut(address) {
-            kept.clear();
-        }
+        let kept = self.lock().by_address.get_mut(address).map(std::mem::take);
+        // Closing them takes a while, in which others want theirs.
+        drop(kept);
     }
 
     /// Lets go of all that are kept, where something else needs their descriptors.

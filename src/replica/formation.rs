@@ -117,7 +117,9 @@ impl Formation {
         }
         self.become_voter().await;
         // The leader makes it a voter when little is missing; but of a short log, all may be.
+        let mut attempts = 0;
         while self.is_joining.load(Ordering::Acquire) && !is_current().await {
+            self.remind(&mut attempts, "this replica to catch up", &"it votes again, and does not hold everything yet");
             tokio::time::sleep(RETRY_PAUSE).await;
         }
         self.is_joining.store(false, Ordering::Release);
