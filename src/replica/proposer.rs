@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::group_clock::GroupClock;
 use super::machine::{BatchTime, WriteError};
-use super::raft::{Batch, Raft, TypeConfig};
+use super::raft::{Batch, MAX_COMMANDS, Raft, TypeConfig};
 use super::state_machine::StateMachine;
 use crate::platform::Platform;
 
@@ -230,7 +230,7 @@ impl Proposer {
     fn gather(&self, first: Waiting, queue: &mut mpsc::Receiver<Queued>) -> (Vec<Waiting>, Option<Queued>) {
         let mut bytes = first.command.len();
         let mut batch = vec![first];
-        while batch.len() < self.limits.batch_commands && bytes < MAX_BATCH_BYTES {
+        while batch.len() < self.limits.batch_commands.min(MAX_COMMANDS) && bytes < MAX_BATCH_BYTES {
             match queue.try_recv() {
                 Ok(Queued::Command(next)) => {
                     bytes += next.command.len();

@@ -58,7 +58,7 @@ pub struct Batch {
     pub commands: Vec<Bytes>,
 }
 
-/// Commands of one entry, at most: as many as can be configured.
+/// Commands of one entry, at most; no more are proposed together, whatever is configured.
 pub const MAX_COMMANDS: usize = 65_536;
 
 impl fmt::Debug for Batch {
