@@ -205,7 +205,7 @@ async fn any_three_of_four_elect_a_leader_however_long_their_logs_are() {
         for price in 0..3 {
             assert_eq!(shop.set_price(&leader, 7, 10 * (round as u64 + 1) + price).await.status(), StatusCode::OK);
         }
-        FOUR.iter().for_each(|id| shop.kill(id));
+        shop.kill_all(&FOUR);
         shop.switchboard.open();
 
         let dead = others[round % 3];

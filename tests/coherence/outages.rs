@@ -221,7 +221,7 @@ async fn a_follower_whose_disk_hangs_delays_few_reads() {
 async fn what_a_group_that_is_gone_cannot_have_done_is_refused_and_at_once() {
     for group in [CATALOGS, ORDERS] {
         let mut shop = open().await;
-        group.iter().for_each(|id| shop.kill(id));
+        shop.kill_all(&group);
         let role = group[0].split('-').next().unwrap();
         for number in 0..6 {
             let (answer, took) = buy(&shop, &format!("key-{number}")).await;

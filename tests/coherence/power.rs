@@ -111,7 +111,7 @@ async fn what_was_acknowledged_is_there_after_all_servers_lost_their_power() {
         }
         // Else it would ask again for what was lost, and hide the loss.
         shop.kill(FRONTEND);
-        REPLICAS.iter().for_each(|id| shop.kill(id));
+        shop.kill_all(&REPLICAS);
         customers.into_iter().for_each(|customer| customer.abort());
     }
 }

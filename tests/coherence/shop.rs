@@ -205,7 +205,13 @@ impl Shop {
 
     /// Kills a node: what it wrote is on its disk, and nothing else is left of it.
     pub fn kill(&mut self, id: &str) {
-        drop(self.running.remove(id).unwrap());
+        self.kill_all(&[id]);
+    }
+
+    /// Kills nodes at once: none of them sees that another is gone.
+    pub fn kill_all(&mut self, ids: &[&str]) {
+        let killed: Vec<Running> = ids.iter().map(|id| self.running.remove(*id).unwrap()).collect();
+        killed.iter().for_each(|node| node.killed.cancel());
     }
 }
 
