@@ -1,7 +1,10 @@
 //! Replicas that lost their disk, and whose leader dies while they come back.
 
+use std::time::Duration;
+
 use hyper::StatusCode;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::shop::{Shop, until};
 use crate::switchboard::Hold;
@@ -19,6 +22,9 @@ const STEPS: usize = 5;
 
 /// Of these, the one from which on its own log says that it votes.
 const VOTES: usize = 3;
+
+/// More entries than a log keeps behind its snapshot.
+const KEPT_ENTRIES: u64 = 1_200;
 
 async fn status(shop: &Shop, id: &str) -> Value {
     shop.document(id, "/cluster").await
@@ -78,4 +84,39 @@ async fn a_joiner_whose_leader_dies_at_any_step_votes_in_the_end() {
                 .await;
         }
     }
+}
+
+#[tokio::test]
+async fn a_joiner_of_a_pair_answers_nobody_before_it_holds_everything() {
+    const PAIR: [&str; 2] = ["catalog-1", "catalog-2"];
+    let settings = QUICK.replace("[replication]", "[replication]\nsegment_bytes = 4096\nsnapshot_log_bytes = 8192");
+    let mut shop = Shop::new(&[&PAIR[..], &["frontend-1", "order-1"]].concat(), &settings);
+    PAIR.iter().for_each(|id| shop.start(id));
+    let leader = shop.leader(&PAIR).await;
+    let joiner = PAIR.into_iter().find(|id| *id != leader).unwrap();
+    let mut price = 0;
+    until("the leader's log begins with a snapshot", async || {
+        for _ in 0..50 {
+            price += 1;
+            assert_eq!(shop.set_price(&leader, 7, price).await.status(), StatusCode::OK);
+        }
+        (status(&shop, &leader).await["snapshot_index"].as_u64().unwrap() > KEPT_ENTRIES).then_some(())
+    })
+    .await;
+    shop.kill(joiner);
+    shop.disk(joiner).hold_snapshots();
+    shop.start_joining(joiner);
+    until("it votes, and the snapshot arrives", async || (shop.disk(joiner).waiting() > 0).then_some(())).await;
+    let in_office = async || status(&shop, &leader).await["in_office"] == true;
+    until("the leader has its majority again", async || in_office().await.then_some(())).await;
+
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(3) {
+        let answer = shop.get(joiner, "/info/7").await;
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{}", answer.text());
+    }
+    shop.disk(joiner).release();
+    until("it serves", async || (shop.get(joiner, "/ready").await.status() == StatusCode::OK).then_some(())).await;
+    let answer = shop.get(joiner, "/info/7").await;
+    assert_eq!((answer.status(), answer.is_stale()), (StatusCode::OK, false), "{}", answer.text());
 }
