@@ -21,15 +21,18 @@ pub struct FilterError {
 }
 
 /// How a filter is written.
-pub const FILTER_FORM: &str = "error, warn, info, debug, trace or off, or directives such as \"info,bazar=debug\"";
+pub const FILTER_FORM: &str = "error, warn, info, debug, trace or off, or such a level and directives by module, as in \"info,bazar::http=debug\"";
 
 /// What a filter means; nothing if it is none.
 ///
-/// A word alone is a level. The library would take any other for the name of a module, of which there may be none, and
-/// be silent on all the rest.
+/// A word alone is a level, and without a level for all of bazar there is none: the library would take any other word for
+/// the name of a module, of which there may be none, and be silent on all the rest.
 pub fn parse_filter(text: &str) -> Option<EnvFilter> {
-    let is_directive = |part: &str| part.contains(['=', '[']) || part.parse::<LevelFilter>().is_ok();
-    let is_sound = text.split(',').all(|part| !part.is_empty() && is_directive(part.trim()));
+    let is_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
+    let is_directive = |part: &str| part.contains(['=', '[']) || is_level(part);
+    let speaks_of_all = |part: &str| is_level(part) || part.starts_with("bazar=");
+    let parts = || text.split(',').map(str::trim);
+    let is_sound = parts().all(is_directive) && parts().any(speaks_of_all);
     EnvFilter::builder().parse(text).ok().filter(|_| is_sound)
 }
 
@@ -158,10 +161,20 @@ mod tests {
 
     #[test]
     fn a_word_that_is_no_level_is_no_filter() {
-        for text in ["info", "WARN", "off", "info,bazar=debug", "bazar[a=b]=debug", "bazar::replica=trace,warn"] {
+        for text in [
+            "info",
+            "WARN",
+            "off",
+            "info,bazar=debug",
+            "bazar=warn",
+            "bazar[a=b]=debug,off",
+            "bazar::replica=trace,warn",
+        ] {
             assert!(parse_filter(text).is_some(), "{text}");
         }
-        for text in ["warning", "debgu", "bazar", "info,bazar", "bazar=debgu", "", "info,", "6"] {
+        let no_words = ["warning", "debgu", "bazar", "info,bazar", "bazar=debgu", "", "info,", "6"];
+        let not_of_all = ["bazr=debug", "bazar::htp=debug", "bazr=info,bazar::http=debug", "[a]=debug"];
+        for text in no_words.into_iter().chain(not_of_all) {
             assert!(parse_filter(text).is_none(), "{text}");
         }
     }

@@ -224,7 +224,8 @@ pub struct Http {
 /// What is logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
-    /// Filter directives as `tracing-subscriber`'s `EnvFilter` reads them: `info`, `info,bazar=debug`.
+    /// Filter directives as `tracing-subscriber`'s `EnvFilter` reads them, one for all of bazar among them: `info`,
+    /// `info,bazar::http=debug`.
     pub level: String,
 }
 

@@ -1,8 +1,8 @@
 //! The recorder on a real group of one, with a catalog that tells what the test wants it to.
 
 use std::collections::BTreeMap;
-use std::sync::{LazyLock, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering as AtomicOrdering};
+use std::sync::{LazyLock, Mutex};
 
 use crate::http::body::Incoming;
 use bytes::Bytes;
