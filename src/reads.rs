@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::error::ApiError;
 use crate::http::reply::{self, Response};
 use crate::lists::Lists;
-use crate::replica::{Freshness, Replica};
+use crate::replica::{Freshness, Machine, Replica};
 use crate::request::{Page, stale};
 
 /// The state of a replica, for reading.
@@ -22,7 +22,7 @@ pub struct Reads<M> {
     lists: Lists,
 }
 
-impl<M> Reads<M> {
+impl<M: Machine> Reads<M> {
     /// The state that `replica` keeps in `machine`. `may_answer_stale`: whether reads are answered, and marked, while
     /// the group has no majority. Nobody waits for a list's turn longer than `patience`.
     pub fn new(replica: Replica, machine: Arc<M>, may_answer_stale: bool, patience: Duration) -> Reads<M> {
@@ -44,10 +44,13 @@ impl<M> Reads<M> {
     ) -> Result<Response, ApiError> {
         let observed = match self.replica.wait_until_current(question).await? {
             Freshness::Current(observed) => Some(observed),
-            Freshness::Stale if self.may_answer_stale => None,
-            Freshness::Stale => {
+            Freshness::Stale if !self.may_answer_stale => {
                 return Err(self.no_majority("and this shop is set to refuse answers that may be stale"));
             }
+            Freshness::Stale => match self.machine.unfinished() {
+                Some(reason) => return Err(ApiError::Unavailable(reason.to_owned())),
+                None => None,
+            },
         };
         let is_stale = observed.is_none();
         let response = respond(&self.machine, &observed.unwrap_or_default());

@@ -65,6 +65,10 @@ impl Machine for CatalogMachine {
         Ok(replies)
     }
 
+    fn unfinished(&self) -> Option<&'static str> {
+        (!self.state().seeded).then_some("this replica does not hold the first books of the shop yet")
+    }
+
     fn cut(&self) -> Cut {
         let state = self.state();
         let decisions = |name, (entries, generation)| Box::new(LedgerTable { name, entries, generation });

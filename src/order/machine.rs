@@ -53,6 +53,10 @@ impl Machine for OrderMachine {
         Ok(replies)
     }
 
+    fn unfinished(&self) -> Option<&'static str> {
+        None
+    }
+
     fn cut(&self) -> Cut {
         let versioned = self.lock();
         let table = OrderTable { orders: versioned.state.orders(), generation: versioned.generation };

@@ -29,6 +29,9 @@ pub trait Machine: Send + Sync + 'static {
     /// [checked](Self::check) can be.
     fn apply(&self, time: BatchTime, commands: &[Bytes]) -> Result<Vec<Bytes>, MachineError>;
 
+    /// Why nothing may be answered from the state, not even as old, if so: it is not put together yet.
+    fn unfinished(&self) -> Option<&'static str>;
+
     /// The whole state at this moment, without copying it.
     fn cut(&self) -> Cut;
 

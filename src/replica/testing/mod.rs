@@ -83,6 +83,10 @@ impl Machine for Journal {
         Ok(replies)
     }
 
+    fn unfinished(&self) -> Option<&'static str> {
+        None
+    }
+
     fn cut(&self) -> Cut {
         let journal = self.lock();
         let count = vec![journal.lines.len().to_string()];

@@ -66,6 +66,12 @@ fn a_shop_with_a_bad_seed_opens_as_soon_as_the_file_is_mended() {
     let leader = leader.expect("the leader says what hinders it").to_owned();
     let waits = cluster.client(&leader).get("/ready").problem(503, "unavailable");
     assert!(why(&waits["detail"]), "{waits}");
+    // What it has no books to answer from is not answered, not even as old.
+    for id in cluster.group("catalog").chain(["frontend-1"]) {
+        for path in ["/info/1", "/search/theory"] {
+            cluster.client(id).get(path).problem(503, "unavailable");
+        }
+    }
 
     fs::write(&seed, good).unwrap();
     cluster.wait_ready();
