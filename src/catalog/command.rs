@@ -158,6 +158,12 @@ pub enum Reply {
     ListBehind,
     /// It could not be remembered. Nothing was done.
     NoRoom,
+    /// More orders are recorded than were decided here, so this state is older than the orders: what it decided now would
+    /// get the number of an order that exists. Nothing was done.
+    OlderThanOrders {
+        /// How many orders were decided.
+        decided: u64,
+    },
 }
 
 /// What was decided about a request, for ever.

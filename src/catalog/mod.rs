@@ -50,6 +50,14 @@ pub struct PurchasesAfter {
     pub after: u64,
 }
 
+/// What is wrong with a catalog that has decided so many purchases, of which the order servers have recorded more.
+pub fn older_than_orders(decided: u64) -> String {
+    format!(
+        "the catalog's data is older than the orders', as after restoring a backup of the catalog alone: it has decided \
+         {decided} purchases, and more are recorded. Restore a backup of the catalog that is at least as new as the orders"
+    )
+}
+
 /// So many purchases are told at a time: fewer only where there are no more.
 pub const PURCHASES_AT_ONCE: usize = 1000;
 

@@ -25,7 +25,7 @@ use serde_json::value::RawValue;
 use super::command::{Action, Decision, MAX_WRITES, Outcome, Reply, Write};
 use super::leader::{Decided, LeaderRequest, decode, encode, pending};
 use super::machine::CatalogMachine;
-use super::{Catalog, PURCHASES_AT_ONCE, PurchasesAfter};
+use super::{Catalog, PURCHASES_AT_ONCE, PurchasesAfter, older_than_orders};
 use crate::bounded;
 use crate::coherence::Tag;
 use crate::error::ApiError;
@@ -239,7 +239,8 @@ impl Catalog {
             Some(Reply::Decided(decision)) => Ok(decision),
             Some(Reply::KeyReused) => Err(crate::request::key_reused()),
             Some(Reply::KeyExpired { .. }) => Err(crate::request::key_expired()),
-            Some(Reply::ListBehind) => Err(another_question()),
+            // It was said that no order is known to be recorded.
+            Some(Reply::ListBehind | Reply::OlderThanOrders { .. }) => Err(another_question()),
             Some(Reply::NoRoom) => Err(ApiError::NoRoom),
             None => Err(ApiError::OutcomeUnknown("the catalog's leader gave no reply".to_owned())),
         }
@@ -247,8 +248,14 @@ impl Catalog {
 
     async fn purchases_after(&self, question: PurchasesAfter) -> Result<Response, ApiError> {
         let PurchasesAfter { after } = question;
-        let purchases = |machine: &CatalogMachine| machine.state().purchases_after(after, PURCHASES_AT_ONCE);
-        let orders: Vec<Order> = self.reads.current(purchases).await?;
+        let purchases = |machine: &CatalogMachine| -> Result<Vec<Order>, ApiError> {
+            let state = machine.state();
+            match after <= state.orders {
+                true => Ok(state.purchases_after(after, PURCHASES_AT_ONCE)),
+                false => Err(ApiError::Unavailable(older_than_orders(state.orders))),
+            }
+        };
+        let orders = self.reads.current(purchases).await??;
         Ok(internal_answer(encode(&orders)))
     }
 

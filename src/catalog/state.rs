@@ -88,12 +88,17 @@ impl State {
     }
 
     fn write(&mut self, time: BatchTime, write: Write) -> Reply {
-        self.recorded_orders = self.recorded_orders.max(write.recorded_orders.min(self.orders));
+        if write.recorded_orders <= self.orders {
+            self.recorded_orders = self.recorded_orders.max(write.recorded_orders);
+        }
         if let Some((action, decision)) = self.ledger.find(&write.key).map(Kept::decided) {
             return match action == write.action {
                 true => Reply::Decided(decision),
                 false => Reply::KeyReused,
             };
+        }
+        if write.recorded_orders > self.orders {
+            return Reply::OlderThanOrders { decided: self.orders };
         }
         if !self.ledger.is_surely_new(&write) {
             return Reply::KeyExpired { now: self.ledger.decisions() };

@@ -14,8 +14,8 @@ use super::machine::OrderMachine;
 use super::recorder::Recorder;
 use super::state::State;
 use crate::bounded;
-use crate::catalog::Decided;
 use crate::catalog::command::{Action, Decision, MAX_WRITES, Outcome, Reply, Write};
+use crate::catalog::{Decided, older_than_orders};
 use crate::model::Order;
 use crate::platform::BoxFuture;
 use crate::purchase::{self, MAX_PURCHASES, Purchase, PurchaseOutcome, PurchaseReply};
@@ -148,6 +148,7 @@ fn outcome_of(machine: &OrderMachine, purchase: &Purchase, reply: Reply) -> Purc
         Reply::KeyReused => Ok(PurchaseReply::KeyReused),
         Reply::KeyExpired { now } => Ok(recorded().unwrap_or(PurchaseReply::KeyExpired { now })),
         Reply::ListBehind => recorded().ok_or_else(list_behind),
+        Reply::OlderThanOrders { decided } => Err(WriteError::Unavailable(older_than_orders(decided))),
         Reply::NoRoom => Ok(PurchaseReply::NoRoom),
     }
 }
@@ -270,6 +271,8 @@ mod tests {
         let expired = outcome_of(&empty, &purchase, Reply::KeyExpired { now });
         assert_eq!(expired, Ok(PurchaseReply::KeyExpired { now }));
         // Another server, or this one a little later, may have a longer list.
-        assert!(matches!(outcome_of(&empty, &purchase, Reply::ListBehind), Err(WriteError::Unavailable(_))));
+        for refusal in [Reply::ListBehind, Reply::OlderThanOrders { decided: 0 }] {
+            assert!(matches!(outcome_of(&empty, &purchase, refusal), Err(WriteError::Unavailable(_))));
+        }
     }
 }

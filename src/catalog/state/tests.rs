@@ -147,6 +147,21 @@ fn no_wall_clock_decides_anything() {
 }
 
 #[test]
+fn a_state_that_is_older_than_the_orders_gives_out_none_of_their_numbers() {
+    let mut state = shop();
+    let first = ask(&mut state, "first", buy(3));
+    let later = Write { recorded_orders: 2, ..write(&state, "later", buy(3)) };
+    assert_eq!(ask_again(&mut state, &later), Reply::OlderThanOrders { decided: 1 });
+    assert_eq!((state.orders, state.recorded_orders, state.books[&book_id(3)].quantity), (1, 0, stock(8)));
+    // What was decided stands, and a change of the books takes no number.
+    let known = Write { recorded_orders: 2, ..write(&state, "first", buy(3)) };
+    assert_eq!(ask_again(&mut state, &known), first);
+    assert!(matches!(ask(&mut state, "another", add(None)), Reply::Decided(_)));
+    let next = Write { recorded_orders: 1, ..later };
+    assert!(matches!(outcome(ask_again(&mut state, &next)), Outcome::Bought { order_id: id, .. } if id == order_id(2)));
+}
+
+#[test]
 fn a_purchase_is_not_forgotten_before_the_order_servers_have_recorded_it() {
     let mut state = shop();
     (0..3).for_each(|number| drop(ask(&mut state, &format!("buy-{number}"), buy(3))));

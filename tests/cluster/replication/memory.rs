@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::Command;
 
+use crate::common::client::Client;
 use crate::common::cluster::{Cluster, wipe};
 use crate::common::until;
 use crate::replication::rejoin::each_may_die;
@@ -98,6 +99,43 @@ fn a_group_that_lost_most_disks_says_nothing_wrong_and_is_recovered_from_the_one
     assert!(books.orders.len() >= 4, "{:?}", books.orders);
     // All three vote, whatever was begun while two were lost.
     each_may_die(&mut cluster, "catalog");
+}
+
+#[test]
+fn a_catalog_that_is_older_than_the_orders_sells_nothing_until_it_is_as_new() {
+    let mut cluster = Cluster::new(1, 1, 1).open();
+    let mut customer = cluster.client("frontend-1");
+    customer.post("/purchase/1").expect(201);
+    cluster.kill9("catalog-1");
+    let [data, old, new] = ["data/catalog-1", "old", "new"].map(|folder| cluster.path(folder));
+    copy(&data, &old);
+    cluster.start("catalog-1");
+    cluster.wait_ready();
+    (0..2).for_each(|_| drop(customer.post("/purchase/1").expect(201)));
+    cluster.kill9("catalog-1");
+    fs::rename(&data, &new).unwrap();
+    copy(&old, &data);
+    cluster.start("catalog-1");
+    until("the order leader says so", || {
+        cluster.log("order-1").contains("the catalog's data is older than the orders'")
+    });
+
+    cluster.wait_ready();
+    let stock = |customer: &mut Client| customer.get("/info/1").expect(200).json()["quantity"].clone();
+    let before = stock(&mut customer);
+    for _ in 0..2 {
+        let refusal = customer.post("/purchase/1").problem(503, "unavailable");
+        let why = refusal["detail"].as_str().unwrap();
+        assert!(why.contains("the catalog's data is older than the orders'"), "{why}");
+    }
+    assert_eq!(stock(&mut customer), before);
+
+    cluster.kill9("catalog-1");
+    wipe(&data);
+    copy(&new, &data);
+    cluster.start("catalog-1");
+    until("it sells again", || customer.post("/purchase/1").status == 201);
+    assert_eq!(cluster.audit().orders.len(), 4);
 }
 
 #[test]
