@@ -36,7 +36,7 @@ const LONGEST_RETRY_PAUSE: Duration = Duration::from_millis(200);
 const SLOW_ATTEMPT: Duration = Duration::from_millis(150);
 
 /// A read that takes longer than this is asked of another replica, too.
-const HEDGE_AFTER: Duration = Duration::from_millis(200);
+const HEDGE_AFTER: Duration = Duration::from_millis(150);
 
 /// Reads that are asked of several replicas of a group at once, at most: where all are slow, asking more makes it worse.
 const HEDGED_READS: usize = 64;
