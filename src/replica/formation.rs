@@ -88,13 +88,16 @@ pub struct Formation {
     pub office: watch::Receiver<Office>,
     /// This replica was started to join, and is no voter yet, or has not caught up.
     is_joining: Arc<AtomicBool>,
+    /// The group has a history: this replica holds some of it, or somebody does who said so.
+    has_begun: Arc<AtomicBool>,
     /// Held while this replica changes the members, which it does in two steps.
     changing: Arc<Mutex<()>>,
 }
 
 impl Formation {
     pub fn new(raft: Raft, peers: Peers, office: watch::Receiver<Office>) -> Formation {
-        Formation { raft, peers, office, is_joining: Arc::default(), changing: Arc::default() }
+        let (is_joining, has_begun) = Default::default();
+        Formation { raft, peers, office, is_joining, has_begun, changing: Arc::default() }
     }
 
     /// Returns once this replica is part of its group, and the group's leader says so; and, of one that joins, once it has
@@ -131,8 +134,28 @@ impl Formation {
         if self.is_joining.load(Ordering::Acquire) {
             return Some("this replica is joining its group and does not hold everything yet");
         }
-        let has_history = self.peers.marker.mark().boots > 0;
-        (!has_history).then_some("this replica's group has not begun yet")
+        (!self.holds_history()).then_some("this replica's group has not begun yet")
+    }
+
+    /// Whether what a replica of this one's group sends is to be taken: only once the group has begun. A replica that
+    /// holds nothing of its history asks the sender, at its configured address, whether that does. A stranger's word would
+    /// else be history, and nobody could begin the group any more.
+    pub async fn may_take_from(&self, sender: u64) -> bool {
+        if self.has_begun.load(Ordering::Acquire) {
+            return true;
+        }
+        let has_begun = self.holds_history() || {
+            // What is rare is boxed, so that what is frequent has less to move.
+            let origin = Box::pin(self.ask_origin(sender)).await;
+            origin.is_ok_and(|origin| origin.has_history && origin.cluster == self.peers.marker.cluster())
+        };
+        self.has_begun.fetch_or(has_begun, Ordering::AcqRel);
+        has_begun
+    }
+
+    /// Whether anything of a group's history was ever written to this disk.
+    fn holds_history(&self) -> bool {
+        self.peers.marker.mark().boots > 0
     }
 
     /// What this replica tells others about its beginnings.

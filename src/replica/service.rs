@@ -104,11 +104,12 @@ impl Service {
             _ => return Err(ApiError::UnknownPath),
         };
         let envelope = Envelope::of(request.headers());
-        let sender = self.sender(envelope);
-        let checked = self.check_addressee(envelope).and_then(|()| match path.as_str() {
-            wire::ORIGIN | wire::PREPARE | wire::JOIN => Ok(()),
-            _ => self.check_cluster(envelope),
-        });
+        let sender = self.member(envelope).map_or("a stranger", |(_, id)| id);
+        let checked = match (self.check_addressee(envelope), path.as_str()) {
+            (Ok(()), wire::ORIGIN | wire::PREPARE | wire::JOIN) => Ok(()),
+            (Ok(()), _) => self.check_cluster(envelope).await,
+            (misdirected, _) => misdirected,
+        };
         let answered = match checked {
             // What is rare is boxed, so that what is frequent has less to move.
             Ok(()) if path == wire::SNAPSHOT => Box::pin(self.receive_snapshot(request.into_body())).await,
@@ -192,11 +193,10 @@ impl Service {
         is_current.then(|| self.ballot.contact.engage())
     }
 
-    /// The member of the group that a request says it comes from.
-    fn sender(&self, envelope: Option<Envelope<'_>>) -> &str {
-        let members = self.formation.peers.group.members.values();
-        let member = envelope.and_then(|envelope| members.into_iter().find(|member| *envelope.from == *member.id));
-        member.map_or("a stranger", |member| member.id.as_str())
+    /// The member of the group that a request says it comes from, and its number.
+    fn member(&self, envelope: Option<Envelope<'_>>) -> Option<(u64, &str)> {
+        let (members, from) = (&self.formation.peers.group.members, envelope?.from);
+        members.iter().find(|(_, member)| *from == *member.id).map(|(number, member)| (*number, member.id.as_str()))
     }
 
     /// Refuses what is meant for another replica, or comes from one of this replica's own name.
@@ -215,11 +215,18 @@ impl Service {
         }
     }
 
-    /// Refuses what is meant for another group, and everything while this replica belongs to none.
-    fn check_cluster(&self, envelope: Option<Envelope<'_>>) -> Result<(), ApiError> {
+    /// Refuses what is meant for another group, and everything while this replica belongs to none, or to one that has not
+    /// begun.
+    async fn check_cluster(&self, envelope: Option<Envelope<'_>>) -> Result<(), ApiError> {
         let meant = envelope.and_then(|envelope| envelope.cluster);
         match self.formation.peers.marker.cluster() {
-            Some(own) if meant == Some(own) => Ok(()),
+            Some(own) if meant == Some(own) => {
+                let sender = self.member(envelope).map_or(self.formation.peers.group.own, |(number, _)| number);
+                match self.formation.may_take_from(sender).await {
+                    true => Ok(()),
+                    false => Err(ApiError::Conflict("this replica's group has not begun yet".to_owned())),
+                }
+            }
             Some(own) => Err(ApiError::Conflict(match meant {
                 Some(meant) => format!("it is for the group {meant}, and this replica's data is of the group {own}"),
                 None => format!("it is for no group, and this replica's data is of the group {own}"),

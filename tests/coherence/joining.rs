@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use bazar::http::client::Request;
+use bytes::Bytes;
 use hyper::StatusCode;
+use hyper::header::{HeaderName, HeaderValue};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::shop::{Shop, until};
+use crate::shop::{PATIENCE, Shop, until};
 use crate::switchboard::Hold;
 
 const CATALOGS: [&str; 3] = ["catalog-1", "catalog-2", "catalog-3"];
@@ -119,4 +122,43 @@ async fn a_joiner_of_a_pair_answers_nobody_before_it_holds_everything() {
     until("it serves", async || (shop.get(joiner, "/ready").await.status() == StatusCode::OK).then_some(())).await;
     let answer = shop.get(joiner, "/info/7").await;
     assert_eq!((answer.status(), answer.is_stale()), (StatusCode::OK, false), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn nothing_that_a_stranger_says_keeps_a_group_from_beginning() {
+    let mut shop = Shop::new(&[&CATALOGS[..], &["frontend-1", "order-1"]].concat(), QUICK);
+    let [founder, prepared, late] = CATALOGS;
+    // It asks the founder before it becomes part of a new group: until it can, the group does not begin.
+    shop.switchboard.hold(late, founder, Hold::Everything);
+    shop.start("frontend-1");
+    shop.start("order-1");
+    CATALOGS.iter().for_each(|id| shop.start(id));
+    for round in 0..2 {
+        for (to, from) in [(founder, 2), (prepared, 1), (prepared, 3)] {
+            let mark = until("it has the mark", async || shop.mark(to)).await;
+            let envelope = format!("{} {to} catalog-{from}", mark["cluster"].as_str().unwrap());
+            // A leader's word, a candidate's, and what a leader says that hands over: all of term 1.
+            let append = vec![1, 1, from, 1, 0, 0, 0];
+            let candidate = vec![1, 1, from, 0, 0];
+            for (path, body) in [("append", append), ("vote", candidate.clone()), ("vote-for-successor", candidate)] {
+                let answer = until("it answers", async || {
+                    let request = Request::post(format!("/internal/raft/{path}"), Bytes::from(body.clone()));
+                    let header = HeaderName::from_static("bazar-envelope");
+                    shop.ask(to, request.header(header, HeaderValue::try_from(&envelope).unwrap()), PATIENCE).await
+                })
+                .await;
+                assert_eq!(answer.status(), StatusCode::CONFLICT, "{path} to {to}, round {round}");
+            }
+        }
+        if round == 0 {
+            shop.kill_all(&[founder, prepared]);
+            shop.start(prepared);
+            shop.start(founder);
+        }
+    }
+    shop.switchboard.open();
+    until("the group begins", async || {
+        (shop.set_price("frontend-1", 7, 1).await.status() == StatusCode::OK).then_some(())
+    })
+    .await;
 }

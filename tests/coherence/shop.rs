@@ -190,6 +190,12 @@ impl Shop {
         self.clocks.entry(id.to_owned()).or_default().clone()
     }
 
+    /// What stands in a replica's mark; nothing while it has none.
+    pub fn mark(&self, id: &str) -> Option<Value> {
+        let mark = fs::read(self.folder.path().join("data").join(id).join("member.json")).ok()?;
+        serde_json::from_slice(&mark).ok()
+    }
+
     /// The disk of a node that was started.
     pub fn disk(&self, id: &str) -> &HeldDisk {
         &self.disks[id]
