@@ -9,8 +9,10 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::time::Instant;
 
+use super::budget::UNTAKEN;
 use super::envelope;
 use super::prepared::Prepared;
+use crate::error::ApiError;
 use crate::platform::Stream;
 
 /// Answers that are gathered before they are sent, in bytes.
@@ -31,12 +33,25 @@ pub struct Answers {
 
 impl Answers {
     /// Adds an answer, completed like any other.
-    pub fn add(&mut self, prepared: &Prepared, target: &str, request_id: Option<&[u8]>, start: Instant) {
-        envelope::write_head(&mut self.gathered, prepared, target, request_id, start);
-        match prepared.body_bytes() {
-            small if small.len() <= MAX_COPIED_BYTES => self.gathered.extend_from_slice(small),
-            _ => self.last_body = prepared.body(),
+    ///
+    /// # Errors
+    /// If customers have yet to take so much that it must not be added. It is not.
+    pub fn add(
+        &mut self,
+        prepared: &Prepared,
+        target: &str,
+        request_id: Option<&[u8]>,
+        start: Instant,
+    ) -> Result<(), ApiError> {
+        let body = prepared.body_bytes();
+        if body.len() > MAX_COPIED_BYTES {
+            self.last_body = UNTAKEN.count(prepared.body())?;
         }
+        envelope::write_head(&mut self.gathered, prepared, target, request_id, start);
+        if body.len() <= MAX_COPIED_BYTES {
+            self.gathered.extend_from_slice(body);
+        }
+        Ok(())
     }
 
     /// Whether they are to be sent before there are more.

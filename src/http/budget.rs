@@ -14,6 +14,17 @@ pub static UNSENT: Budget = Budget::new(256 << 20);
 /// What customers have yet to take of large answers, in bytes.
 pub static UNTAKEN: Budget = Budget::new(256 << 20);
 
+/// What nodes have yet to take of large answers, in bytes.
+pub static UNTAKEN_BY_NODES: Budget = Budget::new(256 << 20);
+
+/// Answers up to this are not counted among those that are yet to be taken, in bytes.
+const MAX_SMALL_BYTES: u64 = 64 << 10;
+
+/// Whether an answer of so many bytes is not counted.
+pub fn is_small(bytes: u64) -> bool {
+    bytes <= MAX_SMALL_BYTES
+}
+
 /// Bytes are counted in so many, for a semaphore counts to less than a gigabyte on some machines.
 pub const UNIT_BYTES: usize = 1 << 10;
 
@@ -37,6 +48,17 @@ impl Budget {
         let overloaded = || ApiError::Overloaded("too much is under way on other connections".to_owned());
         let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).map_err(|_| overloaded())?;
         self.0.try_acquire_many(units).map(Taken).map_err(|_| overloaded())
+    }
+
+    /// Keeps an answer's bytes, and takes as much of the budget until nobody holds them; nothing for a small answer.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
+    pub fn count(&'static self, answer: Bytes) -> Result<Bytes, ApiError> {
+        match is_small(answer.len() as u64) {
+            true => Ok(answer),
+            false => Ok(self.take(answer.len())?.attach_to(answer)),
+        }
     }
 }
 

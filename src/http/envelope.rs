@@ -14,7 +14,7 @@ use hyper::{HeaderMap, Request};
 use tokio::time::{Instant, sleep};
 
 use super::body::{Arriving, Incoming, gather};
-use super::budget::UNTAKEN;
+use super::budget::{self, UNTAKEN, UNTAKEN_BY_NODES};
 use super::prepared::Prepared;
 use super::reply::{self, Response};
 use super::server::{Handler, Limits};
@@ -31,9 +31,6 @@ const TOTAL: &[u8] = b"total;dur=";
 
 /// What [`write_head`] goes on from: headers that all prepared responses have, up to where they begin to differ.
 pub const PREPARED_HEADERS: &[u8] = b"cache-control: no-cache\r\nserver-timing: total;dur=";
-
-/// Answers up to this are not counted among those that customers have yet to take, in bytes.
-const MAX_SMALL_BYTES: usize = 64 << 10;
 
 /// The longest request id that a client may choose, in bytes.
 const MAX_REQUEST_ID_BYTES: usize = 64;
@@ -79,7 +76,7 @@ pub async fn answer<H: Handler>(
                 reply::problem(&error, uri.path())
             });
             is_body_left &= streams && !response.status().is_success();
-            if is_for_nodes { response } else { counted(response, uri.path()) }
+            counted(response, is_for_nodes, uri.path())
         }
         Err(error) => reply::problem(&error, uri.path()),
     };
@@ -99,15 +96,21 @@ pub async fn answer<H: Handler>(
     response
 }
 
-/// The answer, if it is small or fits into what customers have yet to take.
-fn counted(response: Response, path: &str) -> Response {
-    let bytes = response.body().size_hint().exact().unwrap_or_default() as usize;
-    if bytes <= MAX_SMALL_BYTES {
+/// The answer, if it is small or fits into what others have yet to take.
+fn counted(response: Response, is_for_nodes: bool, path: &str) -> Response {
+    if response.body().size_hint().upper().is_some_and(budget::is_small) {
         return response;
     }
-    match UNTAKEN.take(bytes) {
-        Ok(taken) => response.map(|body| Full::new(taken.attach_to(body.into_inner().unwrap_or_default()))),
-        Err(overloaded) => reply::problem(&overloaded, path),
+    let (head, body) = response.into_parts();
+    let body = body.into_inner().unwrap_or_default();
+    let counted = match is_for_nodes {
+        false => UNTAKEN.count(body),
+        // What was asked for is done.
+        true => UNTAKEN_BY_NODES.count(body).map_err(|error| ApiError::OutcomeUnknown(error.to_string())),
+    };
+    match counted {
+        Ok(body) => Response::from_parts(head, Full::new(body)),
+        Err(refusal) => reply::problem(&refusal, path),
     }
 }
 

@@ -142,7 +142,10 @@ impl<H: Handler> Express<H> {
                     let Some(prepared) = self.handler.at_once(target) else {
                         return Next::Give(Lane::Hyper { missing_bytes: header_bytes });
                     };
-                    self.answers.add(&prepared, target, request_id, self.arrived_at);
+                    if self.answers.add(&prepared, target, request_id, self.arrived_at).is_err() {
+                        // There it is refused.
+                        return Next::Give(Lane::Hyper { missing_bytes: header_bytes });
+                    }
                     self.waiting.advance(header_bytes);
                     if self.answers.are_many() {
                         return Next::Answer;
@@ -214,7 +217,8 @@ impl<H: Handler> Express<H> {
         self.has_refused = true;
         let mut refusal = reply::problem(error, "");
         refusal.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        self.answers.add(&Prepared::new(refusal), "", None, Instant::now());
+        // A refusal is small, and fits always.
+        let _ = self.answers.add(&Prepared::new(refusal), "", None, Instant::now());
     }
 
     /// Whether `text`, which hyper says, is its own refusal of what it was given. That is answered here instead, for

@@ -6,7 +6,10 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use bazar::platform::raise_descriptor_limit;
+
 use crate::common::cluster::Cluster;
+use crate::common::until;
 
 /// Connections on which nothing is said.
 fn silent_crowd(cluster: &Cluster, id: &str, count: usize) -> Vec<TcpStream> {
@@ -43,13 +46,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 #[test]
 fn a_crowd_that_asks_for_the_longest_lists_and_takes_none_keeps_nobody_waiting() {
-    let cluster = Cluster::alone(1, 3, 1);
-    let mut seed = "id,topic,title,price,quantity\n".to_owned();
-    let long = "x".repeat(1000);
-    (1..=LONG_TITLES).for_each(|id| writeln!(seed, "{id},heavy,{id:04} {long},10,100").unwrap());
-    fs::write(cluster.path("catalog.csv"), seed).unwrap();
-    let cluster = cluster.open();
-
+    let cluster = heavy_shop();
     let mut customer = cluster.client("frontend-1");
     let page = customer.get("/search/heavy?limit=1000").expect(200);
     assert!(page.body.len() <= 256 << 10, "{} bytes", page.body.len());
@@ -65,6 +62,42 @@ fn a_crowd_that_asks_for_the_longest_lists_and_takes_none_keeps_nobody_waiting()
     let crowd = greedy_crowd(&cluster, 300, |number| format!("/search/heavy?limit=1000&after={number}"));
     assert_serves_at_once(&cluster);
     drop(crowd);
+}
+
+fn heavy_shop() -> Cluster {
+    let cluster = Cluster::alone(1, 3, 1);
+    let mut seed = "id,topic,title,price,quantity\n".to_owned();
+    let long = "x".repeat(1000);
+    (1..=LONG_TITLES).for_each(|id| writeln!(seed, "{id},heavy,{id:04} {long},10,100").unwrap());
+    fs::write(cluster.path("catalog.csv"), seed).unwrap();
+    cluster.open()
+}
+
+/// So many pages are more than a node holds for customers who do not take them.
+const PAGES: u64 = 1300;
+
+#[test]
+fn what_customers_do_not_take_is_bounded_together_whether_it_is_cached_or_not() {
+    raise_descriptor_limit();
+    let cluster = heavy_shop();
+    let mut customer = cluster.client("frontend-1");
+    let page = "/search/heavy?limit=1000";
+    until("the page is cached", || customer.get(page).expect(200).is_hit());
+    for (is_cached, path) in [(true, page), (false, "/search/heavy?limit=1000&after=")] {
+        let path =
+            |number: u64| if is_cached { path.to_owned() } else { format!("{path}{}", number % (LONG_TITLES / 2)) };
+        let crowd = greedy_crowd(&cluster, PAGES, path);
+        let refused = |mut stream: &TcpStream| {
+            let mut status = [0; 12];
+            stream.read_exact(&mut status).unwrap();
+            &status == b"HTTP/1.1 503"
+        };
+        let refused = crowd.iter().filter(|stream| refused(stream)).count();
+        assert!((1..PAGES as usize / 2).contains(&refused), "{refused} are refused, cached: {is_cached}");
+        assert_serves_at_once(&cluster);
+        drop(crowd);
+        until("there is room again", || customer.get(page).status == 200);
+    }
 }
 
 #[test]
@@ -87,8 +120,18 @@ fn a_crowd_that_asks_how_the_cluster_is_shares_what_one_finds_out() {
 
 /// Customers who each ask a frontend for something, and do not take it.
 fn greedy_crowd(cluster: &Cluster, count: u64, path: impl Fn(u64) -> String) -> Vec<TcpStream> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    let address = cluster.address("frontend-1");
+    let connect = async || {
+        let socket = tokio::net::TcpSocket::new_v4()?;
+        // Else the system takes the answers for them.
+        socket.set_recv_buffer_size(4096)?;
+        let stream = socket.connect(address).await?.into_std()?;
+        stream.set_nonblocking(false)?;
+        Ok::<_, std::io::Error>(stream)
+    };
     let ask = |number| {
-        let mut stream = TcpStream::connect(cluster.address("frontend-1")).unwrap();
+        let mut stream = runtime.block_on(connect()).unwrap();
         write!(stream, "GET {} HTTP/1.1\r\nHost: a\r\n\r\n", path(number)).unwrap();
         stream
     };
