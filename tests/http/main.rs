@@ -9,8 +9,8 @@ mod requests;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use bazar::error::ApiError;
@@ -64,7 +64,7 @@ impl Handler for Routes {
     }
 
     fn is_for_nodes(&self, path: &str) -> bool {
-        path == "/from-node"
+        ["/from-node", "/to-node"].contains(&path)
     }
 
     fn at_once(&self, target: &str) -> Option<Prepared> {
@@ -80,6 +80,9 @@ impl Handler for Routes {
         Some(Prepared::new(response))
     }
 }
+
+/// A few of which are more than nodes may leave untaken.
+static TO_NODE: LazyLock<Bytes> = LazyLock::new(|| vec![0; 30 << 20].into());
 
 /// More than a few of which do not fit between a server and a client that does not read.
 fn long_text(name: &str) -> String {
@@ -103,6 +106,7 @@ impl Routes {
                 let bytes = body::read_from_node(request.into_body(), BODY_LIMIT_BYTES, PATIENCE).await?;
                 Ok(reply::json(StatusCode::OK, &bytes.len()))
             }
+            ["to-node"] => Ok(reply::content(StatusCode::OK, "application/octet-stream", TO_NODE.clone())),
             ["header", name] => {
                 let value = request.headers().get(name).map(|value| value.to_str().unwrap());
                 Ok(reply::json(StatusCode::OK, &value))

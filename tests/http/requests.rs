@@ -293,3 +293,26 @@ async fn whatever_comes_is_answered_alike_with_and_without_the_express_lane() {
     }
     assert!(taken > 300, "only {taken} requests were answered at once");
 }
+
+#[tokio::test]
+async fn what_nodes_do_not_take_is_bounded_together_and_no_failure() {
+    let server = Server::start(LIMITS).await;
+    let mut nodes = Vec::new();
+    let mut refused = 0;
+    for _ in 0..10 {
+        let mut node = TcpStream::connect(&server.address).await.unwrap();
+        node.write_all(b"POST /to-node HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        let mut status = [0; 12];
+        node.read_exact(&mut status).await.unwrap();
+        // It was done.
+        refused += usize::from(&status == b"HTTP/1.1 504");
+        nodes.push(node);
+    }
+    assert_eq!(refused, 2);
+    drop(nodes);
+    let again = async || {
+        let answer = server.call(Call::post("/to-node", Bytes::new())).await;
+        answer.status == StatusCode::OK && answer.body.len() == TO_NODE.len()
+    };
+    tokio::time::timeout(PATIENCE, async { while !again().await {} }).await.unwrap();
+}
