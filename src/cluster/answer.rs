@@ -101,7 +101,7 @@ impl<T> Answer for Result<T, WriteError> {
 
 /// Why a reply holds no answer to a write.
 pub fn no_answer(reply: &Reply) -> WriteError {
-    let what = format!("{}: {}", reply.status, String::from_utf8_lossy(&reply.body).trim_end());
+    let what = format!("{}: {}", reply.status, reply::problem_detail(&reply.body).trim_end());
     match reply.meaning() {
         Meaning::Unavailable => WriteError::Unavailable(what),
         Meaning::Overloaded => WriteError::Overloaded(what),

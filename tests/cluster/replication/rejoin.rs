@@ -1,5 +1,7 @@
 //! A replica loses its disk, and comes back the documented way.
 
+use std::fs;
+
 use crate::common::cluster::{Cluster, wipe};
 use crate::common::until;
 
@@ -71,4 +73,31 @@ fn a_replica_that_lost_its_disk_rejoins_a_pair() {
     }
     customer.post("/purchase/1").expect(201);
     assert_eq!(cluster.audit().orders.len(), 8);
+}
+
+#[test]
+fn a_voter_that_the_configuration_does_not_name_is_told_of_and_counts_as_one_that_is_down() {
+    let mut cluster = Cluster::new(1, 3, 1).open();
+    cluster.client("frontend-1").post("/purchase/1").expect(201);
+    cluster.kill9_everything();
+    let file = cluster.path("shop.toml");
+    let toml = fs::read_to_string(&file).unwrap();
+    let address = cluster.address("catalog-3");
+    let left: String = toml.replace(&format!("[[catalog]]\nid = \"catalog-3\"\naddress = \"{address}\"\n"), "");
+    fs::write(&file, left).unwrap();
+    ["catalog-1", "catalog-2", "order-1", "frontend-1"].into_iter().for_each(|id| cluster.start(id));
+    cluster.wait_ready();
+    let mut customer = cluster.client("frontend-1");
+    customer.post("/purchase/1").expect(201);
+    let leader = cluster.leader("catalog");
+    let told = "a member of the group has no address here";
+    until("the leader tells of it", || cluster.log(&leader).contains(told));
+
+    let other = if leader == "catalog-1" { "catalog-2" } else { "catalog-1" };
+    cluster.kill9(other);
+    until("its leader has no majority", || {
+        let refusal = customer.put("/update/1/price", &serde_json::json!({ "price": 3 }));
+        refusal.status == 503 && refusal.text().contains("catalog-3 (not in the configuration)")
+    });
+    assert_eq!(cluster.log(&leader).matches(told).count(), 1);
 }
