@@ -38,6 +38,26 @@ fn a_silent_crowd_at_every_node_stops_neither_nodes_nor_customers() {
     customer.post("/purchase/1").expect(201);
 }
 
+#[test]
+fn a_node_that_may_have_few_files_open_allows_itself_more() {
+    let cluster = Cluster::alone(1, 1, 1).with_open_files_at_first(96).open();
+    let crowd = silent_crowd(&cluster, "frontend-1", 200);
+    // All have their places, and none has to leave for another.
+    for mut stream in crowd.iter().chain(&crowd) {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        // The rest, so that the next answer comes first the next time.
+        while !answer.ends_with(b"}\n") {
+            answer.rotate_left(1);
+            stream.read_exact(&mut answer[11..]).unwrap();
+        }
+    }
+    assert!(!cluster.log("frontend-1").contains("http.max_connections does not fit"), "{}", cluster.log("frontend-1"));
+}
+
 /// Books of one topic.
 const LONG_TITLES: u64 = 1000;
 

@@ -75,7 +75,8 @@ struct Node {
 pub struct Cluster {
     nodes: BTreeMap<String, Node>,
     settings: Vec<String>,
-    max_open_files: Option<u32>,
+    /// What `ulimit` is told before a node starts.
+    open_files: Option<String>,
     folder: TempDir,
     ports: Ports,
     _places: Places,
@@ -105,7 +106,7 @@ impl Cluster {
         }
         fs::write(folder.path().join("shop.toml"), toml).unwrap();
         fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/catalog.csv"), folder.path().join("catalog.csv")).unwrap();
-        Cluster { nodes, settings: Vec::new(), max_open_files: None, folder, ports, _places: places }
+        Cluster { nodes, settings: Vec::new(), open_files: None, folder, ports, _places: places }
     }
 
     /// Sets a key of the configuration for all nodes.
@@ -116,7 +117,13 @@ impl Cluster {
 
     /// Lets each node have so many files open, at most.
     pub fn with_open_files(mut self, max_open_files: u32) -> Cluster {
-        self.max_open_files = Some(max_open_files);
+        self.open_files = Some(format!("-n {max_open_files}"));
+        self
+    }
+
+    /// Lets each node have so many files open unless it raises that limit itself.
+    pub fn with_open_files_at_first(mut self, max_open_files: u32) -> Cluster {
+        self.open_files = Some(format!("-S -n {max_open_files}"));
         self
     }
 
@@ -180,11 +187,11 @@ impl Cluster {
     pub fn command(&self, id: &str, flags: &[&str]) -> Command {
         let log = OpenOptions::new().create(true).append(true).open(self.path(&format!("{id}.log"))).unwrap();
         let executable = env!("CARGO_BIN_EXE_bazar");
-        let mut command = match self.max_open_files {
+        let mut command = match &self.open_files {
             None => Command::new(executable),
             Some(limit) => {
                 let mut shell = Command::new("sh");
-                shell.args(["-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\""), executable]);
+                shell.args(["-c", &format!("ulimit {limit} && exec \"$0\" \"$@\""), executable]);
                 shell
             }
         };
