@@ -130,7 +130,10 @@ fn passes(error: &TableFileError) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use rustix::io::Errno;
+
     use super::*;
+    use crate::platform::naming;
 
     #[test]
     fn updates_take_a_fifth_of_the_time_and_no_freeze_puts_off_the_next_for_long() {
@@ -138,5 +141,15 @@ mod tests {
         assert_eq!(rest_after(Duration::from_secs(2)), Duration::from_secs(8));
         assert_eq!(rest_after(Duration::from_secs(3600)), LONGEST_REST);
         assert_eq!(rest_after(Duration::MAX), LONGEST_REST);
+    }
+
+    #[test]
+    fn a_shortage_of_descriptors_passes_and_a_full_disk_does_not() {
+        let error = |error: Errno| {
+            let source = naming(Path::new("catalog.csv"))(io::Error::from_raw_os_error(error.raw_os_error()));
+            TableFileError::Write { path: "catalog.csv".into(), source }
+        };
+        assert!([Errno::MFILE, Errno::NFILE, Errno::ACCESS, Errno::ISDIR].map(error).iter().all(passes));
+        assert!(![Errno::NOSPC, Errno::IO, Errno::ROFS].map(error).iter().any(passes));
     }
 }

@@ -23,6 +23,9 @@ const QUICK: &str = "
 /// The changes of members that bring a replica back: two take its vote, one has it learn, two give it a vote.
 const STEPS: usize = 5;
 
+/// Of these, those that take its vote.
+const STEPS_OUT: usize = 2;
+
 /// Of these, the one from which on its own log says that it votes.
 const VOTES: usize = 3;
 
@@ -161,4 +164,36 @@ async fn nothing_that_a_stranger_says_keeps_a_group_from_beginning() {
         (shop.set_price("frontend-1", 7, 1).await.status() == StatusCode::OK).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn of_three_replicas_two_that_vote_take_none_of_them_back() {
+    let mut shop = Shop::new(&[&CATALOGS[..], &["frontend-1", "order-1"]].concat(), QUICK);
+    CATALOGS.iter().for_each(|id| shop.start(id));
+    let leader = shop.leader(&CATALOGS).await;
+    let mut followers = CATALOGS.into_iter().filter(|id| *id != leader);
+    let (other, learner) = (followers.next().unwrap(), followers.next().unwrap());
+    shop.kill(learner);
+    until("nothing is under way", async || {
+        let [leads, follows] = [status(&shop, &leader).await, status(&shop, other).await];
+        (leads["last_log_index"] == follows["applied_index"]).then_some(())
+    })
+    .await;
+    // It is taken out, in two steps, and then nothing more is decided.
+    shop.disk(other).hold_after(STEPS_OUT);
+    shop.start_joining(learner);
+    until("the next step has begun", async || (shop.disk(other).waiting() == 1).then_some(())).await;
+    until("two vote", async || {
+        let status = status(&shop, &leader).await;
+        (status["voters"].as_array()?.len() == 2).then_some(())
+    })
+    .await;
+
+    shop.kill(other);
+    shop.start_joining(other);
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(2) {
+        assert_eq!(shop.mark(other), None, "it was taken back");
+        assert_ne!(shop.get(other, "/ready").await.status(), StatusCode::OK);
+    }
 }
