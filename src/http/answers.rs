@@ -12,7 +12,6 @@ use tokio::time::Instant;
 use super::budget::UNTAKEN;
 use super::envelope;
 use super::prepared::Prepared;
-use crate::error::ApiError;
 use crate::platform::Stream;
 
 /// Answers that are gathered before they are sent, in bytes.
@@ -32,26 +31,18 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// Adds an answer, completed like any other.
-    ///
-    /// # Errors
-    /// If customers have yet to take so much that it must not be added. It is not.
-    pub fn add(
-        &mut self,
-        prepared: &Prepared,
-        target: &str,
-        request_id: Option<&[u8]>,
-        start: Instant,
-    ) -> Result<(), ApiError> {
+    /// Adds an answer, completed like any other, unless customers have yet to take too much already. Whether it did.
+    pub fn add(&mut self, prepared: &Prepared, target: &str, request_id: Option<&[u8]>, start: Instant) -> bool {
         let body = prepared.body_bytes();
         if body.len() > MAX_COPIED_BYTES {
-            self.last_body = UNTAKEN.count(prepared.body())?;
+            let Ok(counted) = UNTAKEN.count(prepared.body()) else { return false };
+            self.last_body = counted;
         }
         envelope::write_head(&mut self.gathered, prepared, target, request_id, start);
         if body.len() <= MAX_COPIED_BYTES {
             self.gathered.extend_from_slice(body);
         }
-        Ok(())
+        true
     }
 
     /// Whether they are to be sent before there are more.

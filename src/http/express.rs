@@ -142,7 +142,7 @@ impl<H: Handler> Express<H> {
                     let Some(prepared) = self.handler.at_once(target) else {
                         return Next::Give(Lane::Hyper { missing_bytes: header_bytes });
                     };
-                    if self.answers.add(&prepared, target, request_id, self.arrived_at).is_err() {
+                    if !self.answers.add(&prepared, target, request_id, self.arrived_at) {
                         // There it is refused.
                         return Next::Give(Lane::Hyper { missing_bytes: header_bytes });
                     }
@@ -218,7 +218,7 @@ impl<H: Handler> Express<H> {
         let mut refusal = reply::problem(error, "");
         refusal.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         // A refusal is small, and fits always.
-        let _ = self.answers.add(&Prepared::new(refusal), "", None, Instant::now());
+        self.answers.add(&Prepared::new(refusal), "", None, Instant::now());
     }
 
     /// Whether `text`, which hyper says, is its own refusal of what it was given. That is answered here instead, for
