@@ -137,17 +137,20 @@ impl Formation {
         (!self.holds_history()).then_some("this replica's group has not begun yet")
     }
 
-    /// Whether what a replica of this one's group sends is to be taken: only once the group has begun. A replica that
-    /// holds nothing of its history asks the sender, at its configured address, whether that does. A stranger's word would
-    /// else be history, and nobody could begin the group any more.
-    pub async fn may_take_from(&self, sender: u64) -> bool {
+    /// Whether what makes history is to be taken from a replica of this one's group: only once the group has begun. A
+    /// replica that holds nothing of its history asks the sender, at its configured address, whether that does. A stranger's
+    /// word would else be history, and nobody could begin the group any more.
+    pub async fn may_take_from(&self, sender: Option<u64>) -> bool {
         if self.has_begun.load(Ordering::Acquire) {
             return true;
         }
-        let has_begun = self.holds_history() || {
+        let has_begun = match sender {
+            _ if self.holds_history() => true,
             // What is rare is boxed, so that what is frequent has less to move.
-            let origin = Box::pin(self.ask_origin(sender)).await;
-            origin.is_ok_and(|origin| origin.has_history && origin.cluster == self.peers.marker.cluster())
+            Some(sender) => Box::pin(self.ask_origin(sender))
+                .await
+                .is_ok_and(|origin| origin.has_history && origin.cluster == self.peers.marker.cluster()),
+            None => false,
         };
         self.has_begun.fetch_or(has_begun, Ordering::AcqRel);
         has_begun

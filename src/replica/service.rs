@@ -105,10 +105,15 @@ impl Service {
         };
         let envelope = Envelope::of(request.headers());
         let sender = self.member(envelope).map_or("a stranger", |(_, id)| id);
-        let checked = match (self.check_addressee(envelope), path.as_str()) {
-            (Ok(()), wire::ORIGIN | wire::PREPARE | wire::JOIN) => Ok(()),
-            (Ok(()), _) => self.check_cluster(envelope).await,
-            (misdirected, _) => misdirected,
+        let checked = self.check_addressee(envelope).and_then(|()| match path.as_str() {
+            wire::ORIGIN | wire::PREPARE | wire::JOIN => Ok(()),
+            _ => self.check_cluster(envelope),
+        });
+        let checked = match (checked, path.as_str()) {
+            (Ok(()), wire::APPEND | wire::VOTE | wire::VOTE_FOR_SUCCESSOR | wire::HAND_OVER | wire::SNAPSHOT) => {
+                self.check_begun(envelope).await
+            }
+            (checked, _) => checked,
         };
         let answered = match checked {
             // What is rare is boxed, so that what is frequent has less to move.
@@ -215,23 +220,25 @@ impl Service {
         }
     }
 
-    /// Refuses what is meant for another group, and everything while this replica belongs to none, or to one that has not
-    /// begun.
-    async fn check_cluster(&self, envelope: Option<Envelope<'_>>) -> Result<(), ApiError> {
+    /// Refuses what is meant for another group, and everything while this replica belongs to none.
+    fn check_cluster(&self, envelope: Option<Envelope<'_>>) -> Result<(), ApiError> {
         let meant = envelope.and_then(|envelope| envelope.cluster);
         match self.formation.peers.marker.cluster() {
-            Some(own) if meant == Some(own) => {
-                let sender = self.member(envelope).map_or(self.formation.peers.group.own, |(number, _)| number);
-                match self.formation.may_take_from(sender).await {
-                    true => Ok(()),
-                    false => Err(ApiError::Conflict("this replica's group has not begun yet".to_owned())),
-                }
-            }
+            Some(own) if meant == Some(own) => Ok(()),
             Some(own) => Err(ApiError::Conflict(match meant {
                 Some(meant) => format!("it is for the group {meant}, and this replica's data is of the group {own}"),
                 None => format!("it is for no group, and this replica's data is of the group {own}"),
             })),
             None => Err(ApiError::Conflict("this replica is part of no group yet".to_owned())),
+        }
+    }
+
+    /// Refuses what would be the beginning of this replica's history, unless the group has begun.
+    async fn check_begun(&self, envelope: Option<Envelope<'_>>) -> Result<(), ApiError> {
+        let sender = self.member(envelope).map(|(number, _)| number);
+        match self.formation.may_take_from(sender).await {
+            true => Ok(()),
+            false => Err(ApiError::Conflict("this replica's group has not begun yet".to_owned())),
         }
     }
 
