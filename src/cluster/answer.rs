@@ -129,3 +129,19 @@ impl Answered {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hyper::{HeaderMap, StatusCode};
+
+    use super::*;
+
+    #[test]
+    fn what_is_passed_on_of_a_refusal_names_no_path_between_nodes() {
+        let body =
+            r#"{"type":"/problems/unavailable","title":"Not now","detail":"no leader","instance":"/internal/x"}"#;
+        let (status, headers) = (StatusCode::SERVICE_UNAVAILABLE, HeaderMap::new());
+        let refusal = no_answer(&Reply { status, headers, body: body.into() });
+        assert_eq!(refusal, WriteError::Unavailable("503 Service Unavailable: no leader".to_owned()));
+    }
+}
