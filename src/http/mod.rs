@@ -12,7 +12,7 @@
 //! | `envelope` | gives each request its id, deadline, timing and log line |
 //! | [`path`] | takes apart the path and the query |
 //! | [`body`] | reads bodies, up to a size and a deadline |
-//! | `budget` | bounds what is held for all connections together |
+//! | [`budget`] | bounds what is held for all connections together |
 //! | [`reply`] | makes responses, and problem details of errors |
 //! | [`client`] | sends requests to other nodes, and says whether a failed one may have been carried out |
 //! | `connections` | those that the client keeps |
@@ -21,7 +21,7 @@
 
 mod answers;
 pub mod body;
-mod budget;
+pub mod budget;
 pub mod client;
 mod connections;
 mod date;

@@ -38,7 +38,7 @@ pub type Refusal = String;
 pub fn vote(told: &Vote, number: u64, own: &impl Own) -> Result<(), Refusal> {
     let known = own.vote();
     let (term, known_term) = (told.leader_id.term, known.leader_id.term);
-    if is_absurd(term, &known) {
+    if term > known_term.saturating_add(MAX_TERM_LEAD) {
         return Err(format!("the term {term} is absurd: it is {known_term} here"));
     }
     let names_itself = told.leader_id.voted_for() == Some(number);
@@ -55,13 +55,8 @@ pub fn vote(told: &Vote, number: u64, own: &impl Own) -> Result<(), Refusal> {
     }
 }
 
-/// Whether no group can have come to this term, if one was at `known`.
-pub fn is_absurd(term: u64, known: &Vote) -> bool {
-    term > known.leader_id.term.saturating_add(MAX_TERM_LEAD)
-}
-
 /// Checks who is to lead with a request: a leader, and not this replica.
-fn leader(told: &Vote, number: u64, own: &impl Own) -> Result<(), Refusal> {
+pub fn leader(told: &Vote, number: u64, own: &impl Own) -> Result<(), Refusal> {
     vote(told, number, own)?;
     match told.committed && told.leader_id.voted_for() != Some(number) {
         true => Ok(()),
@@ -115,6 +110,9 @@ pub fn append(request: &AppendEntriesRequest<TypeConfig>, number: u64, own: &imp
 /// Checks who asks for a vote.
 pub fn candidate(request: &VoteRequest<u64>, number: u64, own: &impl Own) -> Result<(), Refusal> {
     vote(&request.vote, number, own)?;
+    if request.vote.committed {
+        return Err("who is elected already asks for no vote".to_owned());
+    }
     match request.last_log_id {
         Some(last) if last.index > MAX_INDEX || last.leader_id.term > request.vote.leader_id.term => {
             Err(format!("its last entry cannot be {last}"))
@@ -137,16 +135,13 @@ pub fn snapshot(told: &Vote, last: Option<LogId>, number: u64, own: &impl Own) -
     }
 }
 
-/// Checks what a follower answered to `request`.
+/// Checks what a follower answered to `request`; but for a vote, which is checked with [`vote`].
 pub fn appended(
     answer: &AppendEntriesResponse<u64>,
     request: &AppendEntriesRequest<TypeConfig>,
-    number: u64,
-    own: &impl Own,
 ) -> Result<(), Refusal> {
     match answer {
-        AppendEntriesResponse::Success => Ok(()),
-        AppendEntriesResponse::HigherVote(higher) => vote(higher, number, own),
+        AppendEntriesResponse::Success | AppendEntriesResponse::HigherVote(_) => Ok(()),
         AppendEntriesResponse::PartialSuccess(upto) => {
             let sent = request.entries.iter().map(|entry| Some(entry.log_id));
             match sent.chain([request.prev_log_id]).any(|sent| sent == *upto) {

@@ -17,6 +17,7 @@
 //! | [`proposer`] | group commit |
 //! | [`contact`] | whether a leader is heard |
 //! | [`pre_vote`] | ask before standing |
+//! | [`recognition`] | which candidates and leaders are believed |
 //! | [`group_clock`] | how long ago something was |
 //! | [`elector`] | when a follower stands for election |
 //! | [`hand_over`] | how a replica stops, and a leader first of all |
@@ -24,7 +25,6 @@
 //! | [`heartbeat`] | how a leader makes itself heard |
 //! | [`commit_notice`] | how followers learn what is committed |
 //! | [`office`] | when a leader may act |
-//! | [`outgrow`] | how a leader comes back to a follower that was told lies |
 //! | [`read_index`] | current reads anywhere |
 //! | [`leader_call`] | try here, else at the leader |
 //! | [`standing`] | how a replica stands, for those who balance over its group |
@@ -49,12 +49,12 @@ mod mark_keeper;
 mod marker;
 mod network;
 mod office;
-mod outgrow;
 mod pre_vote;
 mod proposer;
 mod raft;
 mod reach;
 mod read_index;
+mod recognition;
 mod refusals;
 mod sealed;
 mod service;

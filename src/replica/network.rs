@@ -19,14 +19,12 @@ use openraft::raft::{
 };
 use openraft::{EmptyNode, OptionalSend, RaftNetwork, RaftNetworkFactory, Snapshot};
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
 
 use super::commit_notice::{CommitNotices, Sending};
 use super::group::Group;
 use super::guard;
 use super::log::{Durability, LogReader};
 use super::marker::Marker;
-use super::outgrow::Belief;
 use super::raft::{TypeConfig, Vote, last_confirmed_by};
 use super::reach::Reach;
 use super::refusals::{Direction, Refusals};
@@ -55,8 +53,6 @@ pub struct Peers {
     pub is_successor: Arc<AtomicBool>,
     /// Which followers are reached.
     pub reach: Arc<Reach>,
-    /// The latest term in which a follower takes this replica for the leader, though it does not lead.
-    pub belief: Arc<watch::Sender<Belief>>,
     /// Of this replica's own log.
     pub durability: Durability,
     /// Of the same log.
@@ -122,17 +118,11 @@ impl Peers {
         answer
     }
 
-    /// Takes note if a follower answers that this replica leads in a later term than it knows of.
-    fn note_belief(&self, follower: u64, told: &Vote) {
-        let (leader, known) = (told.leader_id, self.log.examine(guard::Own::vote));
-        let is_mistaken = told.committed && leader.voted_for() == Some(self.group.own);
-        if is_mistaken && leader.term > known.leader_id.term && !guard::is_absurd(leader.term, &known) {
-            self.belief.send_if_modified(|latest| {
-                let is_later = leader.term > latest.term;
-                *latest = (*latest).max(Belief { term: leader.term, follower });
-                is_later
-            });
-        }
+    /// Takes what a peer answered of a later vote as one for a candidate: who leads is learned from the leader alone, by
+    /// [`recognition`](super::recognition).
+    fn later_vote(&self, number: u64, told: Vote) -> Result<Vote, Unreachable> {
+        self.accept(number, self.log.examine(|log| guard::vote(&told, self.group.own, log)))?;
+        Ok(Vote { committed: false, ..told })
     }
 
     /// Takes an answer only if openraft can bear it.
@@ -202,12 +192,10 @@ impl Peer {
         }
         let answer = answer.map_err(|error| rpc_error(&error))?;
         let answer = answer.map_err(|error| RemoteError::new(self.number, error))?;
-        if let AppendEntriesResponse::HigherVote(told) = &answer {
-            self.peers.note_belief(self.number, told);
+        if let AppendEntriesResponse::HigherVote(told) = answer {
+            return Ok(AppendEntriesResponse::HigherVote(self.peers.later_vote(self.number, told)?));
         }
-        let own = self.peers.group.own;
-        let checked = self.peers.log.examine(|log| guard::appended(&answer, request, own, log));
-        self.peers.accept(self.number, checked)?;
+        self.peers.accept(self.number, guard::appended(&answer, request))?;
         if let (Some(last), AppendEntriesResponse::Success) = (last_confirmed_by(request), &answer) {
             // What a follower confirms is committed soon. It must be on this disk, too.
             self.peers.durability.reached(last.index).await.map_err(|error| NetworkError::new(&error))?;
@@ -260,12 +248,10 @@ impl RaftNetwork<TypeConfig> for Peer {
             false => wire::VOTE,
         };
         let answer: VoteResponse<u64> = self.call(path, &rpc, option.hard_ttl()).await?;
-        if answer.vote != rpc.vote {
-            self.peers.note_belief(self.number, &answer.vote);
-            let checked = self.peers.log.examine(|log| guard::vote(&answer.vote, self.peers.group.own, log));
-            self.peers.accept(self.number, checked)?;
+        match answer.vote == rpc.vote {
+            true => Ok(answer),
+            false => Ok(VoteResponse { vote: self.peers.later_vote(self.number, answer.vote)?, ..answer }),
         }
-        Ok(answer)
     }
 
     async fn full_snapshot(
@@ -288,13 +274,10 @@ impl RaftNetwork<TypeConfig> for Peer {
         };
         match answer.map_err(|error| Unreachable::new(&error))? {
             Ok(response) => {
-                self.peers.note_belief(self.number, &response.vote);
-                let own = self.peers.group.own;
-                let checked = self.peers.log.examine(|log| guard::vote(&response.vote, own, log));
-                if response.vote != vote {
-                    self.peers.accept(self.number, checked)?;
+                if response.vote == vote {
+                    return Ok(response);
                 }
-                Ok(response)
+                Ok(SnapshotResponse { vote: self.peers.later_vote(self.number, response.vote)? })
             }
             Err(fatal) => Err(RemoteError::new(self.number, fatal).into()),
         }

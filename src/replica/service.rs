@@ -5,6 +5,7 @@
 //! | `raft/append`, `raft/vote`, `raft/snapshot` | openraft's requests |
 //! | `raft/pre-vote` | see [`pre_vote`](super::pre_vote) |
 //! | `raft/hand-over`, `raft/vote-for-successor` | see [`hand_over`](super::hand_over) |
+//! | `raft/stance` | see [`recognition`](super::recognition) |
 //! | `raft/can-serve` | see [`step_aside`](super::step_aside) |
 //! | `replica/read-index` | how far the group has committed, from the leader |
 //! | `replica/leader` | the role's answer to a request that only the leader may serve |
@@ -36,13 +37,15 @@ use super::network::{SNAPSHOT_TIMEOUT, SnapshotHeader};
 use super::pre_vote::Ballot;
 use super::raft::{LogId, Raft, TypeConfig, Vote, last_confirmed_by};
 use super::read_index::{QUEUED_READS, ReadIndex};
+use super::recognition::Recognition;
 use super::refusals::Direction;
 use super::snapshot::{Manifest, SnapshotFiles};
 use super::start::MAX_APPEND_ENTRIES;
 use super::state_machine::StateMachine;
-use super::wire::{self, Envelope};
+use super::wire::{self, Answer, Envelope};
 use crate::error::ApiError;
 use crate::http::body;
+use crate::http::budget::UNSENT;
 use crate::http::reply::{self, Response};
 use crate::platform::{DiskFile, Platform, is_descriptor_shortage, naming};
 use crate::store::is_unreadable;
@@ -69,6 +72,7 @@ const MAX_SNAPSHOT_HEADER_BYTES: usize = 512 << 10;
 pub struct Service {
     pub raft: Raft,
     pub ballot: Ballot,
+    pub recognition: Recognition,
     pub hand_over: Arc<HandOver>,
     /// Of this replica's own log.
     pub durability: Durability,
@@ -100,7 +104,9 @@ impl Service {
             wire::SNAPSHOT | wire::VOTE | wire::VOTE_FOR_SUCCESSOR | wire::PRE_VOTE | wire::HAND_OVER => {
                 MAX_SMALL_REQUEST_BYTES
             }
-            wire::CAN_SERVE | wire::ORIGIN | wire::PREPARE | wire::JOIN | wire::ADMIT => MAX_SMALL_REQUEST_BYTES,
+            wire::STANCE | wire::CAN_SERVE | wire::ORIGIN | wire::PREPARE | wire::JOIN | wire::ADMIT => {
+                MAX_SMALL_REQUEST_BYTES
+            }
             _ => return Err(ApiError::UnknownPath),
         };
         let envelope = Envelope::of(request.headers());
@@ -140,6 +146,7 @@ impl Service {
                 let (_, _, entries): (Vote, Option<LogId>, u64) = beginning(&bytes)?;
                 at_most(MAX_APPEND_ENTRIES, entries)?;
                 let request: AppendEntriesRequest<TypeConfig> = message(&bytes)?;
+                self.recognition.of_leader(&request.vote).await?;
                 log.examine(|log| guard::append(&request, own, log)).map_err(ApiError::Conflict)?;
                 self.check_commands(&request)?;
                 let last = last_confirmed_by(&request);
@@ -158,8 +165,9 @@ impl Service {
                     None => Box::pin(self.vote(request)).await,
                 }
             }
+            wire::STANCE => answer(&self.recognition.stance()),
             wire::PRE_VOTE => answer(&self.ballot.would_vote(message(&bytes)?)),
-            wire::HAND_OVER => answer(&self.hand_over.receive(message(&bytes)?)),
+            wire::HAND_OVER => answer(&Box::pin(self.receive_hand_over(message(&bytes)?)).await),
             wire::CAN_SERVE => answer(&Ok::<_, WriteError>(self.leader.service.can_serve().await.is_ok())),
             wire::READ_INDEX => {
                 at_most(QUEUED_READS as u64, beginning(&bytes)?)?;
@@ -185,11 +193,19 @@ impl Service {
     }
 
     async fn vote(&self, request: VoteRequest<u64>) -> Result<Response, ApiError> {
+        self.recognition.of_candidate(&request.vote).await?;
         let voted = self.raft.vote(request).await;
         if voted.as_ref().is_ok_and(|vote| vote.vote_granted) {
             self.ballot.contact.note();
         }
         answer(&voted)
+    }
+
+    async fn receive_hand_over(&self, term: u64) -> Answer<()> {
+        match self.recognition.of_hand_over(term).await {
+            true => self.hand_over.receive(term),
+            false => Err(WriteError::NotLeader),
+        }
     }
 
     /// What is done meanwhile is done for a leader, if it is none of the past.
@@ -243,31 +259,57 @@ impl Service {
     }
 
     async fn receive_snapshot(&self, body: Incoming) -> Result<Response, ApiError> {
-        let _only_one = self.receiving.lock().await;
-        let received = tokio::time::timeout(SNAPSHOT_TIMEOUT, self.store_snapshot(body));
-        let (header, files) = received.await.map_err(|_| ApiError::RequestTimeout)??;
+        let arriving = Arriving { body, next: Bytes::new() };
+        let received = async {
+            let (vote, manifest, arriving) = self.read_snapshot_header(arriving).await?;
+            // Only now: whoever says nothing sensible keeps nobody waiting.
+            let turn = self.receiving.lock().await;
+            let files = self.store_snapshot(vote, manifest, arriving).await?;
+            Ok::<_, ApiError>((vote, files, turn))
+        };
+        let received = tokio::time::timeout(SNAPSHOT_TIMEOUT, received).await;
+        let (vote, files, _turn) = received.map_err(|_| ApiError::RequestTimeout)??;
+        self.check_snapshot(&vote, &files.manifest)?;
         let snapshot = Snapshot { meta: files.manifest.meta.clone(), snapshot: Box::new(files) };
-        let _engaged = self.engage(&header.vote);
-        let installed = self.raft.install_full_snapshot(header.vote, snapshot).await;
+        let _engaged = self.engage(&vote);
+        let installed = self.raft.install_full_snapshot(vote, snapshot).await;
         let installed: Result<SnapshotResponse<u64>, _> = installed;
         answer(&installed)
     }
 
-    async fn store_snapshot(&self, mut body: Incoming) -> Result<(SnapshotHeader, SnapshotFiles), ApiError> {
-        let mut arrived = Arrived::default();
-        let length = arrived.take(&mut body, 4).await?;
-        let length = u32::from_le_bytes([length[0], length[1], length[2], length[3]]) as usize;
-        if length > MAX_SNAPSHOT_HEADER_BYTES {
-            return Err(ApiError::BodyTooLarge { limit_bytes: MAX_SNAPSHOT_HEADER_BYTES });
-        }
-        let header: SnapshotHeader = message(&arrived.take(&mut body, length).await?)?;
-        let (own, log) = (self.formation.peers.group.own, &self.formation.peers.log);
+    async fn read_snapshot_header(&self, mut arriving: Arriving) -> Result<(Vote, Manifest, Arriving), ApiError> {
+        let read = async {
+            let length = arriving.take(4).await?;
+            let length = u32::from_le_bytes([length[0], length[1], length[2], length[3]]) as usize;
+            if length > MAX_SNAPSHOT_HEADER_BYTES {
+                return Err(ApiError::BodyTooLarge { limit_bytes: MAX_SNAPSHOT_HEADER_BYTES });
+            }
+            let _counted = UNSENT.take(length)?;
+            message::<SnapshotHeader>(&arriving.take(length).await?)
+        };
+        let header = tokio::time::timeout(BODY_TIMEOUT, read).await.map_err(|_| ApiError::RequestTimeout)??;
         let manifest: Manifest =
             serde_json::from_str(&header.manifest).map_err(|error| ApiError::Malformed(error.to_string()))?;
-        log.examine(|log| guard::snapshot(&header.vote, manifest.meta.last_log_id, own, log))
+        self.recognition.of_leader(&header.vote).await?;
+        self.check_snapshot(&header.vote, &manifest)?;
+        Ok((header.vote, manifest, arriving))
+    }
+
+    /// Checked once more when it is there: the group goes on meanwhile.
+    fn check_snapshot(&self, leader: &Vote, manifest: &Manifest) -> Result<(), ApiError> {
+        let (own, log) = (self.formation.peers.group.own, &self.formation.peers.log);
+        log.examine(|log| guard::snapshot(leader, manifest.meta.last_log_id, own, log))
             .and_then(|()| guard::membership(manifest.meta.last_membership.membership()))
-            .map_err(ApiError::Conflict)?;
-        let engage = || self.engage(&header.vote);
+            .map_err(ApiError::Conflict)
+    }
+
+    async fn store_snapshot(
+        &self,
+        leader: Vote,
+        manifest: Manifest,
+        mut arriving: Arriving,
+    ) -> Result<SnapshotFiles, ApiError> {
+        let engage = || self.engage(&leader);
         let snapshots = self.state_machine.snapshots();
         let begin = move || {
             let mut snapshots = snapshots.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -285,7 +327,7 @@ impl Service {
             let mut missing = table.bytes;
             let mut checksum = crc32fast::Hasher::new();
             while missing > 0 {
-                let chunk = arrived.some(&mut body, missing).await?;
+                let chunk = arriving.some(missing).await?;
                 missing -= chunk.len() as u64;
                 checksum.update(&chunk);
                 let _engaged = engage();
@@ -300,7 +342,7 @@ impl Service {
         let (state_machine, received) = (self.state_machine.clone(), files.clone());
         let read_back = self.platform.blocking(move || state_machine.read_back(&received)).await;
         match read_back {
-            Ok(()) => Ok((header, files)),
+            Ok(()) => Ok(files),
             // What this disk does not give back is no fault of the snapshot.
             Err(error) if is_unreadable(&error) => Err(self.cannot_store(&error)),
             Err(error) => Err(ApiError::Conflict(format!("the snapshot cannot be read back: {error}"))),
@@ -324,33 +366,37 @@ impl Service {
     }
 }
 
-/// What has arrived of a body and was not taken yet.
-#[derive(Default)]
-struct Arrived(Bytes);
+/// A body as it comes.
+struct Arriving {
+    body: Incoming,
+    /// What has arrived and was not taken yet.
+    next: Bytes,
+}
 
-impl Arrived {
+impl Arriving {
     /// Exactly `length` bytes.
-    async fn take(&mut self, body: &mut Incoming, length: usize) -> Result<Bytes, ApiError> {
+    async fn take(&mut self, length: usize) -> Result<Bytes, ApiError> {
         let mut taken = bytes::BytesMut::new();
         while taken.len() < length {
             let missing = (length - taken.len()) as u64;
-            taken.extend_from_slice(&self.some(body, missing).await?);
+            taken.extend_from_slice(&self.some(missing).await?);
         }
         Ok(taken.freeze())
     }
 
     /// At least one byte, and at most `limit`.
-    async fn some(&mut self, body: &mut Incoming, limit: u64) -> Result<Bytes, ApiError> {
-        while self.0.is_empty() {
+    async fn some(&mut self, limit: u64) -> Result<Bytes, ApiError> {
+        while self.next.is_empty() {
             let broken = |what: String| ApiError::Malformed(format!("the snapshot broke off: {what}"));
-            let frame = tokio::time::timeout(BODY_TIMEOUT, body.frame()).await.map_err(|_| ApiError::RequestTimeout)?;
+            let frame =
+                tokio::time::timeout(BODY_TIMEOUT, self.body.frame()).await.map_err(|_| ApiError::RequestTimeout)?;
             match frame {
                 None => return Err(broken("it is shorter than its header says".to_owned())),
                 Some(Err(error)) => return Err(broken(error.to_string())),
-                Some(Ok(frame)) => self.0 = frame.into_data().unwrap_or_default(),
+                Some(Ok(frame)) => self.next = frame.into_data().unwrap_or_default(),
             }
         }
-        Ok(self.0.split_to((self.0.len() as u64).min(limit) as usize))
+        Ok(self.next.split_to((self.next.len() as u64).min(limit) as usize))
     }
 }
 

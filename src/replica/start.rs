@@ -22,12 +22,12 @@ use super::machine::{LeaderService, Machine};
 use super::mark_keeper::MarkKeeper;
 use super::network::{self, Peers};
 use super::office::{Office, OfficeKeeper};
-use super::outgrow::{self, Belief};
 use super::pre_vote::Ballot;
 use super::proposer::{Proposer, ProposerLimits};
 use super::raft::Raft;
 use super::reach::Reach;
 use super::read_index::{ReadIndex, ReadRounds};
+use super::recognition::Recognition;
 use super::refusals::Refusals;
 use super::service::Service;
 use super::state_machine::StateMachine;
@@ -138,7 +138,6 @@ pub async fn open(
     let peers = Peers {
         platform: platform.clone(),
         reach: Arc::new(Reach::new(&group)),
-        belief: Arc::new(watch::Sender::new(Belief::default())),
         group,
         marker,
         client,
@@ -263,6 +262,8 @@ impl Opened {
         };
         tokio::spawn(keeper.run());
         tokio::spawn(heartbeat::run(raft.clone(), settings.heartbeat, is_willing.clone()));
+        let patience = settings.election_timeout.vote();
+        let recognition = Recognition::new(raft.clone(), peers.clone(), is_willing.clone(), patience);
         tokio::spawn(elector.run(is_willing));
         let step_aside =
             StepAside { office: watched.clone(), service: service.clone(), hand_over: hand_over.clone(), hindrance };
@@ -311,10 +312,10 @@ impl Opened {
         };
         let formation = Formation::new(raft.clone(), peers.clone(), watched.clone());
         tokio::spawn(formation.clone().finish_changes());
-        tokio::spawn(outgrow::run(raft.clone(), peers.belief.subscribe()));
         let service = Service {
             raft: raft.clone(),
             ballot,
+            recognition,
             hand_over: hand_over.clone(),
             durability: peers.durability.clone(),
             platform,

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::machine::WriteError;
 use super::marker::ClusterId;
+use super::raft::Vote;
 use crate::error::Certainty;
 use crate::http::client::{CallError, Client, Request};
 use crate::http::reply;
@@ -29,6 +30,8 @@ pub const PRE_VOTE: &str = "/internal/raft/pre-vote";
 pub const HAND_OVER: &str = "/internal/raft/hand-over";
 /// Asks whether a replica could serve if it led.
 pub const CAN_SERVE: &str = "/internal/raft/can-serve";
+/// Asks where a replica stands.
+pub const STANCE: &str = "/internal/raft/stance";
 /// A snapshot, streamed.
 pub const SNAPSHOT: &str = "/internal/raft/snapshot";
 /// A read index.
@@ -53,6 +56,15 @@ pub struct Origin {
     pub is_joining: bool,
     /// The group that it belongs to.
     pub cluster: Option<ClusterId>,
+}
+
+/// Where a replica stands in the elections of its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Stance {
+    /// Its last vote: for itself if it stands, and a committed one if it leads or led.
+    pub vote: Vote,
+    /// Whether it has another replica lead in its place.
+    pub hands_over: bool,
 }
 
 /// An answer from a replica, or why it gave none.

@@ -3,6 +3,8 @@
 mod addresses;
 mod crash;
 mod disk;
+mod forging;
+mod hearsay;
 mod memory;
 mod rejoin;
 mod seed;
