@@ -11,7 +11,8 @@
 //! coherence  purchase  request  fence    what they say to each other
 //! replica           a group that agrees and survives; knows no role
 //! store    http     tables as CSV files; HTTP on both sides
-//! config  telemetry  error  key_index    settings; what is logged; what can be wrong; finding what has a key
+//! config  telemetry  error  key_index  encoding    settings; what is logged; what can be wrong; finding what has a
+//!                   key; how a message is written
 //! platform          network, clock, disk and threads
 //! model             the words of the shop
 //! ```
@@ -41,6 +42,7 @@ pub mod catalog;
 pub mod cluster;
 pub mod coherence;
 pub mod config;
+mod encoding;
 pub mod error;
 pub mod fence;
 pub mod frontend;

@@ -10,6 +10,7 @@ use hyper::header::{HeaderValue, LOCATION};
 use hyper::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
+use crate::encoding;
 use crate::error::ApiError;
 use crate::fence::Decisions;
 use crate::http::body;
@@ -116,28 +117,28 @@ pub fn quantity(headers: &HeaderMap, body: &[u8]) -> Result<Copies, ApiError> {
 
 /// The request for `purchases`.
 pub fn encode(purchases: &[&Purchase]) -> Bytes {
-    to_bytes(purchases)
+    encoding::encode(purchases)
 }
 
 /// The order leader's answer to such a request.
 pub fn encode_outcomes(outcomes: &[PurchaseOutcome]) -> Bytes {
-    to_bytes(outcomes)
+    encoding::encode(outcomes)
 }
 
 /// An order server's answer to a frontend: the leader's, or why it did not answer.
 pub fn encode_answer(answer: &Result<Bytes, WriteError>) -> Bytes {
-    to_bytes(answer)
+    encoding::encode(answer)
 }
 
 /// The outcome of each of `count` purchases, of an order server's answer to a frontend.
 pub fn decode_answer(answer: &[u8], count: usize) -> Vec<PurchaseOutcome> {
-    decode_outcomes(postcard::from_bytes(answer).unwrap_or_else(|error| Err(unreadable(error))), count)
+    decode_outcomes(encoding::decode(answer).unwrap_or_else(|error| Err(unreadable(error))), count)
 }
 
 /// The outcome of each of `count` purchases, as the order leader answered, or why it did not.
 pub fn decode_outcomes(answer: Result<Bytes, WriteError>, count: usize) -> Vec<PurchaseOutcome> {
     let outcomes = answer.and_then(|answer| {
-        let outcomes: Vec<PurchaseOutcome> = postcard::from_bytes(&answer).map_err(unreadable)?;
+        let outcomes: Vec<PurchaseOutcome> = encoding::decode(&answer).map_err(unreadable)?;
         match outcomes.len() == count {
             true => Ok(outcomes),
             false => Err(unreadable(format!("{} outcomes of {count} purchases", outcomes.len()))),
@@ -148,10 +149,6 @@ pub fn decode_outcomes(answer: Result<Bytes, WriteError>, count: usize) -> Vec<P
 
 fn unreadable(what: impl Display) -> WriteError {
     WriteError::Unknown(format!("the order servers' answer is unreadable: {what}"))
-}
-
-fn to_bytes<T: Serialize + ?Sized>(message: &T) -> Bytes {
-    postcard::to_stdvec(message).expect("purchases and their outcomes are plain data").into()
 }
 
 /// Tells the customer what became of the purchase of a book.

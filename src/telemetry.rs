@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// The environment's variable that goes before the configuration.
 const VARIABLE: &str = "RUST_LOG";
@@ -21,26 +22,44 @@ pub struct FilterError {
 }
 
 /// How a filter is written.
-pub const FILTER_FORM: &str = "error, warn, info, debug, trace or off, or such a level and directives by module, as in \"info,bazar::http=debug\"";
+pub const FILTER_FORM: &str =
+    "error, warn, info, debug, trace or off, or such a level and others by module, as in \"info,bazar::http=debug\"";
 
 /// What a filter means; nothing if it is none.
 ///
-/// A word alone is a level, and without a level for all of bazar there is none: the library would take any other word for
-/// the name of a module, of which there may be none, and be silent on all the rest.
-pub fn parse_filter(text: &str) -> Option<EnvFilter> {
-    let is_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
-    let is_directive = |part: &str| part.contains(['=', '[']) || is_level(part);
-    let speaks_of_all = |part: &str| is_level(part) || part.starts_with("bazar=");
-    let parts = || text.split(',').map(str::trim);
-    let is_sound = parts().all(is_directive) && parts().any(speaks_of_all);
-    EnvFilter::builder().parse(text).ok().filter(|_| is_sound)
+/// A part is a level, or a module and its level. Without a level for all of bazar there is none: a word that is
+/// misspelt would else be taken for the name of a module, of which there may be none, and all the rest be silent.
+pub fn parse_filter(text: &str) -> Option<Targets> {
+    let parts = text.split(',').map(|part| directive(part.trim()));
+    let directives: Vec<(&str, LevelFilter)> = parts.collect::<Option<_>>()?;
+    let speaks_of_all = directives.iter().any(|(module, _)| module.is_empty() || *module == "bazar");
+    // All modules' names begin with the empty one.
+    speaks_of_all.then(|| Targets::new().with_targets(directives))
+}
+
+/// A module and its level. A level alone is that of the module without a name, which is all of them.
+fn directive(part: &str) -> Option<(&str, LevelFilter)> {
+    let (module, level) = match part.split_once('=') {
+        Some((module, level)) => (is_path(module).then_some(module)?, level),
+        None => ("", part),
+    };
+    // The library takes numbers, and nothing, for levels too.
+    let is_word = !level.is_empty() && level.chars().all(|letter| letter.is_ascii_alphabetic());
+    Some((module, level.parse().ok().filter(|_| is_word)?))
+}
+
+/// Whether this may be the path of a module.
+fn is_path(text: &str) -> bool {
+    let is_name =
+        |name: &str| !name.is_empty() && name.chars().all(|letter| matches!(letter, 'a'..='z' | '0'..='9' | '_'));
+    text.split("::").all(is_name)
 }
 
 /// The filter of this process' log. `level` is the configuration's.
 ///
 /// # Errors
 /// If the environment sets another, which is none.
-pub fn filter(level: &str) -> Result<EnvFilter, FilterError> {
+pub fn filter(level: &str) -> Result<Targets, FilterError> {
     let text = match std::env::var(VARIABLE) {
         Ok(text) if !text.is_empty() => text,
         _ => directives(level),
@@ -77,12 +96,13 @@ pub fn write_beside(out: impl io::Write + Send + 'static) -> (NonBlocking, Lines
 }
 
 /// Starts the log of this process, which may be done once.
-pub fn start_log(filter: EnvFilter) -> Lines {
+pub fn start_log(filter: Targets) -> Lines {
     let is_terminal = io::stderr().is_terminal();
     let (writer, lines) = write_beside(io::stderr());
     // A line that cannot be written is told nowhere else: standard error is where it would be told.
-    let log = tracing_subscriber::fmt().compact().with_env_filter(filter).log_internal_errors(false);
-    log.with_writer(writer).with_ansi(is_terminal).init();
+    let log = tracing_subscriber::fmt::layer().compact().log_internal_errors(false);
+    let log = log.with_writer(writer).with_ansi(is_terminal);
+    tracing_subscriber::registry().with(log).with(filter).init();
     lines
 }
 
@@ -138,6 +158,8 @@ impl Trouble {
 
 #[cfg(test)]
 mod tests {
+    use tracing::Level;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -160,21 +182,29 @@ mod tests {
     }
 
     #[test]
-    fn a_word_that_is_no_level_is_no_filter() {
-        for text in [
-            "info",
-            "WARN",
-            "off",
-            "info,bazar=debug",
-            "bazar=warn",
-            "bazar[a=b]=debug,off",
-            "bazar::replica=trace,warn",
-        ] {
-            assert!(parse_filter(text).is_some(), "{text}");
+    fn a_filter_that_passes_speaks_for_all_of_bazar_and_shows_what_it_says() {
+        let shows = |text: &str, target: &str, level: Level| {
+            parse_filter(text).unwrap_or_else(|| panic!("{text:?}")).would_enable(target, &level)
+        };
+        let all = ["info", "INFO", " info ", "bazar=info", "info, bazar::http=debug", "hyper=off , bazar=info"];
+        for text in all.into_iter().chain(["bazar::http=warn,info", "info,bazar::replica=trace"]) {
+            assert!(shows(text, "bazar::order", Level::INFO), "{text}");
+            assert!(!shows(text, "bazar::order", Level::DEBUG), "{text}");
         }
-        let no_words = ["warning", "debgu", "bazar", "info,bazar", "bazar=debgu", "", "info,", "6"];
+        assert!(shows("info, bazar::http=debug", "bazar::http::server", Level::DEBUG));
+        assert!(!shows("info,bazar::http=off", "bazar::http::server", Level::ERROR));
+        assert!(shows("debug,bazar=warn", "hyper", Level::DEBUG));
+        assert!(!shows("debug,bazar=warn", "bazar::order", Level::INFO));
+        assert!(!shows("off", "bazar", Level::ERROR));
+    }
+
+    #[test]
+    fn a_word_that_is_no_level_is_no_filter() {
+        let no_words = ["warning", "debgu", "bazar", "info,bazar", "bazar=debgu", "", "info,", ",info", "6", "info,3"];
         let not_of_all = ["bazr=debug", "bazar::htp=debug", "bazr=info,bazar::http=debug", "[a]=debug"];
-        for text in no_words.into_iter().chain(not_of_all) {
+        let no_modules = ["=info", "info,=debug", "info,bazar=", "bazar=", "info,bazar::=debug", "info,BAZAR=debug"];
+        let blanks = ["info,bazar =debug", "bazar= info", "in fo", "info,bazar[a]=debug", "info,bazar=debug=info"];
+        for text in [&no_words[..], &not_of_all, &no_modules, &blanks].concat() {
             assert!(parse_filter(text).is_none(), "{text}");
         }
     }

@@ -26,12 +26,12 @@ use tokio::time::Instant;
 
 use super::command::{LeaseHolder, Write};
 use super::footprint::{self, Arrival, Arrivals};
-use super::leader::encode;
 use super::sessions::{LeaseTerms, Sessions};
 use crate::coherence::{
     ANNOUNCE, Epoch, INVALIDATE, Invalidation, LeaseEnd, LeaseReply, LeaseRequest, MAX_INVALIDATION_BYTES, ProcessId,
     Tag,
 };
+use crate::encoding::encode;
 use crate::http::client::{Client, Request};
 use crate::model::BookId;
 use crate::replica::{Member, Tenure, WriteError};

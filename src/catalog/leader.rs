@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::coherence::Coherence;
@@ -12,6 +11,7 @@ use super::command::{Command, MAX_WRITES, Reply, SeedPart, Write};
 use super::machine::CatalogMachine;
 use crate::bounded;
 use crate::coherence::{LeaseEnd, LeaseReply, LeaseRequest, Tag, normalized};
+use crate::encoding::{decode, encode};
 use crate::model::Book;
 use crate::platform::{BoxFuture, Platform};
 use crate::replica::{Consensus, LeaderService, Tenure, WriteError};
@@ -168,14 +168,4 @@ fn seed_parts(books: Vec<Book>) -> impl Iterator<Item = SeedPart> {
         let books = books.by_ref().take(SEED_PART_BOOKS).collect();
         SeedPart { books, is_first: number == 0, is_last: number + 1 == count }
     })
-}
-
-/// The encoding of everything that the catalog says to itself.
-pub fn encode<T: Serialize>(message: &T) -> Bytes {
-    postcard::to_stdvec(message).expect("the catalog's messages hold nothing that postcard cannot write").into()
-}
-
-/// The reverse of [`encode`].
-pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, postcard::Error> {
-    postcard::from_bytes(bytes)
 }

@@ -16,6 +16,7 @@ use imbl::{OrdMap, Vector};
 use super::command::{Action, Command, Decision, Outcome};
 use super::ledger::{Entry, Kept, OutOfPlace};
 use super::state::{Scalars, State};
+use crate::encoding::{decode, encode};
 use crate::fence::Decisions;
 use crate::model::{Book, BookId, Order, Text};
 use crate::replica::{BatchTime, Cut, Machine, MachineError, Saved, Swap};
@@ -58,9 +59,7 @@ impl Machine for CatalogMachine {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let mut replies = Vec::with_capacity(commands.len());
         for command in commands {
-            let reply = state.apply(time, command);
-            let reply = postcard::to_stdvec(&reply).expect("replies hold nothing that postcard cannot write");
-            replies.push(reply.into());
+            replies.push(encode(&state.apply(time, command)));
         }
         Ok(replies)
     }
@@ -111,7 +110,7 @@ impl Machine for CatalogMachine {
 
 fn understood(command: &Bytes) -> Result<Command, MachineError> {
     let unknown = |error| MachineError(format!("not a command of the catalog: {error}"));
-    postcard::from_bytes(command).map_err(unknown)
+    decode(command).map_err(unknown)
 }
 
 struct BookTable {
@@ -251,10 +250,6 @@ mod tests {
 
     fn now() -> BatchTime {
         BatchTime { wall: UnixMillis::of_clock(1_800_000_000_000), group_ms: 5 }
-    }
-
-    fn encode(command: &Command) -> Bytes {
-        postcard::to_stdvec(command).unwrap().into()
     }
 
     fn buy(number: u64) -> Action {

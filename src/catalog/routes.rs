@@ -15,6 +15,7 @@
 //! A client's request means the same at every replica. A write carries its key in `Idempotency-Key` and
 //! what a frontend has heard of in `Bazar-Decisions`; a replica makes up what is missing.
 
+use crate::encoding::{decode, encode};
 use crate::http::body::Incoming;
 use bytes::Bytes;
 use hyper::header::{HeaderName, HeaderValue, LOCATION};
@@ -23,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::command::{Action, Decision, MAX_WRITES, Outcome, Reply, Write};
-use super::leader::{Decided, LeaderRequest, decode, encode, pending};
+use super::leader::{Decided, LeaderRequest, pending};
 use super::machine::CatalogMachine;
 use super::{Catalog, PURCHASES_AT_ONCE, PurchasesAfter, older_than_orders};
 use crate::bounded;

@@ -224,8 +224,7 @@ pub struct Http {
 /// What is logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
-    /// Filter directives as `tracing-subscriber`'s `EnvFilter` reads them, one for all of bazar among them: `info`,
-    /// `info,bazar::http=debug`.
+    /// Levels, and modules with their levels, one for all of bazar among them: `info`, `info,bazar::http=debug`.
     pub level: String,
 }
 

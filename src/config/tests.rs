@@ -160,7 +160,7 @@ level = "bazar=loud"
         r#"config/shop.toml:30: reeds: unknown key; did you mean reads?"#,
         r#"config/shop.toml:34: http.max_connections: found the number 1.5; expected a whole number from 1 to 1000000"#,
         r#"config/shop.toml:35: http.colour: unknown key; known here are http.drain_timeout_ms, http.header_timeout_ms, http.idle_timeout_ms, http.max_body_bytes, http.max_connections, http.request_timeout_ms"#,
-        r#"config/shop.toml:38: log.level: found the string "bazar=loud"; expected error, warn, info, debug, trace or off, or such a level and directives by module, as in "info,bazar::http=debug""#,
+        r#"config/shop.toml:38: log.level: found the string "bazar=loud"; expected error, warn, info, debug, trace or off, or such a level and others by module, as in "info,bazar::http=debug""#,
         r#"environment variable BAZAR_BALANCER__PROBE_INTERVAL: balancer.probe_interval: unknown key; did you mean BAZAR_BALANCER__PROBE_INTERVAL_MS?"#,
         r#"environment variable BAZAR_READS__MAJORITY_WAIT_MS: reads.majority_wait_ms: found "soon"; expected a whole number from 10 to 60000"#,
         r#"flag --set cache: found a value; expected keys below it, as cache is a section"#,

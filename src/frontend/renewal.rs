@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::cache::Cache;
 use crate::cluster::{Ask, Upstream};
 use crate::coherence::{END_LEASE, LEASE, LeaseEnd, LeaseReply, LeaseRequest, ProcessId};
+use crate::encoding::{decode, encode};
 use crate::fence::Heard;
 
 /// A lease is renewed when this part of it is over, in percent.
@@ -59,8 +60,8 @@ impl Renewal {
         }
         self.cache.end_session();
         let lease = LeaseEnd { frontend: self.frontend.clone(), process: self.process };
-        let body = postcard::to_stdvec(&lease).expect("the end of a lease is plain data");
-        let ask = Ask::post(END_LEASE.to_owned(), body.into());
+        let body = encode(&lease);
+        let ask = Ask::post(END_LEASE.to_owned(), body);
         // If nobody takes it, it runs out.
         let _ = tokio::time::timeout(self.lease * PATIENCE_PERCENT / 100, self.catalog.read(&ask)).await;
     }
@@ -126,12 +127,12 @@ impl Renewal {
     async fn request(&self) -> Option<LeaseReply> {
         let session = self.cache.lease().session();
         let request = LeaseRequest { frontend: self.frontend.clone(), process: self.process, session };
-        let body = postcard::to_stdvec(&request).expect("a lease request is plain data");
-        let answered = self.catalog.read(&Ask::post(LEASE.to_owned(), body.into())).await.ok()?;
+        let body = encode(&request);
+        let answered = self.catalog.read(&Ask::post(LEASE.to_owned(), body)).await.ok()?;
         if !answered.reply.status.is_success() {
             return None;
         }
         self.heard.take_note(&answered.reply.headers);
-        postcard::from_bytes(&answered.reply.body).ok()
+        decode(&answered.reply.body).ok()
     }
 }

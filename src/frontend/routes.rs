@@ -15,6 +15,7 @@
 
 use std::future::Future;
 
+use crate::encoding::decode;
 use crate::http::body::Incoming;
 use bytes::Bytes;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
@@ -256,8 +257,8 @@ impl Frontend {
     /// Forgets what the catalog's leader says.
     async fn invalidate(&self, body: Incoming) -> Result<Response, ApiError> {
         let message = body::read_from_node(body, MAX_INVALIDATION_BYTES, self.body_timeout).await?;
-        let invalidation: Invalidation = postcard::from_bytes(&message)
-            .map_err(|error| ApiError::Malformed(format!("not an invalidation: {error}")))?;
+        let invalidation: Invalidation =
+            decode(&message).map_err(|error| ApiError::Malformed(format!("not an invalidation: {error}")))?;
         match invalidation {
             Invalidation::Tags(tags) => tags.iter().for_each(|tag| self.cache.invalidate(tag)),
             Invalidation::Everything => self.cache.invalidate_all(),

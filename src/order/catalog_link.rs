@@ -4,11 +4,11 @@
 //! repeated with the same keys, which the catalog answers as it did the first time.
 
 use bytes::Bytes;
-use serde::Serialize;
 
 use crate::catalog::command::Write;
 use crate::catalog::{Decided, PurchasesAfter};
 use crate::cluster::{Ask, Probes, Timing, Upstream, no_answer};
+use crate::encoding::{decode, encode};
 use crate::http::client::{Client, Reply};
 use crate::model::Order;
 use crate::replica::{Member, WriteError};
@@ -65,7 +65,7 @@ impl CatalogLink {
         let attempt = |position, timeout| async move {
             let reply = self.catalog.attempt(ask, position, timeout).await?;
             Ok(match reply.status.is_success() {
-                true => postcard::from_bytes(&reply.body).map_err(|error| unreadable(&error)),
+                true => decode(&reply.body).map_err(|error| unreadable(&error)),
                 false => Err(no_answer(&reply)),
             })
         };
@@ -78,13 +78,13 @@ fn decided(reply: &Reply, count: usize) -> Result<Decided, WriteError> {
     if !reply.status.is_success() {
         return Err(no_answer(reply));
     }
-    let answer: Result<Bytes, WriteError> = postcard::from_bytes(&reply.body).map_err(|error| unreadable(&error))?;
+    let answer: Result<Bytes, WriteError> = decode(&reply.body).map_err(|error| unreadable(&error))?;
     let decided = answer.map_err(|error| match error {
         // Not this group's leader is meant.
         WriteError::NotLeader => WriteError::Unavailable("the catalog's leader changed".to_owned()),
         error => error,
     })?;
-    let decided: Decided = postcard::from_bytes(&decided).map_err(|error| unreadable(&error))?;
+    let decided: Decided = decode(&decided).map_err(|error| unreadable(&error))?;
     match decided.len() == count {
         true => Ok(decided),
         false => Err(WriteError::Unknown("the catalog answered too little".to_owned())),
@@ -93,8 +93,4 @@ fn decided(reply: &Reply, count: usize) -> Result<Decided, WriteError> {
 
 fn unreadable(error: &postcard::Error) -> WriteError {
     WriteError::Unknown(format!("the catalog's answer is unreadable: {error}"))
-}
-
-fn encode<T: Serialize>(message: &T) -> Bytes {
-    postcard::to_stdvec(message).expect("requests to the catalog hold nothing that postcard cannot write").into()
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use imbl::Vector;
 
 use super::state::{Command, Reply, State};
+use crate::encoding::{decode, encode};
 use crate::model::Order;
 use crate::replica::{BatchTime, Cut, Machine, MachineError, Saved, Swap};
 use crate::store::{RowWriter, Table, orders};
@@ -47,8 +48,7 @@ impl Machine for OrderMachine {
         let mut replies = Vec::with_capacity(commands.len());
         for Command(orders) in commands {
             let recorded: Vec<Reply> = orders.into_iter().map(|order| versioned.state.apply(order)).collect();
-            let recorded = postcard::to_stdvec(&recorded).expect("replies hold nothing that postcard cannot write");
-            replies.push(recorded.into());
+            replies.push(encode(&recorded));
         }
         Ok(replies)
     }
@@ -92,7 +92,7 @@ impl Machine for OrderMachine {
 
 fn understood(command: &Bytes) -> Result<Command, MachineError> {
     let unknown = |error| MachineError(format!("not a command of the orders: {error}"));
-    postcard::from_bytes(command).map_err(unknown)
+    decode(command).map_err(unknown)
 }
 
 struct OrderTable {

@@ -16,6 +16,7 @@ use super::state::State;
 use crate::bounded;
 use crate::catalog::command::{Action, Decision, MAX_WRITES, Outcome, Reply, Write};
 use crate::catalog::{Decided, older_than_orders};
+use crate::encoding::decode;
 use crate::model::Order;
 use crate::platform::BoxFuture;
 use crate::purchase::{self, MAX_PURCHASES, Purchase, PurchaseOutcome, PurchaseReply};
@@ -199,7 +200,7 @@ impl LeaderService for OrderLeader {
 
     fn call(&self, request: Bytes) -> BoxFuture<'_, Result<Bytes, WriteError>> {
         Box::pin(async move {
-            let Purchases(purchases) = postcard::from_bytes(&request)
+            let Purchases(purchases) = decode(&request)
                 .map_err(|error| WriteError::Unavailable(format!("not a request to the order leader: {error}")))?;
             Ok(purchase::encode_outcomes(&self.buy(purchases).await))
         })

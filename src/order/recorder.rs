@@ -19,6 +19,7 @@ use super::catalog_link::CatalogLink;
 use super::machine::OrderMachine;
 use super::state::Reply;
 use crate::catalog::PURCHASES_AT_ONCE;
+use crate::encoding::{decode, encode};
 use crate::model::Order;
 use crate::replica::{Consensus, Tenure, WriteError};
 use crate::telemetry::Trouble;
@@ -242,11 +243,11 @@ impl Task {
     fn propose_next(&mut self) {
         let first = self.next;
         while let Some(run) = self.next_run() {
-            let command = postcard::to_stdvec(&run).expect("orders are plain data");
+            let command = encode(&run);
             // Queued here, in order; only the waiting comes later.
-            let proposal = self.consensus.propose(self.tenure, command.into());
+            let proposal = self.consensus.propose(self.tenure, command);
             self.proposed.push_back(Box::pin(async move {
-                postcard::from_bytes(&proposal.await?).map_err(|error| WriteError::Unknown(error.to_string()))
+                decode(&proposal.await?).map_err(|error| WriteError::Unknown(error.to_string()))
             }));
         }
         self.held_since = match self.held.is_empty() {

@@ -30,6 +30,7 @@ use super::reach::Reach;
 use super::refusals::{Direction, Refusals};
 use super::snapshot::{Manifest, SnapshotFiles};
 use super::wire::{self, PeerError};
+use crate::encoding::encode;
 use crate::http::client::{CallError, Client, Request};
 use crate::platform::Platform;
 
@@ -91,7 +92,7 @@ impl Peers {
         message: &Q,
         timeout: Duration,
     ) -> Result<A, PeerError> {
-        self.send(number, Request::post(path, wire::encode(message)), timeout).await
+        self.send(number, Request::post(path, encode(message)), timeout).await
     }
 
     async fn send<A: serde::de::DeserializeOwned>(
@@ -294,7 +295,7 @@ fn snapshot_stream(
     vote: Vote,
     files: SnapshotFiles,
 ) -> impl stream::Stream<Item = io::Result<Bytes>> + Send + 'static {
-    let header = wire::encode(&SnapshotHeader { vote, manifest: manifest_json(&files.manifest) });
+    let header = encode(&SnapshotHeader { vote, manifest: manifest_json(&files.manifest) });
     let mut start = BytesMut::with_capacity(4 + header.len());
     start.put_u32_le(header.len() as u32);
     start.put(header);

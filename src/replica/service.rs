@@ -15,6 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::encoding::{decode, encode};
 use crate::http::body::Incoming;
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -418,9 +419,9 @@ fn at_most(limit: u64, count: u64) -> Result<(), ApiError> {
 }
 
 fn message<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    wire::decode(bytes).map_err(|error| ApiError::Malformed(format!("not a message between replicas: {error}")))
+    decode(bytes).map_err(|error| ApiError::Malformed(format!("not a message between replicas: {error}")))
 }
 
 fn answer<T: Serialize>(answer: &T) -> Result<Response, ApiError> {
-    Ok(reply::content(StatusCode::OK, "application/octet-stream", wire::encode(answer)))
+    Ok(reply::content(StatusCode::OK, "application/octet-stream", encode(answer)))
 }

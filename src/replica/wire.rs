@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{HeaderMap, StatusCode};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::machine::WriteError;
 use super::marker::ClusterId;
 use super::raft::Vote;
+use crate::encoding::decode;
 use crate::error::Certainty;
 use crate::http::client::{CallError, Client, Request};
 use crate::http::reply;
@@ -69,14 +68,6 @@ pub struct Stance {
 
 /// An answer from a replica, or why it gave none.
 pub type Answer<T> = Result<T, WriteError>;
-
-pub fn encode<T: Serialize>(message: &T) -> Bytes {
-    postcard::to_stdvec(message).expect("messages hold nothing that postcard cannot write").into()
-}
-
-pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, postcard::Error> {
-    postcard::from_bytes(bytes)
-}
 
 /// Why a call to another replica brought no answer.
 #[derive(Debug, thiserror::Error)]
@@ -180,7 +171,10 @@ pub async fn send<A: DeserializeOwned>(
 mod tests {
     use std::sync::Arc;
 
+    use bytes::Bytes;
+
     use super::*;
+    use crate::encoding::encode;
     use crate::http::body::Incoming;
     use crate::http::reply::Response;
     use crate::http::server::Handler;

@@ -67,7 +67,8 @@ async fn a_joiner_whose_leader_dies_at_any_step_votes_in_the_end() {
         shop.kill(&leader);
         // Who may not ask for votes does not get in the way.
         for id in CATALOGS.into_iter().filter(|id| *id != successor) {
-            CATALOGS.into_iter().filter(|to| *to != id).for_each(|to| shop.switchboard.hold(id, to, Hold::Everything));
+            let asks = Hold::Path("/internal/raft/pre-vote");
+            CATALOGS.into_iter().filter(|to| *to != id).for_each(|to| shop.switchboard.hold(id, to, asks));
         }
         shop.disk(other).release();
         shop.start(&leader);

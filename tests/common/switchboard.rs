@@ -20,6 +20,8 @@ pub enum Hold {
     Everything,
     /// Answers: the callee is reached, but the caller never knows.
     Answers,
+    /// Requests to this path. The connection that brings one brings nothing else from then on.
+    Path(&'static str),
 }
 
 /// All lines. Its clones are one.
@@ -116,6 +118,12 @@ impl Line {
     }
 }
 
+/// Whether a request to `path` begins here.
+fn is_to(path: &str, bytes: &[u8]) -> bool {
+    let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    line.split(|byte| *byte == b' ').nth(1) == Some(path.as_bytes())
+}
+
 /// One connection, at the caller's end.
 struct Call {
     line: Line,
@@ -135,7 +143,11 @@ impl AsyncRead for Call {
 
 impl AsyncWrite for Call {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        std::task::ready!(self.line.wait(context, |hold| matches!(hold, Hold::Everything)));
+        std::task::ready!(self.line.wait(context, |hold| match hold {
+            Hold::Everything => true,
+            Hold::Answers => false,
+            Hold::Path(path) => is_to(path, bytes),
+        }));
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 

@@ -5,6 +5,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::catalog::command::Action;
+use crate::encoding::decode;
 use crate::fence::Decisions;
 use crate::http::body::{self, Incoming};
 use crate::http::reply::{self, Response};
@@ -23,7 +24,7 @@ struct Scripted(mpsc::UnboundedSender<(Vec<Tag>, oneshot::Sender<()>)>);
 impl Handler for Scripted {
     async fn handle(&self, request: hyper::Request<Incoming>) -> Response {
         let message = body::read(request.into_body(), MAX_INVALIDATION_BYTES, MINUTE).await.unwrap();
-        let Ok(Invalidation::Tags(tags)) = postcard::from_bytes(&message) else { panic!("{message:?}") };
+        let Ok(Invalidation::Tags(tags)) = decode(&message) else { panic!("{message:?}") };
         let (confirm, confirmed) = oneshot::channel();
         self.0.send((tags, confirm)).unwrap();
         confirmed.await.unwrap();

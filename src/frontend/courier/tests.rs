@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use crate::encoding::decode;
 use crate::http::body::Incoming;
 use hyper::Request;
 use hyper::StatusCode;
@@ -53,7 +54,7 @@ impl Handler for OrderServer {
         }
         self.ids.lock().unwrap().push(request.headers().get(X_REQUEST_ID).cloned());
         let request = body::read(request.into_body(), usize::MAX, SECOND).await.unwrap();
-        let purchases: Vec<Purchase> = postcard::from_bytes(&request).unwrap();
+        let purchases: Vec<Purchase> = decode(&request).unwrap();
         let is_first = {
             let mut heard = self.heard.lock().unwrap();
             heard.push(purchases.iter().map(|purchase| purchase.key.clone()).collect());

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering as AtomicOrdering};
 use std::sync::{LazyLock, Mutex};
 
+use crate::encoding::decode;
 use crate::http::body::Incoming;
 use bytes::Bytes;
 use hyper::{Request, StatusCode};
@@ -48,7 +49,7 @@ impl Handler for ScriptedCatalog {
             );
         }
         let question = body::read(request.into_body(), 1024, SECOND).await.unwrap();
-        let PurchasesAfter { after } = postcard::from_bytes(&question).unwrap();
+        let PurchasesAfter { after } = decode(&question).unwrap();
         self.questions.fetch_add(1, AtomicOrdering::SeqCst);
         if self.hangs.load(AtomicOrdering::SeqCst) {
             std::future::pending().await
