@@ -1,9 +1,9 @@
 //! What `--check` looks at besides the configuration itself, without starting anything: the files that it names.
 
 use bazar::config::{Config, Node};
+use bazar::csv::read_seed;
 use bazar::platform::{Disk, LocalDisk};
 use bazar::replica::MARK_FILE;
-use bazar::store::read_seed;
 
 /// Looks at the data folder and at the books that a new cluster starts with.
 ///

@@ -37,14 +37,12 @@
 /// The version of bazar, with the commit that it was built from, if that is known.
 pub const VERSION: &str = env!("VERSION_AND_COMMIT");
 
-mod bounded;
 pub mod catalog;
 pub mod cluster;
-pub mod coherence;
+mod codec;
 pub mod config;
-mod encoding;
+pub mod csv;
 pub mod error;
-pub mod fence;
 pub mod frontend;
 pub mod http;
 mod key_index;
@@ -53,10 +51,8 @@ pub mod model;
 pub mod node;
 pub mod order;
 pub mod platform;
-pub mod purchase;
+pub mod protocol;
 pub mod reads;
 pub mod replica;
-pub mod request;
-pub mod store;
 pub mod supervisor;
 pub mod telemetry;

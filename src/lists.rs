@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::error::ApiError;
-use crate::request::Page;
+use crate::protocol::request::Page;
 
 /// Lists of few items that are under way at once, at most. While they are written, all else waits.
 const SHORT_LISTS: usize = 64;

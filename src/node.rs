@@ -28,13 +28,13 @@ use crate::config::{Config, EvictionPolicy, Node, Role, WithoutMajority};
 use crate::error::ApiError;
 use crate::frontend::{self, CacheLimits, Frontend};
 use crate::http::client::Client;
-use crate::http::prepared::Prepared;
 use crate::http::reply::{self, Response};
+use crate::http::serialized::Prepared;
 use crate::http::server::{self, Handler, Limits};
 use crate::order::{self, OrderServer};
 use crate::platform::{Listener, Platform};
+use crate::protocol::request::{LEADER, SERVED_BY};
 use crate::replica::{self, ElectionTimeout, FormationError, Group, Member, ProposerLimits, Replica, StartError};
-use crate::request::{LEADER, SERVED_BY};
 
 /// Files that a node may need besides its connections, and those beyond their limit.
 const OWN_FILES: u64 = 256;
@@ -373,7 +373,7 @@ fn replica_settings(config: &Config, node: &Node) -> replica::Settings {
             commit_timeout: millis(replication.commit_timeout_ms),
         },
         majority_wait: millis(config.reads.majority_wait_ms),
-        log: replica::log::LogLimits { segment_bytes: replication.segment_bytes, cache_bytes: replication.cache_bytes },
+        log: replica::LogLimits { segment_bytes: replication.segment_bytes, cache_bytes: replication.cache_bytes },
         snapshot_log_bytes: replication.snapshot_log_bytes,
     }
 }

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use crate::error::ApiError;
 use crate::http::reply::{self, Response};
 use crate::lists::Lists;
+use crate::protocol::request::{Page, stale};
 use crate::replica::{Freshness, Machine, Replica};
-use crate::request::{Page, stale};
 
 /// The state of a replica, for reading.
 pub struct Reads<M> {

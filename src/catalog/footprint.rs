@@ -6,9 +6,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::command::{Action, Write};
-use crate::coherence::{Tag, normalized};
 use crate::model::BookId;
+use crate::protocol::cache::{Tag, normalized};
+use crate::protocol::catalog::{Action, Write};
 
 /// A book that an unfinished write adds: its number, if the write names one, and its topic, normalized.
 pub type Arrival = (Option<BookId>, String);
@@ -85,8 +85,8 @@ pub fn tags(writes: &[Write], arrivals: &Arrivals, topic_of: impl Fn(BookId) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fence::Decisions;
     use crate::model::testing::{book_id as id, cents, key, stock, text};
+    use crate::protocol::fence::Decisions;
 
     fn write(action: Action) -> Write {
         Write { key: key("key"), is_keyless: false, heard: Decisions::default(), recorded_orders: 0, action }

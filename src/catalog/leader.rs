@@ -6,16 +6,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::coherence::Coherence;
-use super::command::{Command, MAX_WRITES, Reply, SeedPart, Write};
+use super::command::{Command, SeedPart};
+use super::invalidation::Coherence;
 use super::machine::CatalogMachine;
-use crate::bounded;
-use crate::coherence::{LeaseEnd, LeaseReply, LeaseRequest, Tag, normalized};
-use crate::encoding::{decode, encode};
+use crate::codec::bounded;
+use crate::codec::{decode, encode};
+use crate::csv::read_seed;
 use crate::model::Book;
 use crate::platform::{BoxFuture, Platform};
+use crate::protocol::cache::{LeaseEnd, LeaseReply, LeaseRequest, Tag, normalized};
+use crate::protocol::catalog::{MAX_WRITES, Write};
 use crate::replica::{Consensus, LeaderService, Tenure, WriteError};
-use crate::store::read_seed;
 
 /// Books of a new shop that go into the log at a time: a log entry must reach a follower well within the time after
 /// which a leader that is not heard is replaced.
@@ -38,9 +39,6 @@ struct Tags(#[serde(deserialize_with = "bounded::list::<_, _, MAX_TAGS>")] Vec<T
 
 /// Tags of one question, at most.
 const MAX_TAGS: usize = 8;
-
-/// The reply to each write of a request.
-pub type Decided = Vec<Reply>;
 
 /// Decides writes while this replica leads the catalog.
 pub struct CatalogLeader {

@@ -13,14 +13,15 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use bytes::Bytes;
 use imbl::{OrdMap, Vector};
 
-use super::command::{Action, Command, Decision, Outcome};
-use super::ledger::{Entry, Kept, OutOfPlace};
+use super::command::Command;
+use super::decisions::{Entry, Kept, OutOfPlace};
 use super::state::{Scalars, State};
-use crate::encoding::{decode, encode};
-use crate::fence::Decisions;
+use crate::codec::{decode, encode};
+use crate::csv::{RowError, RowWriter, Table, books, read_rows};
 use crate::model::{Book, BookId, Order, Text};
+use crate::protocol::catalog::{Action, Decision, Outcome};
+use crate::protocol::fence::Decisions;
 use crate::replica::{BatchTime, Cut, Machine, MachineError, Saved, Swap};
-use crate::store::{RowError, RowWriter, Table, books, read_rows};
 
 /// A purchase has its columns, anything else those of a request and its outcome, in JSON.
 const LEDGER_HEADER: &[&str] =
@@ -241,12 +242,13 @@ fn read_ledger(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::command::{LeaseHolder, SeedPart, Write};
-    use crate::coherence::ProcessId;
+    use crate::catalog::command::{LeaseHolder, SeedPart};
+    use crate::csv::Readers;
     use crate::model::Copies;
     use crate::model::UnixMillis;
     use crate::model::testing::{book_id, cents, change, key, stock, text as words};
-    use crate::store::Readers;
+    use crate::protocol::cache::ProcessId;
+    use crate::protocol::catalog::Write;
 
     fn now() -> BatchTime {
         BatchTime { wall: UnixMillis::of_clock(1_800_000_000_000), group_ms: 5 }

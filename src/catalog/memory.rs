@@ -2,7 +2,7 @@
 
 use imbl::Vector;
 
-use super::ledger::Kept;
+use super::decisions::Kept;
 use crate::key_index::KeyIndex;
 use crate::model::Key;
 

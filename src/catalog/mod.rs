@@ -2,22 +2,22 @@
 //!
 //! | file | its one idea |
 //! | --- | --- |
-//! | [`command`] | what the log says and what applying it answers |
+//! | [`command`] | what the log says |
 //! | [`state`] | the pure function from commands to the shop's state |
-//! | [`ledger`] | what was decided under which idempotency key |
+//! | [`decisions`] | what was decided under which idempotency key |
 //! | [`memory`] | decisions that are found by their keys |
 //! | [`machine`] | the state as CSV tables, and back |
 //! | [`leader`] | what only the leader does: decide writes |
 //! | [`footprint`] | what a write may change for readers |
-//! | [`coherence`] | before a write, every frontend forgets what it changes |
+//! | [`invalidation`] | before a write, every frontend forgets what it changes |
 //! | [`sessions`] | which frontends may hold what, and until when |
 //! | [`routes`] | what a catalog server answers over HTTP |
 
-mod coherence;
 pub mod command;
+mod decisions;
 mod footprint;
+mod invalidation;
 mod leader;
-mod ledger;
 mod machine;
 mod memory;
 pub mod routes;
@@ -29,37 +29,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::http::body::Incoming;
-use serde::{Deserialize, Serialize};
 
 use self::leader::CatalogLeader;
-pub use self::leader::{Decided, LeaderRequest};
+pub use self::leader::LeaderRequest;
 use self::machine::{CatalogMachine, DecisionCounter};
 pub use self::sessions::LeaseTerms;
 use crate::error::ApiError;
-use crate::fence::DECISIONS;
 use crate::http::client::Client;
 use crate::http::reply::{self, Response};
 use crate::platform::Platform;
+use crate::protocol::fence::DECISIONS;
 use crate::reads::Reads;
 use crate::replica::{self, Member, Replica, StartError};
-
-/// Asks for the purchases after the first so many.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PurchasesAfter {
-    /// How many are known already.
-    pub after: u64,
-}
-
-/// What is wrong with a catalog that has decided so many purchases, of which the order servers have recorded more.
-pub fn older_than_orders(decided: u64) -> String {
-    format!(
-        "the catalog's data is older than the orders', as after restoring a backup of the catalog alone: it has decided \
-         {decided} purchases, and more are recorded. Restore a backup of the catalog that is at least as new as the orders"
-    )
-}
-
-/// So many purchases are told at a time: fewer only where there are no more.
-pub const PURCHASES_AT_ONCE: usize = 1000;
 
 /// How a catalog server is to be run.
 #[derive(Clone, Debug)]
@@ -104,7 +85,7 @@ impl Catalog {
         let leader = CatalogLeader {
             machine: machine.clone(),
             consensus: opened.consensus(),
-            coherence: coherence::Coherence::start(client, settings.frontends, settings.lease),
+            coherence: invalidation::Coherence::start(client, settings.frontends, settings.lease),
             platform: platform.clone(),
             seed: settings.seed,
             told: Mutex::default(),

@@ -15,29 +15,30 @@
 //! A client's request means the same at every replica. A write carries its key in `Idempotency-Key` and
 //! what a frontend has heard of in `Bazar-Decisions`; a replica makes up what is missing.
 
-use crate::encoding::{decode, encode};
+use crate::codec::{decode, encode};
 use crate::http::body::Incoming;
 use bytes::Bytes;
-use hyper::header::{HeaderName, HeaderValue, LOCATION};
+use hyper::header::{HeaderValue, LOCATION};
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::command::{Action, Decision, MAX_WRITES, Outcome, Reply, Write};
-use super::leader::{Decided, LeaderRequest, pending};
+use super::Catalog;
+use super::leader::{LeaderRequest, pending};
 use super::machine::CatalogMachine;
-use super::{Catalog, PURCHASES_AT_ONCE, PurchasesAfter, older_than_orders};
-use crate::bounded;
-use crate::coherence::Tag;
+use crate::codec::bounded;
 use crate::error::ApiError;
 use crate::http::body;
 use crate::http::path::Path;
 use crate::http::reply::{self, Response};
 use crate::model::{Book, BookId, Cents, Order, Quantity, QuantityChange, Text};
-use crate::request::{Page, WriteIdentity, book_id, internal_answer, internal_body, search_path, searched_topic};
-
-/// Says whether an answer may be cached: not while a write to it is under way.
-pub const CACHEABLE: HeaderName = HeaderName::from_static("bazar-cacheable");
+use crate::protocol::cache::{CACHEABLE, Tag};
+use crate::protocol::catalog::Decided;
+use crate::protocol::catalog::{Action, Decision, MAX_WRITES, Outcome, Reply, Write};
+use crate::protocol::catalog::{PURCHASES_AT_ONCE, PurchasesAfter, older_than_orders};
+use crate::protocol::request::{
+    Page, WriteIdentity, book_id, internal_answer, internal_body, search_path, searched_topic,
+};
 
 /// The writes that an order server brings.
 #[derive(Deserialize)]
@@ -238,8 +239,8 @@ impl Catalog {
         let decided: Decided = decode(&decided).map_err(|error| ApiError::OutcomeUnknown(error.to_string()))?;
         match decided.into_iter().next() {
             Some(Reply::Decided(decision)) => Ok(decision),
-            Some(Reply::KeyReused) => Err(crate::request::key_reused()),
-            Some(Reply::KeyExpired { .. }) => Err(crate::request::key_expired()),
+            Some(Reply::KeyReused) => Err(crate::protocol::request::key_reused()),
+            Some(Reply::KeyExpired { .. }) => Err(crate::protocol::request::key_expired()),
             // It was said that no order is known to be recorded.
             Some(Reply::ListBehind | Reply::OlderThanOrders { .. }) => Err(another_question()),
             Some(Reply::NoRoom) => Err(ApiError::NoRoom),

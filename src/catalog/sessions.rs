@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::coherence::{Epoch, LeaseReply, ProcessId, Session};
+use crate::protocol::cache::{Epoch, LeaseReply, ProcessId, Session};
 
 /// How long leases last.
 #[derive(Clone, Copy, Debug)]

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
-use super::command::{Action, Command, Decision, LeaseHolder, Outcome, Reply, SeedPart, Write};
-use super::ledger::{self, Entry, Kept, Ledger};
-use crate::coherence::normalized;
+use super::command::{Command, LeaseHolder, SeedPart};
+use super::decisions::{self, Entry, Kept, Ledger};
 use crate::model::{Book, BookId, CannotChange, Copies, Order, OrderId, Text};
+use crate::protocol::cache::normalized;
+use crate::protocol::catalog::{Action, Decision, Outcome, Reply, Write};
 use crate::replica::BatchTime;
 
 /// The state of the shop. Clones of its parts share memory with it.
@@ -51,7 +52,7 @@ pub struct Scalars {
     orders: u64,
     recorded_orders: u64,
     lease_holders: BTreeMap<String, LeaseHolder>,
-    ledger: ledger::Scalars,
+    ledger: decisions::Scalars,
 }
 
 impl State {

@@ -8,8 +8,8 @@ use crate::error::{ApiError, Certainty};
 use crate::http::client::{Reply, Request};
 use crate::http::reply;
 use crate::http::server::X_REQUEST_ID;
+use crate::protocol::request::CONSISTENCY;
 use crate::replica::WriteError;
-use crate::request::CONSISTENCY;
 
 /// A request that can be sent more than once.
 #[derive(Clone, Debug)]

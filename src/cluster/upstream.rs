@@ -22,8 +22,8 @@ use super::balancer::{Balancer, Condition, Replica};
 use super::probe::Probes;
 use crate::error::ApiError;
 use crate::http::client::{CallError, Client, Reply};
+use crate::protocol::request::LEADER;
 use crate::replica::{Leading, Member, WriteError};
-use crate::request::LEADER;
 
 /// The first pause before a retry; each further one is twice as long, up to the longest, and half to one and a half times
 /// that by chance.

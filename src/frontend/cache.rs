@@ -16,14 +16,14 @@ use moka::notification::RemovalCause;
 use moka::policy::EvictionPolicy;
 use tokio::time::Instant;
 
-use super::answer::CachedAnswer;
+use super::cached_response::CachedAnswer;
 use super::lease::{Lease, LeaseStats};
-use crate::coherence::{Session, Tag};
 use crate::error::ApiError;
 use crate::http::path::Path;
-use crate::http::prepared::Prepared;
+use crate::http::serialized::Prepared;
 use crate::model::BookId;
-use crate::request::{Page, book_id, searched_topic};
+use crate::protocol::cache::{Session, Tag};
+use crate::protocol::request::{Page, book_id, searched_topic};
 
 /// The largest answer that is held, in bytes: one that is larger would push out hundreds that are asked for more often.
 const MAX_ENTRY_BYTES: usize = 256 << 10;

@@ -17,7 +17,7 @@ use serde::Serialize;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::coherence::Session;
+use crate::protocol::cache::Session;
 
 /// This frontend's lease.
 ///

@@ -2,27 +2,27 @@
 //!
 //! | file | its one idea |
 //! | --- | --- |
-//! | [`welcome`] | what stands at `/` |
+//! | [`index_page`] | what stands at `/` |
 //! | [`routes`] | what a frontend answers, and where each request goes |
-//! | [`answer`] | an answer of the catalog, and what a customer sees of it |
+//! | [`cached_response`] | an answer of the catalog, and what a customer sees of it |
 //! | [`cache`] | answers that are dropped when what they tell changes |
 //! | [`lease`] | whether it may answer from its cache |
-//! | [`renewal`] | asking for the lease |
-//! | [`flight`] | identical questions share one answer |
-//! | [`courier`] | purchases that have gathered share a request |
+//! | [`lease_renewal`] | asking for the lease |
+//! | [`single_flight`] | identical questions share one answer |
+//! | [`purchase_batcher`] | purchases that have gathered share a request |
 //! | [`once_more`] | what to do when the catalog cannot tell that a key is new |
-//! | [`overview`] | the cluster as all its nodes see it |
+//! | [`cluster_status`] | the cluster as all its nodes see it |
 
-mod answer;
 mod cache;
-mod courier;
-mod flight;
+mod cached_response;
+mod cluster_status;
+mod index_page;
 mod lease;
+mod lease_renewal;
 mod once_more;
-mod overview;
-mod renewal;
+mod purchase_batcher;
 mod routes;
-mod welcome;
+mod single_flight;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,20 +33,20 @@ use tokio_util::sync::CancellationToken;
 
 use self::cache::{Cache, CacheKey, Noted};
 pub use self::cache::{CacheLimits, CacheStats};
-use self::courier::Courier;
-use self::flight::Flights;
-use self::renewal::Renewal;
+use self::lease_renewal::Renewal;
+use self::purchase_batcher::Courier;
 use self::routes::Fetched;
+use self::single_flight::Flights;
 use crate::cluster::{Probes, Timing, Upstream};
-use crate::coherence::ProcessId;
 use crate::error::ApiError;
-use crate::fence::Heard;
 use crate::http::body::Incoming;
 use crate::http::client::Client;
-use crate::http::prepared::Prepared;
 use crate::http::reply::Response;
+use crate::http::serialized::Prepared;
 use crate::lists::Lists;
 use crate::platform::Platform;
+use crate::protocol::cache::ProcessId;
+use crate::protocol::fence::Heard;
 use crate::replica::Member;
 
 /// How a frontend is to be run.

@@ -7,10 +7,10 @@ use std::future::Future;
 
 use crate::cluster::Answered;
 use crate::error::ApiError;
-use crate::fence::{Decisions, Heard};
 use crate::http::client::Reply;
 use crate::http::reply;
-use crate::purchase::{PurchaseOutcome, PurchaseReply};
+use crate::protocol::fence::{Decisions, Heard};
+use crate::protocol::purchase::{PurchaseOutcome, PurchaseReply};
 use crate::replica::WriteError;
 
 /// An answer that may be this refusal.
@@ -64,7 +64,7 @@ mod tests {
     use hyper::StatusCode;
 
     use super::*;
-    use crate::fence::DECISIONS;
+    use crate::protocol::fence::DECISIONS;
 
     const NOW: Decisions = Decisions { ledger: 70, keyless: 3 };
 

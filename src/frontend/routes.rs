@@ -15,7 +15,7 @@
 
 use std::future::Future;
 
-use crate::encoding::decode;
+use crate::codec::decode;
 use crate::http::body::Incoming;
 use bytes::Bytes;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
@@ -23,21 +23,23 @@ use hyper::{HeaderMap, Method, Request, StatusCode};
 use serde_json::json;
 
 use super::Frontend;
-use super::answer::CachedAnswer;
 use super::cache::CacheKey;
+use super::cached_response::CachedAnswer;
+use super::index_page::welcome;
 use super::once_more;
-use super::welcome::welcome;
-use crate::catalog::routes::CACHEABLE;
 use crate::cluster::{Answered, Ask};
-use crate::coherence::{ANNOUNCE, INVALIDATE, Invalidation, MAX_INVALIDATION_BYTES, Tag, normalized};
 use crate::error::ApiError;
 use crate::http::body;
 use crate::http::path::Path;
 use crate::http::reply::{self, Response};
 use crate::http::server::X_REQUEST_ID;
 use crate::model::{Book, BookId};
-use crate::purchase::{self, Purchase};
-use crate::request::{CONSISTENCY, Page, SERVED_BY, WriteIdentity, book_id, internal_answer, order_id, search_path};
+use crate::protocol::cache::CACHEABLE;
+use crate::protocol::cache::{ANNOUNCE, INVALIDATE, Invalidation, MAX_INVALIDATION_BYTES, Tag, normalized};
+use crate::protocol::purchase::{self, Purchase};
+use crate::protocol::request::{
+    CONSISTENCY, Page, SERVED_BY, WriteIdentity, book_id, internal_answer, order_id, search_path,
+};
 
 /// Headers of a replica's answer that the customer gets too.
 const PASSED_ON: [HeaderName; 5] = [CONTENT_TYPE, LOCATION, CONSISTENCY, RETRY_AFTER, ALLOW];

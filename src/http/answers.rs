@@ -10,8 +10,8 @@ use bytes::{Buf, Bytes};
 use tokio::time::Instant;
 
 use super::budget::UNTAKEN;
-use super::envelope;
-use super::prepared::Prepared;
+use super::request_context;
+use super::serialized::Prepared;
 use crate::platform::Stream;
 
 /// Answers that are gathered before they are sent, in bytes.
@@ -38,7 +38,7 @@ impl Answers {
             let Ok(counted) = UNTAKEN.count(prepared.body()) else { return false };
             self.last_body = counted;
         }
-        envelope::write_head(&mut self.gathered, prepared, target, request_id, start);
+        request_context::write_head(&mut self.gathered, prepared, target, request_id, start);
         if body.len() <= MAX_COPIED_BYTES {
             self.gathered.extend_from_slice(body);
         }

@@ -17,7 +17,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 
 use super::budget::{Taken, UNIT_BYTES, UNSENT};
-use super::pace::Pace;
+use super::io_timeout::Pace;
 use crate::error::ApiError;
 
 /// A request's body as its handler gets it: whole, or as it comes.

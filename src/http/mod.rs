@@ -4,12 +4,12 @@
 //! | --- | --- |
 //! | [`server`] | accepts connections, bounds them, and drains them at shutdown |
 //! | `places` | says how many connections there are, and which makes room for another |
-//! | `pace` | cuts connections whose peer is too slow |
-//! | `express` | answers plain GETs whose answer is at hand, below hyper |
+//! | `io_timeout` | cuts connections whose peer is too slow |
+//! | `fast_path` | answers plain GETs whose answer is at hand, below hyper |
 //! | `rules` | checks what HTTP asks of every request |
 //! | `answers` | sends prepared responses, and copies no large one |
-//! | [`prepared`] | responses that are written down once, to be sent many times |
-//! | `envelope` | gives each request its id, deadline, timing and log line |
+//! | [`serialized`] | responses that are written down once, to be sent many times |
+//! | `request_context` | gives each request its id, deadline, timing and log line |
 //! | [`path`] | takes apart the path and the query |
 //! | [`body`] | reads bodies, up to a size and a deadline |
 //! | [`budget`] | bounds what is held for all connections together |
@@ -25,14 +25,14 @@ pub mod budget;
 pub mod client;
 mod connections;
 mod date;
-mod envelope;
-mod express;
-mod pace;
+mod fast_path;
+mod io_timeout;
 pub mod path;
 mod places;
-pub mod prepared;
 pub mod reply;
+mod request_context;
 mod rules;
+pub mod serialized;
 pub mod server;
 #[cfg(test)]
 pub mod testing;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
-use super::pace::Pace;
+use super::io_timeout::Pace;
 
 /// Of so many places one is made free when none is, at least one. Each look for the longest idle goes over all.
 const PLACES_FOR_ONE_FREED: usize = 64;

@@ -21,17 +21,17 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::body::{Arriving, Incoming};
-use super::envelope;
-use super::express;
-use super::pace::{Pace, Paced};
+use super::fast_path;
+use super::io_timeout::{Pace, Paced};
 use super::places::{Place, Places};
-use super::prepared::Prepared;
 use super::reply::Response;
+use super::request_context;
+use super::serialized::Prepared;
 use crate::error::ApiError;
 use crate::platform::{Listener, Stream};
 use crate::telemetry::Trouble;
 
-pub use super::envelope::X_REQUEST_ID;
+pub use super::request_context::X_REQUEST_ID;
 
 /// The longest request line and header together, in bytes; more is answered with 431.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
@@ -233,7 +233,7 @@ async fn converse<H: Handler>(
     stop: CancellationToken,
 ) {
     let (express, stream) =
-        express::split(Paced::new(stream, pace.clone()), pace.clone(), handler.clone(), limits.max_body_bytes);
+        fast_path::split(Paced::new(stream, pace.clone()), pace.clone(), handler.clone(), limits.max_body_bytes);
     let service = service_fn(|request: Request<hyper::body::Incoming>| {
         let request = request.map(|body| Arriving::new(body, pace.clone()));
         let (handler, pace, stop) = (handler.clone(), pace.clone(), &stop);
@@ -243,7 +243,7 @@ async fn converse<H: Handler>(
                 stop.cancelled().await;
                 tokio::time::sleep(limits.drain_timeout.saturating_sub(FAREWELL)).await;
             };
-            let response = envelope::answer(&*handler, request, &limits, farewell).await;
+            let response = request_context::answer(&*handler, request, &limits, farewell).await;
             pace.answered(true, Instant::now());
             Ok::<_, Infallible>(response)
         }

@@ -5,19 +5,16 @@
 
 use bytes::Bytes;
 
-use crate::catalog::command::Write;
-use crate::catalog::{Decided, PurchasesAfter};
 use crate::cluster::{Ask, Probes, Timing, Upstream, no_answer};
-use crate::encoding::{decode, encode};
+use crate::codec::{decode, encode};
 use crate::http::client::{Client, Reply};
 use crate::model::Order;
+use crate::protocol::catalog::Write;
+use crate::protocol::catalog::{DECIDE, Decided, PURCHASES, PurchasesAfter};
 use crate::replica::{Member, WriteError};
 
 #[cfg(doc)]
-use crate::catalog::PURCHASES_AT_ONCE;
-
-const DECIDE: &str = "/internal/catalog/decide";
-const PURCHASES: &str = "/internal/catalog/purchases";
+use crate::protocol::catalog::PURCHASES_AT_ONCE;
 
 /// The order servers' way to the catalog.
 pub struct CatalogLink {

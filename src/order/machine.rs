@@ -8,10 +8,10 @@ use bytes::Bytes;
 use imbl::Vector;
 
 use super::state::{Command, Reply, State};
-use crate::encoding::{decode, encode};
+use crate::codec::{decode, encode};
+use crate::csv::{RowWriter, Table, orders};
 use crate::model::Order;
 use crate::replica::{BatchTime, Cut, Machine, MachineError, Saved, Swap};
-use crate::store::{RowWriter, Table, orders};
 
 /// The orders of one replica.
 #[derive(Default)]

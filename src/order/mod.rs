@@ -5,15 +5,15 @@
 //! | [`state`] | the pure function: a list that only grows, without gaps |
 //! | [`machine`] | the state as a CSV table, and back |
 //! | [`purchase`] | a purchase, as the order leader makes it |
-//! | [`recorder`] | what the catalog decided, recorded in the order of the numbers |
+//! | [`sequencer`] | what the catalog decided, recorded in the order of the numbers |
 //! | [`catalog_link`] | how the order servers reach the catalog |
 //! | [`routes`] | what an order server answers over HTTP |
 
 mod catalog_link;
 mod machine;
 mod purchase;
-mod recorder;
 mod routes;
+mod sequencer;
 mod state;
 
 use std::sync::Arc;
@@ -24,13 +24,13 @@ use crate::http::body::Incoming;
 use self::catalog_link::CatalogLink;
 use self::machine::OrderMachine;
 use self::purchase::OrderLeader;
-use self::recorder::Recorder;
+use self::sequencer::Recorder;
 use crate::cluster::{Probes, Timing};
 use crate::error::ApiError;
-use crate::fence::Heard;
 use crate::http::client::Client;
 use crate::http::reply::Response;
 use crate::platform::Platform;
+use crate::protocol::fence::Heard;
 use crate::reads::Reads;
 use crate::replica::{self, Member, Replica, StartError};
 

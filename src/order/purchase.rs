@@ -11,15 +11,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::catalog_link::CatalogLink;
 use super::machine::OrderMachine;
-use super::recorder::Recorder;
+use super::sequencer::Recorder;
 use super::state::State;
-use crate::bounded;
-use crate::catalog::command::{Action, Decision, MAX_WRITES, Outcome, Reply, Write};
-use crate::catalog::{Decided, older_than_orders};
-use crate::encoding::decode;
+use crate::codec::bounded;
+use crate::codec::decode;
 use crate::model::Order;
 use crate::platform::BoxFuture;
-use crate::purchase::{self, MAX_PURCHASES, Purchase, PurchaseOutcome, PurchaseReply};
+use crate::protocol::catalog::{Action, Decision, MAX_WRITES, Outcome, Reply, Write};
+use crate::protocol::catalog::{Decided, older_than_orders};
+use crate::protocol::purchase::{self, MAX_PURCHASES, Purchase, PurchaseOutcome, PurchaseReply};
 use crate::replica::{LeaderService, Tenure, WriteError};
 
 /// Purchases that may wait for the catalog to decide, those that it was sent included.
@@ -241,8 +241,8 @@ async fn send_to_catalog(catalog: Arc<CatalogLink>, mut waiting: mpsc::Receiver<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fence::Decisions;
     use crate::model::testing::{an_order, copies};
+    use crate::protocol::fence::Decisions;
     use crate::replica::{BatchTime, Machine};
 
     fn purchase_of(order: &Order) -> Purchase {

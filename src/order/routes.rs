@@ -23,8 +23,8 @@ use crate::http::body;
 use crate::http::path::Path;
 use crate::http::reply::{self, Response};
 use crate::model::{BookId, OrderId};
-use crate::purchase::{self, OrderView, Purchase, PurchaseOutcome, PurchaseReply};
-use crate::request::{Page, WriteIdentity, book_id, internal_answer, internal_body, order_id};
+use crate::protocol::purchase::{self, OrderView, Purchase, PurchaseOutcome, PurchaseReply};
+use crate::protocol::request::{Page, WriteIdentity, book_id, internal_answer, internal_body, order_id};
 
 /// One page of orders.
 #[derive(Serialize)]

@@ -3,7 +3,7 @@
 use imbl::Vector;
 use serde::{Deserialize, Serialize};
 
-use crate::bounded;
+use crate::codec::bounded;
 use crate::key_index::KeyIndex;
 use crate::model::{Key, Order, OrderId};
 

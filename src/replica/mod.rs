@@ -6,69 +6,29 @@
 //! requests [answered by the leader](Replica::call_leader). Nothing outside knows openraft's types, and
 //! nothing in here knows what a book is.
 //!
-//! | file | its one idea |
+//! | part | its one idea |
 //! | --- | --- |
 //! | [`start`] | from a folder and settings to everything that runs |
-//! | [`machine`] | what a role must be to be replicated |
-//! | [`log`] | what makes a write durable |
-//! | [`marker`], [`mark_keeper`] | which group's history there must be, and how much of it |
-//! | [`snapshot`] | the tables with the log position that they stand for |
-//! | [`state_machine`] | apply, snapshot, restore |
-//! | [`proposer`] | group commit |
-//! | [`contact`] | whether a leader is heard |
-//! | [`pre_vote`] | ask before standing |
-//! | [`recognition`] | which candidates and leaders are believed |
-//! | [`group_clock`] | how long ago something was |
-//! | [`elector`] | when a follower stands for election |
-//! | [`hand_over`] | how a replica stops, and a leader first of all |
-//! | [`step_aside`] | when a leader hands over though it need not stop |
-//! | [`heartbeat`] | how a leader makes itself heard |
-//! | [`commit_notice`] | how followers learn what is committed |
-//! | [`office`] | when a leader may act |
-//! | [`read_index`] | current reads anywhere |
-//! | [`leader_call`] | try here, else at the leader |
-//! | [`standing`] | how a replica stands, for those who balance over its group |
-//! | [`formation`] | how a group begins and how an empty replica comes back |
-//! | [`network`], [`service`], [`wire`] | the conversation between replicas: asking, answering, encoding |
-//! | [`reach`] | which followers a leader reaches |
-//! | [`tables`] | the CSV files that people read |
+//! | [`application`] | what a role must be to be replicated |
+//! | [`group`] | who belongs to a group, and where they are |
+//! | [`consensus`] | who leads, what is committed, and what can be read |
+//! | [`storage`] | what a replica keeps on its disk |
+//! | [`rpc`], [`server`] | the conversation between replicas: asking, answering, encoding |
+//! | [`bootstrap`] | how a group begins and how an empty replica comes back |
+//! | [`standing`], [`status`] | how a replica stands, for those who balance over its group, and for people |
 
-mod commit_notice;
-mod contact;
-mod elector;
-mod formation;
+mod application;
+mod bootstrap;
+mod consensus;
 mod group;
-mod group_clock;
-mod guard;
-mod hand_over;
-mod heartbeat;
-mod leader_call;
-pub mod log;
-mod machine;
-mod mark_keeper;
-mod marker;
-mod network;
-mod office;
-mod pre_vote;
-mod proposer;
-mod raft;
-mod reach;
-mod read_index;
-mod recognition;
-mod refusals;
-mod sealed;
-mod service;
-mod snapshot;
+mod rpc;
+mod server;
 mod standing;
 mod start;
-mod state_machine;
 mod status;
-mod step_aside;
 mod storage;
-mod tables;
 #[cfg(test)]
 mod testing;
-mod wire;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -76,27 +36,29 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::http::body::Incoming;
+pub use application::{BatchTime, Cut, LeaderService, Machine, MachineError, Saved, Swap, Tenure, WriteError};
+pub use bootstrap::FormationError;
 use bytes::Bytes;
-pub use elector::ElectionTimeout;
-pub use formation::FormationError;
+pub use consensus::elector::ElectionTimeout;
+use consensus::forward::LeaderCall;
+pub use consensus::leadership::Office;
+use consensus::leadership_transfer::{HandOver, STOP_TIMEOUT};
+use consensus::proposer::Proposer;
+pub use consensus::proposer::ProposerLimits;
+pub use consensus::read_index::Freshness;
+use consensus::read_index::ReadIndex;
 pub use group::{Group, Member};
-pub use group_clock::MAX_GROUP_MS;
-use hand_over::{HandOver, STOP_TIMEOUT};
-use leader_call::LeaderCall;
-pub use machine::{BatchTime, Cut, LeaderService, Machine, MachineError, Saved, Swap, WriteError};
-use mark_keeper::MarkKeeper;
-pub use marker::MARK_FILE;
-pub use office::Office;
-use proposer::Proposer;
-pub use proposer::{ProposerLimits, Tenure};
-use raft::Raft;
-pub use read_index::Freshness;
-use read_index::ReadIndex;
-use service::Service;
+use server::Service;
 pub use standing::{Leading, STANDING, Standing, TRIED};
-pub use start::{Opened, PREDECESSOR_PATIENCE, PREDECESSOR_PAUSE, Settings, StartError, open};
+pub use start::{Opened, PREDECESSOR_PATIENCE, PREDECESSOR_PAUSE, Settings, open};
 use status::Beside;
 pub use status::{PeerStatus, Status};
+pub use storage::StartError;
+pub use storage::group_clock::MAX_GROUP_MS;
+pub use storage::identity::MARK_FILE;
+use storage::identity_keeper::MarkKeeper;
+pub use storage::log::LogLimits;
+use storage::raft_types::{self, Raft};
 use tokio::sync::watch;
 
 use crate::error::ApiError;
@@ -120,7 +82,7 @@ struct Inner {
     /// What hinders this replica while it leads.
     hindered: watch::Receiver<Option<String>>,
     mark_keeper: MarkKeeper,
-    formation: formation::Formation,
+    formation: bootstrap::Formation,
     tables_index: Arc<AtomicU64>,
     failure: watch::Receiver<Option<String>>,
     _lock: Box<dyn FolderLock>,
@@ -158,7 +120,7 @@ impl Consensus {
     /// # Errors
     /// If none did in time.
     pub async fn confirm_leadership(&self) -> Result<(), WriteError> {
-        raft::confirm_leadership(&self.raft, self.round_timeout).await.map(drop)
+        raft_types::confirm_leadership(&self.raft, self.round_timeout).await.map(drop)
     }
 }
 
@@ -296,5 +258,5 @@ pub fn is_between_replicas(path: &str) -> bool {
 
 /// How long a request between replicas may take, where that is longer than any other may.
 pub fn request_timeout(path: &str) -> Option<Duration> {
-    [wire::SNAPSHOT, wire::ADMIT].contains(&path).then_some(network::SNAPSHOT_TIMEOUT)
+    [rpc::wire::SNAPSHOT, rpc::wire::ADMIT].contains(&path).then_some(rpc::client::SNAPSHOT_TIMEOUT)
 }

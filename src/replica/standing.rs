@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::office::Office;
+use super::consensus::leadership::Office;
 use super::{Freshness, Inner};
 
 /// Where every replica says how it stands. With the query [`TRIED`] it first tries to make a read current.

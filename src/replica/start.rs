@@ -10,38 +10,38 @@ use openraft::SnapshotPolicy;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
-use super::contact::Contact;
-use super::elector::{ElectionTimeout, Elector};
-use super::formation::Formation;
+use super::application::{LeaderService, Machine};
+use super::bootstrap::Formation;
+use super::consensus::elector::{ElectionTimeout, Elector};
+use super::consensus::forward::LeaderCall;
+use super::consensus::heartbeat;
+use super::consensus::leader_contact::Contact;
+use super::consensus::leadership::{Office, OfficeKeeper};
+use super::consensus::leadership_transfer::{HandOver, Willingness};
+use super::consensus::pre_vote::Ballot;
+use super::consensus::proposer::{Proposer, ProposerLimits};
+use super::consensus::read_index::{ReadIndex, ReadRounds};
+use super::consensus::recognition::Recognition;
+use super::consensus::step_aside::StepAside;
 use super::group::Group;
-use super::hand_over::{HandOver, Willingness};
-use super::heartbeat;
-use super::leader_call::LeaderCall;
-use super::log::{Durability, LogError, LogLimits, LogReader};
-use super::machine::{LeaderService, Machine};
-use super::mark_keeper::MarkKeeper;
-use super::network::{self, Peers};
-use super::office::{Office, OfficeKeeper};
-use super::pre_vote::Ballot;
-use super::proposer::{Proposer, ProposerLimits};
-use super::raft::Raft;
-use super::reach::Reach;
-use super::read_index::{ReadIndex, ReadRounds};
-use super::recognition::Recognition;
-use super::refusals::Refusals;
-use super::service::Service;
-use super::state_machine::StateMachine;
-use super::step_aside::StepAside;
+use super::rpc::client::{self, Peers};
+use super::rpc::reach::Reach;
+use super::rpc::refusals::Refusals;
+use super::rpc::wire::MAX_APPEND_ENTRIES;
+use super::server::Service;
+use super::storage::StartError;
 use super::storage::Storage;
-use super::{Consensus, Inner, Replica, tables};
+use super::storage::csv_export;
+use super::storage::identity_keeper::MarkKeeper;
+use super::storage::log::{Durability, LogLimits, LogReader};
+use super::storage::raft_types::Raft;
+use super::storage::state_machine::StateMachine;
+use super::{Consensus, Inner, Replica};
 use crate::http::client::Client;
 use crate::platform::{FolderLock, Platform, naming};
 
 /// Log entries that are kept although a snapshot covers them, for followers that are a little behind.
 const ENTRIES_KEPT_BEHIND_SNAPSHOT: u64 = 1000;
-
-/// Entries in one AppendEntries request; the log bounds their bytes besides.
-pub const MAX_APPEND_ENTRIES: u64 = 512;
 
 /// openraft's heartbeat is off, but what it does at each remains: it looks whether its leader is still a member, and
 /// gives up on a peer that has not answered. Peers are given up on long before, by [`Peers::append_timeout`].
@@ -73,29 +73,6 @@ pub struct Settings {
     pub log: LogLimits,
     /// A snapshot is taken whenever the log grew by this many bytes.
     pub snapshot_log_bytes: u64,
-}
-
-/// Why a replica could not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// Another process has the folder.
-    #[error("{0} is in use by another process: is this replica running already?")]
-    InUse(PathBuf),
-    /// The disk failed, or holds something that is not this replica's.
-    #[error(transparent)]
-    Io(io::Error),
-    /// The state cannot be restored.
-    #[error(
-        "{0}. It belongs to the snapshot that this replica starts from. If that is no passing fault, keep this folder \
-         for inspection, then re-join the replica with an empty one (`--join`): the others bring it up to date"
-    )]
-    Snapshot(io::Error),
-    /// The log cannot be used.
-    #[error(transparent)]
-    Log(#[from] LogError),
-    /// openraft did not start.
-    #[error("replication did not start: {0}")]
-    Raft(String),
 }
 
 /// A replica that was opened but does not take part yet.
@@ -200,7 +177,7 @@ fn raft_config(settings: &Settings) -> openraft::Config {
         election_timeout_min: vote_timeout,
         election_timeout_max: vote_timeout + 1,
         enable_elect: false,
-        install_snapshot_timeout: millis(network::SNAPSHOT_TIMEOUT),
+        install_snapshot_timeout: millis(client::SNAPSHOT_TIMEOUT),
         max_payload_entries: MAX_APPEND_ENTRIES,
         // Snapshots are taken by the bytes of the log, not by its entries: see `take_snapshots`.
         snapshot_policy: SnapshotPolicy::Never,
@@ -285,7 +262,7 @@ impl Opened {
         let tables_index = Arc::new(AtomicU64::new(0));
         let folder = settings.folder.join("tables").into();
         let tables_failed = failed.clone();
-        let follow = tables::follow(platform.clone(), state_machine.clone(), folder, tables_index.clone());
+        let follow = csv_export::follow(platform.clone(), state_machine.clone(), folder, tables_index.clone());
         tokio::spawn(async move {
             if let Err(error) = follow.await {
                 tables_failed.send_replace(Some(format!("the CSV tables cannot be written: {error}")));

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use openraft::ServerState;
 use serde::{Deserialize, Serialize};
 
+use super::consensus::leadership::Office;
 use super::group::Group;
-use super::office::Office;
-use super::raft::Raft;
+use super::storage::raft_types::Raft;
 
 /// How one replica stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use bazar::coherence::{ANNOUNCE, INVALIDATE, Invalidation, MAX_INVALIDATION_BYTES, Tag};
 use bazar::http::client::Request;
+use bazar::protocol::cache::{ANNOUNCE, INVALIDATE, Invalidation, MAX_INVALIDATION_BYTES, Tag};
 use hyper::StatusCode;
 use tokio::task::JoinHandle;
 

@@ -3,8 +3,8 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use bazar::coherence::LeaseReply;
 use bazar::http::client::Request;
+use bazar::protocol::cache::LeaseReply;
 use hyper::StatusCode;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;

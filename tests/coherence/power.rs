@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bazar::http::client::Request;
-use bazar::request::IDEMPOTENCY_KEY;
+use bazar::protocol::request::IDEMPOTENCY_KEY;
 use hyper::header::HeaderValue;
 use hyper::{Method, StatusCode};
 use serde_json::json;

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bazar::catalog::command::{Action, MAX_WRITES, Reply, Write};
-use bazar::fence::Decisions;
 use bazar::http::client::Request;
 use bazar::model::{BookId, Copies, Key};
-use bazar::purchase::{MAX_PURCHASES, PURCHASES, Purchase, PurchaseOutcome};
+use bazar::protocol::catalog::{Action, MAX_WRITES, Reply, Write};
+use bazar::protocol::fence::Decisions;
+use bazar::protocol::purchase::{MAX_PURCHASES, PURCHASES, Purchase, PurchaseOutcome};
 use bazar::replica::WriteError;
 use futures_util::future::join_all;
 use hyper::{Method, StatusCode};

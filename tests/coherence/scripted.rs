@@ -3,12 +3,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bazar::coherence::{Invalidation, LEASE, LeaseReply, LeaseRequest, ProcessId, Session};
 use bazar::http::body;
 use bazar::http::body::Incoming;
 use bazar::http::reply::{self, Response};
 use bazar::http::server::{Handler, Limits, serve};
 use bazar::platform::{Network, TcpNetwork};
+use bazar::protocol::cache::{Invalidation, LEASE, LeaseReply, LeaseRequest, ProcessId, Session};
 use bazar::replica::{Leading, STANDING, Standing};
 use bytes::Bytes;
 use hyper::header::{HeaderName, HeaderValue};
@@ -174,7 +174,7 @@ struct FrontendPart {
 
 impl Handler for FrontendPart {
     async fn handle(&self, request: Request<Incoming>) -> Response {
-        let is_announcement = request.uri().path() == bazar::coherence::ANNOUNCE;
+        let is_announcement = request.uri().path() == bazar::protocol::cache::ANNOUNCE;
         let body = body::read(request.into_body(), usize::MAX, PATIENCE).await.unwrap();
         let what = match is_announcement {
             true => What::Announcement,

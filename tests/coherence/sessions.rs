@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use bazar::coherence::{Invalidation, LeaseReply, Session, Tag};
 use bazar::http::client::Request;
+use bazar::protocol::cache::{Invalidation, LeaseReply, Session, Tag};
 use hyper::StatusCode;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;

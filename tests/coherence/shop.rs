@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use bazar::coherence::{INVALIDATE, Invalidation, LEASE, LeaseReply, LeaseRequest, ProcessId, Session, Tag};
 use bazar::config::Config;
 use bazar::http::client::{Client, Reply, Request};
 use bazar::model::{Book, BookId};
 use bazar::node;
 use bazar::platform::Platform;
-use bazar::request::IDEMPOTENCY_KEY;
+use bazar::protocol::cache::{INVALIDATE, Invalidation, LEASE, LeaseReply, LeaseRequest, ProcessId, Session, Tag};
+use bazar::protocol::request::IDEMPOTENCY_KEY;
 use hyper::header::HeaderValue;
 use hyper::{Method, StatusCode};
 use serde_json::Value;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bazar::coherence::LeaseReply;
+use bazar::protocol::cache::LeaseReply;
 use hyper::{Method, StatusCode};
 use serde_json::json;
 

@@ -1,10 +1,10 @@
 use proptest::prelude::*;
 
-use super::ledger::{MAX_CHANGES, MAX_REFUSALS, RETENTION_MS};
 use super::*;
-use crate::fence::Decisions;
+use crate::catalog::decisions::{MAX_CHANGES, MAX_REFUSALS, RETENTION_MS};
 use crate::model::testing::{book_id, cents, change, copies, key, order_id, stock, text};
 use crate::model::{Key, UnixMillis};
+use crate::protocol::fence::Decisions;
 
 /// When the shop is an hour old.
 const NOW: u64 = 60 * 60 * 1000;

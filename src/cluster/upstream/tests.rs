@@ -57,7 +57,7 @@ impl Handler for Scripted {
         let answer = reply::json(StatusCode::OK, &"answer");
         match self.manner {
             Manner::Current => answer,
-            Manner::Stale => crate::request::stale(answer),
+            Manner::Stale => crate::protocol::request::stale(answer),
             Manner::Excuse => reply::problem(&ApiError::Unavailable(String::new()), ""),
             Manner::Hangs => std::future::pending().await,
         }

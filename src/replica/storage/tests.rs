@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use super::*;
 use crate::platform::Disk;
-use crate::replica::mark_keeper::MarkKeeper;
-use crate::replica::raft::{Entry, LogId};
+use crate::replica::storage::identity_keeper::MarkKeeper;
+use crate::replica::storage::raft_types::{Entry, LogId};
 use crate::replica::testing::{Journal, MemoryDisk, PowerLoss, entry, log_id, platform};
 
 const LIMITS: LogLimits = LogLimits { segment_bytes: 200, cache_bytes: 100 };
@@ -29,7 +29,7 @@ async fn open(disk: &MemoryDisk) -> Result<(Storage, Arc<Journal>), StartError> 
 #[derive(Clone, Debug, PartialEq)]
 struct Memory {
     cluster: Option<Uuid>,
-    vote: Option<super::super::raft::Vote>,
+    vote: Option<super::super::storage::raft_types::Vote>,
     last: Option<LogId>,
     /// All commands, those of the snapshot first.
     commands: Vec<String>,

@@ -10,11 +10,11 @@ use bytes::Bytes;
 use openraft::{CommittedLeaderId, EntryPayload};
 use serde_json::json;
 
-use super::machine::{Cut, Machine, MachineError, Saved, Swap};
-use super::raft::{Batch, Entry, LogId};
+use super::application::{Cut, Machine, MachineError, Saved, Swap};
+use super::storage::raft_types::{Batch, Entry, LogId};
+use crate::csv::{RowWriter, Table};
 use crate::platform::{Disk, Platform, SystemClock, TcpNetwork};
 use crate::replica::BatchTime;
-use crate::store::{RowWriter, Table};
 pub use memory_disk::{MemoryDisk, PowerLoss};
 
 /// A command that no machine understands.

@@ -1,8 +1,8 @@
 //! Purchases that an order server is brought together, as frontends bring them.
 
-use bazar::fence::Decisions;
 use bazar::model::{BookId, Copies};
-use bazar::purchase::{self, PURCHASES, Purchase, PurchaseOutcome, PurchaseReply};
+use bazar::protocol::fence::Decisions;
+use bazar::protocol::purchase::{self, PURCHASES, Purchase, PurchaseOutcome, PurchaseReply};
 
 use super::{Shop, new_book, shop};
 

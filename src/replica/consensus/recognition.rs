@@ -1,0 +1,120 @@
+//! Which candidates and leaders this replica recognises: only those that say so themselves.
+//!
+//! A message of Raft's names a term and who stands or leads in it, and Raft believes it. Whoever reaches this replica could
+//! so raise its term, or give it a leader for good that is none: it would refuse the rightful one of that term. So what
+//! a message says of another replica is hearsay. Before it changes this replica's vote, that other replica is asked, at its
+//! configured address, where it stands. That takes one more round trip at each change of leader.
+
+use std::time::Duration;
+
+use openraft::raft::AppendEntriesRequest;
+use tokio::sync::{Mutex, watch};
+
+use super::leadership_transfer::Willingness;
+use crate::error::ApiError;
+use crate::replica::rpc::client::Peers;
+use crate::replica::rpc::guard;
+use crate::replica::rpc::wire::{self, Stance};
+use crate::replica::storage::own_log::Own;
+use crate::replica::storage::raft_types::{Raft, Vote};
+
+/// Learns who stands and who leads.
+pub struct Recognition {
+    raft: Raft,
+    peers: Peers,
+    willingness: watch::Receiver<Willingness>,
+    /// How long a replica may take to say where it stands.
+    patience: Duration,
+    /// Held from the last look at a new leader until openraft follows it: openraft would not survive two of one term.
+    turn: Mutex<()>,
+}
+
+impl Recognition {
+    pub fn new(raft: Raft, peers: Peers, willingness: watch::Receiver<Willingness>, patience: Duration) -> Recognition {
+        Recognition { raft, peers, willingness, patience, turn: Mutex::default() }
+    }
+
+    /// Where this replica stands.
+    pub fn stance(&self) -> Stance {
+        Stance { vote: self.own_vote(), hands_over: *self.willingness.borrow() != Willingness::Willing }
+    }
+
+    /// Returns once openraft follows this leader, or a later one.
+    ///
+    /// # Errors
+    /// [`ApiError::Conflict`] if it is none.
+    pub async fn of_leader(&self, told: &Vote) -> Result<(), ApiError> {
+        if *told == self.own_vote() {
+            return Ok(());
+        }
+        self.check_leader(told)?;
+        if self.is_news(told) {
+            // What is rare is boxed, so that what is frequent has less to move.
+            Box::pin(self.follow(told)).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns if this candidate stands, or stood.
+    ///
+    /// # Errors
+    /// [`ApiError::Conflict`] if it does not say so.
+    pub async fn of_candidate(&self, told: &Vote) -> Result<(), ApiError> {
+        match self.is_news(told) {
+            true => self.ask(told).await,
+            false => Ok(()),
+        }
+    }
+
+    /// Whether the leader of `term`, whom this replica follows, hands over.
+    pub async fn of_hand_over(&self, term: u64) -> bool {
+        let vote = self.own_vote();
+        let leader = vote.leader_id.voted_for().filter(|_| vote.committed && vote.leader_id.term == term);
+        let Some(leader) = leader.filter(|leader| *leader != self.peers.group.own) else { return false };
+        self.stance_of(leader).await.is_ok_and(|stance| stance.hands_over && stance.vote == vote)
+    }
+
+    async fn follow(&self, told: &Vote) -> Result<(), ApiError> {
+        self.ask(told).await?;
+        let _turn = self.turn.lock().await;
+        self.check_leader(told)?;
+        let nothing = AppendEntriesRequest { vote: *told, prev_log_id: None, entries: Vec::new(), leader_commit: None };
+        let followed = self.raft.append_entries(nothing).await;
+        followed.map(drop).map_err(|error| ApiError::Unavailable(format!("this replica cannot follow: {error}")))
+    }
+
+    /// Asks who is said to stand or lead.
+    async fn ask(&self, told: &Vote) -> Result<(), ApiError> {
+        let conflict = |what: String| ApiError::Conflict(what);
+        let Some(named) = told.leader_id.voted_for() else {
+            return Err(conflict(format!("it names nobody in term {}", told.leader_id.term)));
+        };
+        let name = self.peers.group.label(named);
+        let stance = self.stance_of(named).await;
+        let stance = stance.map_err(|error| conflict(format!("{name} was asked first where it stands: {error}")))?;
+        match stance.vote.leader_id == told.leader_id && stance.vote.committed >= told.committed {
+            true => Ok(()),
+            false => Err(conflict(format!("{name} says itself that it is at {}, and not at {told}", stance.vote))),
+        }
+    }
+
+    async fn stance_of(&self, number: u64) -> Result<Stance, wire::PeerError> {
+        self.peers.post(number, wire::STANCE, &(), self.patience).await
+    }
+
+    fn check_leader(&self, told: &Vote) -> Result<(), ApiError> {
+        let own = self.peers.group.own;
+        self.peers.log.examine(|log| guard::leader(told, own, log)).map_err(ApiError::Conflict)
+    }
+
+    /// Whether openraft, if it believed this, would change its vote.
+    fn is_news(&self, told: &Vote) -> bool {
+        let known = self.own_vote();
+        let (term, known_term) = (told.leader_id.term, known.leader_id.term);
+        term > known_term || (term == known_term && told.committed && !known.committed)
+    }
+
+    fn own_vote(&self) -> Vote {
+        self.peers.log.examine(Own::vote)
+    }
+}
