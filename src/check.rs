@@ -3,7 +3,7 @@
 use bazar::config::{Config, Node};
 use bazar::csv::read_seed;
 use bazar::platform::{Disk, LocalDisk};
-use bazar::replica::MARK_FILE;
+use bazar::replica::IDENTITY_FILE;
 
 /// Looks at the data folder and at the books that a new cluster starts with.
 ///
@@ -30,6 +30,6 @@ pub fn files(config: &Config) -> Result<(), String> {
 
 /// Whether some catalog server of the configuration has its data on this machine.
 pub fn has_a_catalog(config: &Config) -> bool {
-    let mark = |node: &Node| config.data.join(&node.id).join(MARK_FILE);
+    let mark = |node: &Node| config.data.join(&node.id).join(IDENTITY_FILE);
     config.catalogs.iter().any(|node| matches!(LocalDisk.exists(&mark(node)), Ok(true)))
 }

@@ -29,12 +29,12 @@ use crate::error::ApiError;
 use crate::frontend::{self, CacheLimits, Frontend};
 use crate::http::client::Client;
 use crate::http::reply::{self, Response};
-use crate::http::serialized::Prepared;
+use crate::http::serialized::SerializedResponse;
 use crate::http::server::{self, Handler, Limits};
 use crate::order::{self, OrderServer};
 use crate::platform::{Listener, Platform};
 use crate::protocol::request::{LEADER, SERVED_BY};
-use crate::replica::{self, ElectionTimeout, FormationError, Group, Member, ProposerLimits, Replica, StartError};
+use crate::replica::{self, BootstrapError, ElectionTimeout, Group, Member, ProposerLimits, Replica, StartError};
 
 /// Files that a node may need besides its connections, and those beyond their limit.
 const OWN_FILES: u64 = 256;
@@ -77,11 +77,11 @@ pub enum NodeError {
     },
     /// It must not take part in its group.
     #[error("{id} cannot take part: {source}")]
-    Formation {
+    Bootstrap {
         /// The node.
         id: String,
         /// Why.
-        source: FormationError,
+        source: BootstrapError,
     },
     /// It failed while it ran.
     #[error("{id} stopped, so as not to lose anything: {reason}")]
@@ -159,7 +159,7 @@ pub async fn run(
         // It may fail before it takes part.
         let taking_part = async {
             match replica.take_part(options.join).await {
-                Err(source) => NodeError::Formation { id: id.clone(), source },
+                Err(source) => NodeError::Bootstrap { id: id.clone(), source },
                 Ok(()) => std::future::pending().await,
             }
         };
@@ -253,9 +253,9 @@ impl Handler for NodeHandler {
         response
     }
 
-    fn at_once(&self, target: &str) -> Option<Prepared> {
+    fn try_fast(&self, target: &str) -> Option<SerializedResponse> {
         match &self.service {
-            Service::Frontend(frontend) => frontend.at_once(target),
+            Service::Frontend(frontend) => frontend.try_fast(target),
             Service::Catalog(_) | Service::Order(_) => None,
         }
     }

@@ -12,7 +12,7 @@ use crate::error::ApiError;
 use crate::http::reply::{self, Response};
 use crate::lists::Lists;
 use crate::protocol::request::{Page, stale};
-use crate::replica::{Freshness, Machine, Replica};
+use crate::replica::{Application, Freshness, Replica};
 
 /// The state of a replica, for reading.
 pub struct Reads<M> {
@@ -22,7 +22,7 @@ pub struct Reads<M> {
     lists: Lists,
 }
 
-impl<M: Machine> Reads<M> {
+impl<M: Application> Reads<M> {
     /// The state that `replica` keeps in `machine`. `may_answer_stale`: whether reads are answered, and marked, while
     /// the group has no majority. Nobody waits for a list's turn longer than `patience`.
     pub fn new(replica: Replica, machine: Arc<M>, may_answer_stale: bool, patience: Duration) -> Reads<M> {

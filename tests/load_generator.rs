@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::load::{Load, Pace, Target, run};
+use common::load::{IoTimeout, Load, Target, run};
 use common::outcome::{Failure, Outcome};
 use common::request::request;
 use common::response::{header, parse};
@@ -58,7 +58,7 @@ fn converse(mut stream: TcpStream, act: impl Fn() -> Act) {
     }
 }
 
-fn ask(address: SocketAddr, connections: usize, pace: Pace, duration: Duration) -> Outcome {
+fn ask(address: SocketAddr, connections: usize, pace: IoTimeout, duration: Duration) -> Outcome {
     let target = Target { addresses: vec![address], requests: vec![request("GET /", None)], expected: vec![200] };
     run(&target, &Load { connections, pace, warm_up: Duration::ZERO, duration }).unwrap()
 }
@@ -75,7 +75,7 @@ fn a_server_that_hangs_once_shows_in_all_requests_that_were_due_meanwhile() {
         }
         Act::Answer(OK)
     });
-    let outcome = ask(address, 4, Pace::PerSecond(500.0), Duration::from_secs(1));
+    let outcome = ask(address, 4, IoTimeout::PerSecond(500.0), Duration::from_secs(1));
     assert_eq!((outcome.answered, outcome.failed()), (500, 0));
     // 200 requests were due while it hung; one that was due in its first half waited for at least its second half.
     let waited = outcome.latency.count_between((HANG / 2).as_nanos() as u64, u64::MAX);
@@ -91,9 +91,9 @@ fn the_open_loop_keeps_its_rate_and_the_closed_loop_as_many_requests_as_clients(
         Act::Answer(OK)
     };
     let duration = Duration::from_millis(500);
-    let open = ask(serve(slow), 20, Pace::PerSecond(200.0), duration);
+    let open = ask(serve(slow), 20, IoTimeout::PerSecond(200.0), duration);
     assert_eq!(open.answered, 100);
-    let closed = ask(serve(slow), 4, Pace::Unlimited, duration);
+    let closed = ask(serve(slow), 4, IoTimeout::Unlimited, duration);
     assert!((20..=100).contains(&closed.answered), "{} answers of 4 clients in 25 pauses", closed.answered);
     assert!(closed.latency.min() >= pause.as_nanos() as u64 * 999 / 1000);
 }
@@ -103,7 +103,7 @@ fn a_run_is_over_when_all_is_answered() {
     let address = serve(|_| Act::Answer(OK));
     let (begins, runs, duration) = (Instant::now(), 50, Duration::from_millis(10));
     for _ in 0..runs {
-        assert_eq!(ask(address, 2, Pace::PerSecond(2000.0), duration).answered, 20);
+        assert_eq!(ask(address, 2, IoTimeout::PerSecond(2000.0), duration).answered, 20);
     }
     let took = begins.elapsed();
     assert!(took < 10 * runs * duration, "{runs} runs of {duration:?} took {took:?}");
@@ -116,7 +116,7 @@ fn unexpected_statuses_and_broken_connections_are_failures() {
         7 => Act::Close,
         _ => Act::Answer(OK),
     });
-    let outcome = ask(address, 5, Pace::PerSecond(200.0), Duration::from_millis(500));
+    let outcome = ask(address, 5, IoTimeout::PerSecond(200.0), Duration::from_millis(500));
     assert_eq!(outcome.answered, 80);
     assert_eq!(outcome.failures.into_iter().collect::<Vec<_>>(), [(Failure::Status(503), 10), (Failure::Broken, 10)]);
 }
@@ -124,7 +124,7 @@ fn unexpected_statuses_and_broken_connections_are_failures() {
 #[test]
 fn a_connection_that_the_server_closes_after_its_answer_is_no_failure() {
     const LAST: &[u8] = b"HTTP/1.1 200 OK\r\nConnection: close\r\ncontent-length: 2\r\n\r\nok";
-    let outcome = ask(serve(|_| Act::AnswerAndClose(LAST)), 5, Pace::PerSecond(200.0), Duration::from_millis(500));
+    let outcome = ask(serve(|_| Act::AnswerAndClose(LAST)), 5, IoTimeout::PerSecond(200.0), Duration::from_millis(500));
     assert_eq!((outcome.answered, outcome.failed()), (100, 0));
 }
 

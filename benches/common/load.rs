@@ -43,7 +43,7 @@ pub struct Target {
 
 /// How requests follow each other.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Pace {
+pub enum IoTimeout {
     /// Open loop: this many each second, come what may.
     PerSecond(f64),
     /// Closed loop: each connection asks again as soon as it is answered.
@@ -56,7 +56,7 @@ pub struct Load {
     /// Connections: in the closed loop the number of clients, in the open loop how many requests can be on their way.
     pub connections: usize,
     /// How requests follow each other.
-    pub pace: Pace,
+    pub pace: IoTimeout,
     /// Asked before, and not counted.
     pub warm_up: Duration,
     /// How long is counted.
@@ -74,7 +74,7 @@ pub fn run(target: &Target, load: &Load) -> Result<Outcome> {
 /// Opens the connections of a run, so that it begins when it is told to: many of them take their time.
 pub fn connect<'a>(target: &'a Target, load: &'a Load) -> Result<Ready<'a>> {
     ensure!(!target.requests.is_empty() && !target.addresses.is_empty(), "there is nobody or nothing to ask");
-    if let Pace::PerSecond(rate) = load.pace {
+    if let IoTimeout::PerSecond(rate) = load.pace {
         ensure!(rate.is_finite() && rate > 0.0, "{rate} requests a second cannot be asked");
     }
     let waiter = Waiter::new().context("cannot make what waits for sockets")?;
@@ -119,7 +119,7 @@ impl Ready<'_> {
 
 struct Run<'a> {
     target: &'a Target,
-    pace: Pace,
+    pace: IoTimeout,
     waiter: Waiter,
     connections: Vec<Connection>,
     /// Connections without a request, by when they became free.
@@ -169,8 +169,8 @@ impl<'a> Run<'a> {
     /// When the next request is due.
     fn next_due(&self) -> Instant {
         match self.pace {
-            Pace::PerSecond(rate) => self.started + Duration::from_secs_f64(self.begun as f64 / rate),
-            Pace::Unlimited => self.started,
+            IoTimeout::PerSecond(rate) => self.started + Duration::from_secs_f64(self.begun as f64 / rate),
+            IoTimeout::Unlimited => self.started,
         }
     }
 
@@ -185,7 +185,7 @@ impl<'a> Run<'a> {
             if !self.connections[index].is_free() {
                 continue;
             }
-            let intended = if self.pace == Pace::Unlimited { now } else { due };
+            let intended = if self.pace == IoTimeout::Unlimited { now } else { due };
             if intended >= self.window_begins {
                 // Before, either nothing was due or nothing was free: that is not the generator's fault.
                 self.outcome.note_lateness(now.duration_since(intended.max(free_since)));
@@ -200,8 +200,8 @@ impl<'a> Run<'a> {
 
     fn is_past_end(&self, due: Instant, now: Instant) -> bool {
         match self.pace {
-            Pace::PerSecond(_) => due >= self.ends,
-            Pace::Unlimited => now >= self.ends,
+            IoTimeout::PerSecond(_) => due >= self.ends,
+            IoTimeout::Unlimited => now >= self.ends,
         }
     }
 
@@ -234,9 +234,11 @@ impl<'a> Run<'a> {
 
     fn record(&mut self, request: InFlight, now: Instant, result: Result<(), Failure>) {
         let counts = match self.pace {
-            Pace::PerSecond(_) => request.intended >= self.window_begins,
+            IoTimeout::PerSecond(_) => request.intended >= self.window_begins,
             // One that is never answered was not answered within the window either, but is no less a failure.
-            Pace::Unlimited => result == Err(Failure::Unanswered) || (self.window_begins..self.ends).contains(&now),
+            IoTimeout::Unlimited => {
+                result == Err(Failure::Unanswered) || (self.window_begins..self.ends).contains(&now)
+            }
         };
         if counts {
             self.outcome.note(now.duration_since(request.intended), now, result);
@@ -278,7 +280,7 @@ impl<'a> Run<'a> {
         for request in unanswered {
             self.record(request, now, Err(Failure::Unanswered));
         }
-        if let Pace::PerSecond(_) = self.pace {
+        if let IoTimeout::PerSecond(_) = self.pace {
             // What was due and never found a free connection failed as well.
             while self.next_due() < self.ends {
                 self.begun += 1;

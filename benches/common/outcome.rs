@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use hdrhistogram::Histogram;
 
-use super::load::{Load, Pace};
+use super::load::{IoTimeout, Load};
 
 /// Times are kept with this many digits.
 const DIGITS: u8 = 3;
@@ -77,7 +77,7 @@ pub struct Outcome {
     pub silence: Silence,
     /// Expected answers in each [`SLICE`] from `began` on.
     pub timeline: Vec<u32>,
-    pace: Pace,
+    pace: IoTimeout,
     last_answer: Instant,
 }
 
@@ -168,7 +168,7 @@ impl Outcome {
             _ if self.generator_share > BUSIEST => {
                 Some(format!("the load generator took {:.0} % of a core", 100.0 * self.generator_share))
             }
-            Pace::PerSecond(_) if late > LATE.max(self.quantile(0.99).mul_f64(LATE_SHARE)) => {
+            IoTimeout::PerSecond(_) if late > LATE.max(self.quantile(0.99).mul_f64(LATE_SHARE)) => {
                 Some(format!("the load generator sent {late:.1?} late (p99)"))
             }
             _ => None,

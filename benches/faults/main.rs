@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 use clap::{Parser, ValueEnum as _};
 
-use common::load::{Load, Pace, Target, connect};
+use common::load::{IoTimeout, Load, Target, connect};
 use common::outcome::Outcome;
 use common::request::{request, request_with};
 use common::statistics::Spread;
@@ -113,7 +113,7 @@ fn trial(shop: &mut Shop, fault: Fault) -> Result<([Outcome; 2], Option<String>)
     let past_cache = |book| request_with(&format!("GET /info/{book}"), &[("cache-control", "no-cache")], None);
     let read = target((1..=7).map(past_cache).collect(), 200);
     let duration = fault.watched_for();
-    let load = Load { connections: CONNECTIONS, pace: Pace::PerSecond(PER_SECOND), warm_up: WARM_UP, duration };
+    let load = Load { connections: CONNECTIONS, pace: IoTimeout::PerSecond(PER_SECOND), warm_up: WARM_UP, duration };
     let (buy, read) = (connect(&buy, &load)?, connect(&read, &load)?);
     let (buys, reads, struck) = thread::scope(|scope| {
         let buys = scope.spawn(|| buy.run());

@@ -5,7 +5,7 @@ use std::thread;
 
 use anyhow::{Result, anyhow, ensure};
 
-use crate::common::load::{Load, Pace, connect};
+use crate::common::load::{IoTimeout, Load, connect};
 use crate::common::outcome::{Outcome, SLICE};
 use crate::common::plot::{self, Axis, Series};
 use crate::common::report::{Report, Table};
@@ -79,7 +79,7 @@ fn trial_of(lab: &mut Lab, role: &str) -> Result<[Outcome; 2]> {
     let frontend = lab.cached.frontend();
     let load = |rate| Load {
         connections: CONNECTIONS,
-        pace: Pace::PerSecond(rate),
+        pace: IoTimeout::PerSecond(rate),
         warm_up: lab.plan.warm_up,
         duration: lab.plan.trial_window,
     };

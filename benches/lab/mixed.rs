@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, anyhow};
 
 use crate::common::client::Client;
 use crate::common::cluster::Cluster;
-use crate::common::load::{Load, Pace, run};
+use crate::common::load::{IoTimeout, Load, run};
 use crate::common::outcome::Outcome;
 use crate::common::plot::{self, Axis, Series};
 use crate::common::report::{Report, Table};
@@ -42,7 +42,7 @@ struct Case {
 pub fn report(lab: &Lab, report: &mut Report) -> Result<()> {
     lab.progress.step("mixed workload: finding out how many purchases a second can be done");
     let (warm_up, duration) = (lab.plan.warm_up, lab.plan.throughput_window);
-    let load = Load { connections: CAPACITY_CLIENTS, pace: Pace::Unlimited, warm_up, duration };
+    let load = Load { connections: CAPACITY_CLIENTS, pace: IoTimeout::Unlimited, warm_up, duration };
     let capacity = run(&purchases(lab.cached.frontend(), requests::buy()), &load)?.throughput();
     let rate = (LOAD * capacity).round().max(1.0);
     let mut cases: Vec<Case> = lab.plan.shares_percent.iter().map(|_| Case::default()).collect();
@@ -70,7 +70,7 @@ pub fn report(lab: &Lab, report: &mut Report) -> Result<()> {
 fn mix(lab: &Lab, cluster: &Cluster, rate: f64, share_percent: u32) -> Result<(Round, Option<Round>)> {
     let load = |share_percent: u32| Load {
         connections: CONNECTIONS,
-        pace: Pace::PerSecond(rate * f64::from(share_percent) / 100.0),
+        pace: IoTimeout::PerSecond(rate * f64::from(share_percent) / 100.0),
         warm_up: lab.plan.warm_up,
         duration: lab.plan.mix_window,
     };

@@ -6,7 +6,7 @@
 use anyhow::Result;
 use hdrhistogram::Histogram;
 
-use crate::common::load::{Load, Pace, Target, run};
+use crate::common::load::{IoTimeout, Load, Target, run};
 use crate::common::outcome::Outcome;
 use crate::common::plot::{self, Axis, Series};
 use crate::common::report::{Report, Table};
@@ -51,7 +51,7 @@ pub fn report(lab: &Lab, report: &mut Report) -> Result<()> {
         for case in &mut cases {
             lab.progress.step(&format!("response times, round {round} of {}: {}", lab.plan.rounds, case.name));
             let cluster = if case.has_cache { &lab.cached } else { &lab.uncached };
-            let pace = Pace::PerSecond(case.rate);
+            let pace = IoTimeout::PerSecond(case.rate);
             let load = Load { connections: CONNECTIONS, pace, warm_up: lab.plan.warm_up, duration: lab.plan.window };
             case.rounds.push(measure(cluster, &case.target, &load)?);
         }
@@ -74,7 +74,7 @@ fn find_rate(lab: &Lab, kind: &str) -> Result<[Case; 2]> {
     for target in [&cached, &uncached] {
         lab.progress.step(&format!("finding out how many {kind} requests a second are half of what can be done"));
         let (warm_up, duration) = (lab.plan.warm_up, lab.plan.throughput_window);
-        let load = Load { connections: CAPACITY_CLIENTS, pace: Pace::Unlimited, warm_up, duration };
+        let load = Load { connections: CAPACITY_CLIENTS, pace: IoTimeout::Unlimited, warm_up, duration };
         capacity = capacity.min(run(target, &load)?.throughput());
     }
     let rate = (LOAD * capacity).round().max(1.0);

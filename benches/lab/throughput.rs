@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::common::load::{Load, Pace};
+use crate::common::load::{IoTimeout, Load};
 use crate::common::outcome::Outcome;
 use crate::common::plot::{self, Axis, Series};
 use crate::common::report::{Report, Table};
@@ -29,7 +29,7 @@ pub fn report(lab: &Lab, report: &mut Report) -> Result<()> {
             let of = lab.plan.sweep_rounds;
             lab.progress.step(&format!("throughput, round {round} of {of}: {clients} clients"));
             let (warm_up, duration) = (lab.plan.warm_up / 2, lab.plan.throughput_window);
-            let load = Load { connections: *clients, pace: Pace::Unlimited, warm_up, duration };
+            let load = Load { connections: *clients, pace: IoTimeout::Unlimited, warm_up, duration };
             for ((cluster, target), rounds) in kinds.iter().zip(case) {
                 rounds.push(measure(cluster, target, &load)?);
             }

@@ -11,7 +11,7 @@ use super::bench::Bench;
 use super::rounds::{Contender, alternate};
 use super::samples::{Metric, Sample};
 use super::sections::{BAZAR, Section};
-use crate::common::load::{self, Load, Pace, Target};
+use crate::common::load::{self, IoTimeout, Load, Target};
 use crate::common::request::{request, request_with};
 
 /// Times are kept with this many digits.
@@ -30,7 +30,7 @@ pub fn measure(bench: &Bench) -> Result<Section> {
     let frontend = asking("frontend-1", request_with(LINE, &[("cache-control", "no-cache")], None));
     let replicas: Vec<Target> = shop.group("catalog").iter().map(|id| asking(id, request(LINE, None))).collect();
     let pids: Vec<u32> = shop.pids().into_values().collect();
-    let single = |duration| Load { connections: 1, pace: Pace::Unlimited, warm_up: Duration::ZERO, duration };
+    let single = |duration| Load { connections: 1, pace: IoTimeout::Unlimited, warm_up: Duration::ZERO, duration };
 
     let ask_replicas = |duration: Duration| {
         let mut latency = Histogram::new(DIGITS)?;

@@ -16,7 +16,7 @@ use super::samples::{Metric, Sample};
 use super::sections::{BAZAR, Section};
 use crate::common::client::Client;
 use crate::common::cluster::Cluster;
-use crate::common::load::{Load, Pace, Target};
+use crate::common::load::{IoTimeout, Load, Target};
 use crate::common::request::request;
 
 /// Customers at once.
@@ -72,7 +72,7 @@ fn start_postgres(bench: &mut Bench) -> Result<Option<Postgres>> {
 
 impl Servers<'_> {
     fn contenders(&self, connections: usize) -> Vec<Contender<'_>> {
-        let load = move |duration| Load { connections, pace: Pace::Unlimited, warm_up: Duration::ZERO, duration };
+        let load = move |duration| Load { connections, pace: IoTimeout::Unlimited, warm_up: Duration::ZERO, duration };
         let etcd = self.etcd.as_ref().map(|etcd| {
             let put = move |duration| Sample::measure(&etcd.target()?, &load(duration), &etcd.pids());
             Contender::new("etcd", put)

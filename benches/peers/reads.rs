@@ -17,7 +17,7 @@ use super::sections::{BAZAR, Section};
 use super::{floor, haproxy, nginx};
 use crate::common::client::{Client, Reply};
 use crate::common::cluster::Cluster;
-use crate::common::load::{Load, Pace, Target};
+use crate::common::load::{IoTimeout, Load, Target};
 use crate::common::request::request;
 
 /// Connections to one cache.
@@ -46,14 +46,14 @@ pub fn measure(bench: &mut Bench) -> Result<Vec<Section>> {
     let (plan, progress) = (&bench.plan, &bench.progress);
 
     let title = format!("Cached reads, {CONNECTIONS} at a time");
-    let mut contenders = contenders(&caches, Pace::Unlimited);
+    let mut contenders = contenders(&caches, IoTimeout::Unlimited);
     let closed = alternate(&title, &mut contenders, plan.rounds(plan.cached_reads), progress)?;
     let medians = closed.iter().filter_map(|series| series.spread(Metric::Throughput));
     let slowest = medians.map(|spread| spread.median).min_by(f64::total_cmp).context("no cache was measured")?;
 
     let rate = two_digits(PACED_SHARE * slowest);
     let paced_title = format!("Cached reads, {rate:.0} a second");
-    let mut contenders = self::contenders(&caches, Pace::PerSecond(rate));
+    let mut contenders = self::contenders(&caches, IoTimeout::PerSecond(rate));
     let paced = alternate(&paced_title, &mut contenders, plan.rounds(plan.paced_reads), progress)?;
     check(&bench.shop, &caches)?;
 
@@ -75,7 +75,7 @@ pub fn measure(bench: &mut Bench) -> Result<Vec<Section>> {
     Ok(vec![closed, paced])
 }
 
-fn contenders(caches: &[Cache], pace: Pace) -> Vec<Contender<'_>> {
+fn contenders(caches: &[Cache], pace: IoTimeout) -> Vec<Contender<'_>> {
     let contender = |cache: &Cache| {
         let (addresses, pid) = (vec![cache.address], cache.pid);
         let target = Target { addresses, requests: vec![request(LINE, None)], expected: vec![200] };

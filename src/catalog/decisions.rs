@@ -132,7 +132,7 @@ struct Mark {
 
 /// All decisions that are remembered.
 #[derive(Default)]
-pub struct Ledger {
+pub struct DecisionLog {
     kept: Memory,
     keyless: Memory,
     /// The number of the last order that is forgotten.
@@ -144,7 +144,7 @@ pub struct Ledger {
     changes: usize,
 }
 
-/// The parts of a [`Ledger`] that its tables do not tell.
+/// The parts of a [`DecisionLog`] that its tables do not tell.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scalars {
     forgotten: Decisions,
@@ -152,7 +152,7 @@ pub struct Scalars {
     marks: VecDeque<Mark>,
 }
 
-impl Ledger {
+impl DecisionLog {
     /// What was decided under `key`.
     pub fn find(&self, key: &Key) -> Option<&Kept> {
         self.kept.find(key).or_else(|| self.keyless.find(key))
@@ -276,17 +276,17 @@ impl Ledger {
     ///
     /// # Errors
     /// If it forgot more than there can be.
-    pub fn restoring(scalars: Scalars) -> Result<Ledger, String> {
+    pub fn restoring(scalars: Scalars) -> Result<DecisionLog, String> {
         let Scalars { forgotten, forgotten_orders, marks } = scalars;
         if forgotten_orders > OrderId::MOST.get() || forgotten.ledger.max(forgotten.keyless) > MAX_FORGOTTEN {
             return Err("more is forgotten than can have been decided".to_owned());
         }
-        Ok(Ledger {
+        Ok(DecisionLog {
             kept: Memory::after(forgotten.ledger),
             keyless: Memory::after(forgotten.keyless),
             forgotten_orders,
             marks,
-            ..Ledger::default()
+            ..DecisionLog::default()
         })
     }
 
@@ -305,7 +305,7 @@ impl Ledger {
     }
 
     /// Takes note that this ledger comes in the place of `before`: its tables are none that that one had.
-    pub fn succeed(&mut self, before: &Ledger) {
+    pub fn succeed(&mut self, before: &DecisionLog) {
         self.kept.succeed(&before.kept);
         self.keyless.succeed(&before.keyless);
     }

@@ -35,7 +35,7 @@ use crate::protocol::cache::{
     Tag,
 };
 use crate::protocol::catalog::Write;
-use crate::replica::{Member, Tenure, WriteError};
+use crate::replica::{LeaderEpoch, Member, WriteError};
 
 /// Writes that may wait for one frontend to confirm.
 const QUEUED_INVALIDATIONS: usize = 4096;
@@ -55,7 +55,7 @@ const ANNOUNCE_PAUSE: Duration = Duration::from_millis(20);
 
 /// Keeps the frontends' caches in step. Cheap to clone.
 #[derive(Clone)]
-pub struct Coherence {
+pub struct Invalidator {
     frontends: Arc<[Frontend]>,
     client: Client,
     terms: LeaseTerms,
@@ -64,11 +64,11 @@ pub struct Coherence {
 
 struct Frontend {
     member: Member,
-    courier: mpsc::Sender<Forget>,
+    batcher: mpsc::Sender<Forget>,
 }
 
 struct Shared {
-    tenure: Tenure,
+    leader_epoch: LeaderEpoch,
     /// Whether no frontend can hold anything of an earlier epoch any more.
     is_open: bool,
     sessions: Sessions,
@@ -88,13 +88,13 @@ struct Forget {
     forgotten: oneshot::Sender<()>,
 }
 
-impl Coherence {
+impl Invalidator {
     /// Starts one courier for each frontend of the configuration. No lease is granted before
-    /// [`take_office`](Self::take_office).
-    pub fn start(client: &Client, frontends: Vec<Member>, terms: LeaseTerms) -> Coherence {
+    /// [`on_become_leader`](Self::on_become_leader).
+    pub fn start(client: &Client, frontends: Vec<Member>, terms: LeaseTerms) -> Invalidator {
         let shared = Arc::new(Mutex::new(Shared::new(0, Sessions::new(0, terms))));
         let frontend = |(number, member): (usize, Member)| {
-            let (courier, waiting) = mpsc::channel(QUEUED_INVALIDATIONS);
+            let (batcher, waiting) = mpsc::channel(QUEUED_INVALIDATIONS);
             let carrier = Carrier {
                 frontend: number,
                 member: member.clone(),
@@ -103,26 +103,30 @@ impl Coherence {
                 shared: shared.clone(),
             };
             tokio::spawn(carrier.run(waiting));
-            Frontend { member, courier }
+            Frontend { member, batcher }
         };
         let frontends = frontends.into_iter().enumerate().map(frontend).collect();
-        Coherence { frontends, client: client.clone(), terms, shared }
+        Invalidator { frontends, client: client.clone(), terms, shared }
     }
 
     /// Begins an epoch: returns once no frontend serves anything that it was allowed to before, and tells which of the
     /// `holders` that the log notes had to be waited for. They have no lease any more.
-    pub async fn take_office(&self, tenure: Tenure, holders: &BTreeMap<String, LeaseHolder>) -> Vec<String> {
+    pub async fn on_become_leader(
+        &self,
+        leader_epoch: LeaderEpoch,
+        holders: &BTreeMap<String, LeaseHolder>,
+    ) -> Vec<String> {
         // Any lease was granted by a majority that had not elected this leader yet, so it began before now.
         let now = Instant::now();
         let epoch = uuid::Uuid::new_v4().as_u128();
-        *self.lock() = Shared::new(tenure, Sessions::new(epoch, self.terms));
+        *self.lock() = Shared::new(leader_epoch, Sessions::new(epoch, self.terms));
         let announcements = holders.iter().map(async |(frontend, holder)| {
             let is_confirmed = self.announce(frontend, holder, now).await;
             (!is_confirmed).then(|| frontend.clone())
         });
         let waited_for: Vec<String> = join_all(announcements).await.into_iter().flatten().collect();
         let mut shared = self.lock();
-        shared.is_open = shared.tenure == tenure;
+        shared.is_open = shared.leader_epoch == leader_epoch;
         for (number, frontend) in self.frontends.iter().enumerate() {
             if let Some(holder) = holders.get(&frontend.member.id).filter(|_| !waited_for.contains(&frontend.member.id))
             {
@@ -159,8 +163,8 @@ impl Coherence {
             // If nobody comes to know whether the log notes it, the next one to ask has itself noted after it.
             shared.holders.remove(&frontend);
         }
-        let (tenure, epoch) = (shared.tenure, shared.sessions.epoch());
-        Ok(Admission { coherence: self.clone(), frontend, tenure, epoch, holder, is_noted })
+        let (leader_epoch, epoch) = (shared.leader_epoch, shared.sessions.epoch());
+        Ok(Admission { coherence: self.clone(), frontend, leader_epoch, epoch, holder, is_noted })
     }
 
     /// Answers a frontend that was let in. The caller has confirmed since that this replica leads, and that the log notes
@@ -200,17 +204,17 @@ impl Coherence {
         &self,
         writes: &[Write],
         topic_of: impl Fn(BookId) -> Option<String>,
-        propose: impl Fn(Tenure) -> T,
+        propose: impl Fn(LeaderEpoch) -> T,
     ) -> Result<(T, PendingWrite), WriteError> {
         let mut under_way = self.begin(writes)?;
         for _ in 0..MAX_WIDENINGS {
             let forgotten = {
                 let mut shared = self.lock();
-                if shared.tenure != under_way.tenure {
+                if shared.leader_epoch != under_way.leader_epoch {
                     return Err(WriteError::NotLeader);
                 }
                 if under_way.looked_at == Some(shared.arrivals.begun()) {
-                    return Ok((propose(under_way.tenure), under_way));
+                    return Ok((propose(under_way.leader_epoch), under_way));
                 }
                 under_way.looked_at = Some(shared.arrivals.begun());
                 let tags = footprint::tags(writes, &shared.arrivals, &topic_of);
@@ -243,8 +247,8 @@ impl Coherence {
         }
         let arrivals = Arrivals::of(writes);
         shared.arrivals.begin(&arrivals);
-        let (coherence, tenure) = (self.clone(), shared.tenure);
-        Ok(PendingWrite { coherence, tenure, tags: Vec::new(), arrivals, looked_at: None })
+        let (coherence, leader_epoch) = (self.clone(), shared.leader_epoch);
+        Ok(PendingWrite { coherence, leader_epoch, tags: Vec::new(), arrivals, looked_at: None })
     }
 
     /// Queues an invalidation for each frontend that may be answering from its cache. Each is confirmed by a message.
@@ -256,7 +260,7 @@ impl Coherence {
                 continue;
             }
             let (forgotten, confirmation) = oneshot::channel();
-            frontend.courier.try_send(Forget { tags: tags.clone(), forgotten }).map_err(|_| {
+            frontend.batcher.try_send(Forget { tags: tags.clone(), forgotten }).map_err(|_| {
                 WriteError::Overloaded(format!("{QUEUED_INVALIDATIONS} writes wait for a frontend to confirm already"))
             })?;
             confirmations.push(confirmation);
@@ -303,9 +307,9 @@ impl Coherence {
 }
 
 impl Shared {
-    fn new(tenure: Tenure, sessions: Sessions) -> Shared {
+    fn new(leader_epoch: LeaderEpoch, sessions: Sessions) -> Shared {
         Shared {
-            tenure,
+            leader_epoch,
             is_open: false,
             sessions,
             holders: HashMap::new(),
@@ -322,9 +326,9 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 
 /// A process that was let in to have a lease.
 pub struct Admission {
-    coherence: Coherence,
+    coherence: Invalidator,
     frontend: usize,
-    tenure: Tenure,
+    leader_epoch: LeaderEpoch,
     epoch: Epoch,
     holder: LeaseHolder,
     /// Whether the log notes the process as the holder.
@@ -333,15 +337,15 @@ pub struct Admission {
 
 impl Admission {
     /// What the log must note in this tenure before the lease is granted; nothing if it does.
-    pub fn to_note(&self) -> Option<(Tenure, &LeaseHolder)> {
-        (!self.is_noted).then_some((self.tenure, &self.holder))
+    pub fn to_note(&self) -> Option<(LeaderEpoch, &LeaseHolder)> {
+        (!self.is_noted).then_some((self.leader_epoch, &self.holder))
     }
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
         let mut shared = self.coherence.lock();
-        if shared.tenure != self.tenure {
+        if shared.leader_epoch != self.leader_epoch {
             return;
         }
         if let Some((_, count)) = shared.entering.get_mut(&self.frontend) {
@@ -358,9 +362,9 @@ impl Drop for Admission {
 /// Dropping it without [`finish`](Self::finish) leaves them pending, as is right for an unknown outcome.
 #[must_use]
 pub struct PendingWrite {
-    coherence: Coherence,
+    coherence: Invalidator,
     /// The tenure in which the frontends were told. In the next one, others may have come that were not.
-    tenure: Tenure,
+    leader_epoch: LeaderEpoch,
     /// What was told, step by step.
     tags: Vec<Arc<[Tag]>>,
     /// The books that the write adds.
@@ -373,7 +377,7 @@ impl PendingWrite {
     /// The write was applied, or certainly will not be.
     pub fn finish(self) {
         let mut shared = self.coherence.lock();
-        if shared.tenure != self.tenure {
+        if shared.leader_epoch != self.leader_epoch {
             return;
         }
         shared.arrivals.finish(&self.arrivals);

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::command::{Command, SeedPart};
-use super::invalidation::Coherence;
-use super::machine::CatalogMachine;
+use super::invalidation::Invalidator;
+use super::machine::CatalogApplication;
 use crate::codec::bounded;
 use crate::codec::{decode, encode};
 use crate::csv::read_seed;
@@ -16,7 +16,7 @@ use crate::model::Book;
 use crate::platform::{BoxFuture, Platform};
 use crate::protocol::cache::{LeaseEnd, LeaseReply, LeaseRequest, Tag, normalized};
 use crate::protocol::catalog::{MAX_WRITES, Write};
-use crate::replica::{Consensus, LeaderService, Tenure, WriteError};
+use crate::replica::{Consensus, LeaderEpoch, LeaderService, WriteError};
 
 /// Books of a new shop that go into the log at a time: a log entry must reach a follower well within the time after
 /// which a leader that is not heard is replaced.
@@ -43,11 +43,11 @@ const MAX_TAGS: usize = 8;
 /// Decides writes while this replica leads the catalog.
 pub struct CatalogLeader {
     /// The state that commands are applied to.
-    pub machine: Arc<CatalogMachine>,
+    pub machine: Arc<CatalogApplication>,
     /// The group that this replica leads.
     pub consensus: Consensus,
     /// The frontends' caches.
-    pub coherence: Coherence,
+    pub coherence: Invalidator,
     /// To read the seed with.
     pub platform: Platform,
     /// The books of a new shop.
@@ -57,12 +57,15 @@ pub struct CatalogLeader {
 }
 
 impl LeaderService for CatalogLeader {
-    fn take_office(&self, tenure: Tenure) -> BoxFuture<'_, Result<(), WriteError>> {
+    fn on_become_leader(&self, leader_epoch: LeaderEpoch) -> BoxFuture<'_, Result<(), WriteError>> {
         Box::pin(async move {
             let holders = self.machine.state().lease_holders.clone();
-            for frontend in self.coherence.take_office(tenure, &holders).await {
+            for frontend in self.coherence.on_become_leader(leader_epoch, &holders).await {
                 // The next leader need not wait for it again. If this fails it does.
-                let _ = self.consensus.propose(tenure, encode(&Command::LeaseHolder { frontend, holder: None })).await;
+                let _ = self
+                    .consensus
+                    .propose(leader_epoch, encode(&Command::LeaseHolder { frontend, holder: None }))
+                    .await;
             }
             if self.machine.state().seeded {
                 return Ok(());
@@ -70,7 +73,7 @@ impl LeaderService for CatalogLeader {
             let seed = self.seed().await?;
             tracing::info!(books = seed.len(), from = %self.seed.display(), "filling a new shop");
             for part in seed_parts(seed) {
-                self.consensus.propose(tenure, encode(&Command::Seed(part))).await?;
+                self.consensus.propose(leader_epoch, encode(&Command::Seed(part))).await?;
             }
             Ok(())
         })
@@ -109,7 +112,7 @@ impl CatalogLeader {
         let command = Command::Writes(writes);
         let bytes = encode(&command);
         let topic_of = |book_id| self.machine.state().books.get(&book_id).map(|book| normalized(&book.topic));
-        let propose = |tenure| self.consensus.propose(tenure, bytes.clone());
+        let propose = |leader_epoch| self.consensus.propose(leader_epoch, bytes.clone());
         let (outcome, under_way) = self.coherence.propose(command.writes(), topic_of, propose).await?;
         let outcome = outcome.await;
         if !matches!(outcome, Err(WriteError::Unknown(_))) {
@@ -124,9 +127,9 @@ impl CatalogLeader {
             Ok(admission) => admission,
             Err(refusal) => return Ok(refusal),
         };
-        if let Some((tenure, holder)) = admission.to_note() {
+        if let Some((leader_epoch, holder)) = admission.to_note() {
             let (frontend, holder) = (request.frontend.clone(), Some(holder.clone()));
-            self.consensus.propose(tenure, encode(&Command::LeaseHolder { frontend, holder })).await?;
+            self.consensus.propose(leader_epoch, encode(&Command::LeaseHolder { frontend, holder })).await?;
         }
         self.consensus.confirm_leadership().await?;
         Ok(self.coherence.grant(request, admission))

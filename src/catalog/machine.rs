@@ -21,7 +21,7 @@ use crate::csv::{RowError, RowWriter, Table, books, read_rows};
 use crate::model::{Book, BookId, Order, Text};
 use crate::protocol::catalog::{Action, Decision, Outcome};
 use crate::protocol::fence::Decisions;
-use crate::replica::{BatchTime, Cut, Machine, MachineError, Saved, Swap};
+use crate::replica::{Application, ApplicationError, BatchTime, SnapshotReader, SnapshotView, Swap};
 
 /// A purchase has its columns, anything else those of a request and its outcome, in JSON.
 const LEDGER_HEADER: &[&str] =
@@ -29,11 +29,11 @@ const LEDGER_HEADER: &[&str] =
 
 /// The catalog of one replica.
 #[derive(Default)]
-pub struct CatalogMachine {
+pub struct CatalogApplication {
     state: Arc<RwLock<State>>,
 }
 
-impl CatalogMachine {
+impl CatalogApplication {
     /// The state, to read from. Writers wait meanwhile.
     pub fn state(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
@@ -41,7 +41,7 @@ impl CatalogMachine {
 }
 
 /// Tells how many decisions a replica knows of, and nothing else of its state.
-pub struct DecisionCounter(pub Arc<CatalogMachine>);
+pub struct DecisionCounter(pub Arc<CatalogApplication>);
 
 impl DecisionCounter {
     /// How many there are by now.
@@ -50,12 +50,12 @@ impl DecisionCounter {
     }
 }
 
-impl Machine for CatalogMachine {
-    fn check(&self, command: &Bytes) -> Result<(), MachineError> {
+impl Application for CatalogApplication {
+    fn check(&self, command: &Bytes) -> Result<(), ApplicationError> {
         understood(command).map(drop)
     }
 
-    fn apply(&self, time: BatchTime, commands: &[Bytes]) -> Result<Vec<Bytes>, MachineError> {
+    fn apply(&self, time: BatchTime, commands: &[Bytes]) -> Result<Vec<Bytes>, ApplicationError> {
         let commands: Vec<Command> = commands.iter().map(understood).collect::<Result<_, _>>()?;
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let mut replies = Vec::with_capacity(commands.len());
@@ -69,10 +69,10 @@ impl Machine for CatalogMachine {
         (!self.state().seeded).then_some("this replica does not hold the first books of the shop yet")
     }
 
-    fn cut(&self) -> Cut {
+    fn cut(&self) -> SnapshotView {
         let state = self.state();
-        let decisions = |name, (entries, generation)| Box::new(LedgerTable { name, entries, generation });
-        Cut {
+        let decisions = |name, (entries, generation)| Box::new(DecisionTable { name, entries, generation });
+        SnapshotView {
             scalars: serde_json::to_value(state.scalars()).expect("numbers and truth values have a form in JSON"),
             tables: vec![
                 Box::new(BookTable { books: state.books.clone(), generation: state.books_generation }),
@@ -82,10 +82,10 @@ impl Machine for CatalogMachine {
         }
     }
 
-    fn restore(&self, saved: Saved) -> Result<Swap, MachineError> {
+    fn restore(&self, saved: SnapshotReader) -> Result<Swap, ApplicationError> {
         let scalars: Scalars =
-            serde_json::from_value(saved.scalars).map_err(|error| MachineError(format!("scalars: {error}")))?;
-        let mut state = State::restoring(scalars).map_err(|error| MachineError(format!("scalars: {error}")))?;
+            serde_json::from_value(saved.scalars).map_err(|error| ApplicationError(format!("scalars: {error}")))?;
+        let mut state = State::restoring(scalars).map_err(|error| ApplicationError(format!("scalars: {error}")))?;
         let mut titles = Titles::default();
         for (name, text) in saved.tables {
             let read = match name.as_str() {
@@ -95,11 +95,11 @@ impl Machine for CatalogMachine {
                 }),
                 "ledger" => read_ledger(text, &titles, |decision| state.ledger.restore_kept(decision)),
                 "keyless" => read_ledger(text, &titles, |decision| state.ledger.restore_keyless(decision)),
-                _ => return Err(MachineError(format!("there is no table {name}"))),
+                _ => return Err(ApplicationError(format!("there is no table {name}"))),
             };
-            read.map_err(|error| MachineError(format!("table {name}, {error}")))?;
+            read.map_err(|error| ApplicationError(format!("table {name}, {error}")))?;
         }
-        state.check_restored().map_err(MachineError)?;
+        state.check_restored().map_err(ApplicationError)?;
         let present = self.state.clone();
         Ok(Box::new(move || {
             let mut present = present.write().unwrap_or_else(PoisonError::into_inner);
@@ -109,8 +109,8 @@ impl Machine for CatalogMachine {
     }
 }
 
-fn understood(command: &Bytes) -> Result<Command, MachineError> {
-    let unknown = |error| MachineError(format!("not a command of the catalog: {error}"));
+fn understood(command: &Bytes) -> Result<Command, ApplicationError> {
+    let unknown = |error| ApplicationError(format!("not a command of the catalog: {error}"));
     decode(command).map_err(unknown)
 }
 
@@ -142,13 +142,13 @@ impl Table for BookTable {
     }
 }
 
-struct LedgerTable {
+struct DecisionTable {
     name: &'static str,
     entries: Vector<Kept>,
     generation: u64,
 }
 
-impl Table for LedgerTable {
+impl Table for DecisionTable {
     fn name(&self) -> &'static str {
         self.name
     }
@@ -258,8 +258,8 @@ mod tests {
         Action::Purchase { book_id: book_id(number), quantity: Copies::ONE }
     }
 
-    fn busy_machine() -> CatalogMachine {
-        let machine = CatalogMachine::default();
+    fn busy_machine() -> CatalogApplication {
+        let machine = CatalogApplication::default();
         let book = |id, title| Book {
             id: book_id(id),
             title: words(title),
@@ -295,13 +295,13 @@ mod tests {
         machine
     }
 
-    fn saved(cut: &Cut) -> Saved {
+    fn saved(cut: &SnapshotView) -> SnapshotReader {
         let reader = |text: Vec<u8>| Box::new(io::Cursor::new(text)) as Box<dyn io::Read + Send>;
         let tables = text(cut).into_iter().map(|(name, text)| (name, reader(text))).collect();
-        Saved { scalars: cut.scalars.clone(), tables }
+        SnapshotReader { scalars: cut.scalars.clone(), tables }
     }
 
-    fn text(cut: &Cut) -> Vec<(String, Vec<u8>)> {
+    fn text(cut: &SnapshotView) -> Vec<(String, Vec<u8>)> {
         let written = |table: &dyn Table| {
             let mut text = Vec::new();
             let mut out = RowWriter::new(&mut text, Readers::Bazar);
@@ -317,7 +317,7 @@ mod tests {
     fn a_restored_catalog_is_the_one_that_was_saved() {
         let machine = busy_machine();
         let cut = machine.cut();
-        let restored = CatalogMachine::default();
+        let restored = CatalogApplication::default();
         restored.restore(saved(&cut)).unwrap()();
 
         let again = restored.cut();
@@ -364,7 +364,7 @@ mod tests {
             let mut forged = saved(&cut);
             forge(&mut forged.scalars);
             assert_ne!(forged.scalars, cut.scalars, "{what}");
-            assert!(CatalogMachine::default().restore(forged).is_err(), "{what}");
+            assert!(CatalogApplication::default().restore(forged).is_err(), "{what}");
         }
     }
 
@@ -378,8 +378,8 @@ mod tests {
                 let changed = if name == table { change(&text) } else { text };
                 (name, reader(changed))
             });
-            let saved = Saved { scalars: cut.scalars.clone(), tables: tables.collect() };
-            CatalogMachine::default().restore(saved).map(drop).map_err(|error| error.to_string())
+            let saved = SnapshotReader { scalars: cut.scalars.clone(), tables: tables.collect() };
+            CatalogApplication::default().restore(saved).map(drop).map_err(|error| error.to_string())
         };
         assert_eq!(with("ledger", &|text| text.to_owned()), Ok(()));
         let rows = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
@@ -416,6 +416,6 @@ mod tests {
 
     #[test]
     fn a_command_that_cannot_be_understood_is_an_error() {
-        assert!(CatalogMachine::default().apply(now(), &[Bytes::from_static(b"\xff")]).is_err());
+        assert!(CatalogApplication::default().apply(now(), &[Bytes::from_static(b"\xff")]).is_err());
     }
 }

@@ -32,7 +32,7 @@ use crate::http::body::Incoming;
 
 use self::leader::CatalogLeader;
 pub use self::leader::LeaderRequest;
-use self::machine::{CatalogMachine, DecisionCounter};
+use self::machine::{CatalogApplication, DecisionCounter};
 pub use self::sessions::LeaseTerms;
 use crate::error::ApiError;
 use crate::http::client::Client;
@@ -66,7 +66,7 @@ pub struct Settings {
 /// A catalog server.
 pub struct Catalog {
     replica: Replica,
-    reads: Reads<CatalogMachine>,
+    reads: Reads<CatalogApplication>,
     decisions: DecisionCounter,
     platform: Platform,
     patience: Duration,
@@ -80,12 +80,12 @@ impl Catalog {
     /// # Errors
     /// If it cannot be restored.
     pub async fn open(platform: &Platform, client: &Client, settings: Settings) -> Result<Catalog, StartError> {
-        let machine = Arc::new(CatalogMachine::default());
+        let machine = Arc::new(CatalogApplication::default());
         let opened = replica::open(platform, client, settings.replica, machine.clone()).await?;
         let leader = CatalogLeader {
             machine: machine.clone(),
             consensus: opened.consensus(),
-            coherence: invalidation::Coherence::start(client, settings.frontends, settings.lease),
+            coherence: invalidation::Invalidator::start(client, settings.frontends, settings.lease),
             platform: platform.clone(),
             seed: settings.seed,
             told: Mutex::default(),

@@ -25,7 +25,7 @@ use serde_json::value::RawValue;
 
 use super::Catalog;
 use super::leader::{LeaderRequest, pending};
-use super::machine::CatalogMachine;
+use super::machine::CatalogApplication;
 use crate::codec::bounded;
 use crate::error::ApiError;
 use crate::http::body;
@@ -174,7 +174,7 @@ impl Catalog {
 
     async fn search(&self, path: &str, topic: &str, page: Page) -> Result<Response, ApiError> {
         let topic = searched_topic(topic)?;
-        let respond = |machine: &CatalogMachine, observed: &Bytes| {
+        let respond = |machine: &CatalogApplication, observed: &Bytes| {
             let books = machine.state().search(&topic, page.after, page.limit + 1);
             let items = books.into_iter().map(SearchItem::from);
             let (items, next) = page.list(items, &search_path(&topic), |item| item.id.get())?;
@@ -185,7 +185,7 @@ impl Catalog {
     }
 
     async fn info(&self, path: &str, book_id: BookId) -> Result<Response, ApiError> {
-        let respond = |machine: &CatalogMachine, observed: &Bytes| {
+        let respond = |machine: &CatalogApplication, observed: &Bytes| {
             let pending = Pending(pending(observed));
             let is_settled = pending.is_settled(0);
             Ok(match machine.state().books.get(&book_id) {
@@ -250,7 +250,7 @@ impl Catalog {
 
     async fn purchases_after(&self, question: PurchasesAfter) -> Result<Response, ApiError> {
         let PurchasesAfter { after } = question;
-        let purchases = |machine: &CatalogMachine| -> Result<Vec<Order>, ApiError> {
+        let purchases = |machine: &CatalogApplication| -> Result<Vec<Order>, ApiError> {
             let state = machine.state();
             match after <= state.orders {
                 true => Ok(state.purchases_after(after, PURCHASES_AT_ONCE)),

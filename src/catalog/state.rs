@@ -7,7 +7,7 @@ use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
 use super::command::{Command, LeaseHolder, SeedPart};
-use super::decisions::{self, Entry, Kept, Ledger};
+use super::decisions::{self, DecisionLog, Entry, Kept};
 use crate::model::{Book, BookId, CannotChange, Copies, Order, OrderId, Text};
 use crate::protocol::cache::normalized;
 use crate::protocol::catalog::{Action, Decision, Outcome, Reply, Write};
@@ -30,7 +30,7 @@ pub struct State {
     /// old: nobody else knows of them.
     pub recorded_orders: u64,
     /// What was decided under which key.
-    pub ledger: Ledger,
+    pub ledger: DecisionLog,
     /// By the frontend's name: the process that may have a lease.
     pub lease_holders: BTreeMap<String, LeaseHolder>,
     /// By the topic in lower case. Follows from `books`.
@@ -222,7 +222,7 @@ impl State {
         if recorded_orders > orders {
             return Err(format!("of {orders} orders, {recorded_orders} are recorded"));
         }
-        let ledger = Ledger::restoring(ledger)?;
+        let ledger = DecisionLog::restoring(ledger)?;
         Ok(State { seeded, last_book_id, orders, recorded_orders, lease_holders, ledger, ..State::default() })
     }
 

@@ -16,11 +16,11 @@ use moka::notification::RemovalCause;
 use moka::policy::EvictionPolicy;
 use tokio::time::Instant;
 
-use super::cached_response::CachedAnswer;
+use super::cached_response::CachedResponse;
 use super::lease::{Lease, LeaseStats};
 use crate::error::ApiError;
 use crate::http::path::Path;
-use crate::http::serialized::Prepared;
+use crate::http::serialized::SerializedResponse;
 use crate::model::BookId;
 use crate::protocol::cache::{Session, Tag};
 use crate::protocol::request::{Page, book_id, searched_topic};
@@ -93,8 +93,8 @@ pub struct Noted {
 
 /// What is held: the answer as it was given, and as it goes out.
 struct Entry {
-    answer: CachedAnswer,
-    prepared: Prepared,
+    answer: CachedResponse,
+    prepared: SerializedResponse,
     noted: Noted,
 }
 
@@ -199,7 +199,7 @@ impl Cache {
     }
 
     /// The answer to `key`, if there is one that still holds. If not, that is counted as a miss.
-    pub fn get(&self, key: &CacheKey) -> Option<CachedAnswer> {
+    pub fn get(&self, key: &CacheKey) -> Option<CachedResponse> {
         let held = self.take(key).filter(|entry| self.serve(entry));
         if held.is_none() {
             self.counters.misses.fetch_add(1, Ordering::Relaxed);
@@ -208,7 +208,7 @@ impl Cache {
     }
 
     /// The answer to `key` as it goes out, if there is one that still holds.
-    pub fn get_prepared(&self, key: &CacheKey) -> Option<Prepared> {
+    pub fn get_prepared(&self, key: &CacheKey) -> Option<SerializedResponse> {
         self.take(key).filter(|entry| self.serve(entry)).map(|entry| entry.prepared.clone())
     }
 
@@ -245,7 +245,7 @@ impl Cache {
     }
 
     /// Keeps an answer, unless it was invalidated since `noted` or is too large. Tells whether it is kept.
-    pub fn fill(&self, key: CacheKey, noted: Noted, answer: CachedAnswer) -> bool {
+    pub fn fill(&self, key: CacheKey, noted: Noted, answer: CachedResponse) -> bool {
         if !self.limits.enabled || answer.body.len() > MAX_ENTRY_BYTES || !self.holds(&noted) {
             return false;
         }
@@ -256,8 +256,8 @@ impl Cache {
             _ => noted,
         };
         // An invalidation from now on finds the entry with the generation that it ends.
-        let prepared = Prepared::new(answer.clone().hit());
-        let answer = CachedAnswer { body: prepared.body(), ..answer };
+        let prepared = SerializedResponse::new(answer.clone().hit());
+        let answer = CachedResponse { body: prepared.body(), ..answer };
         self.entries.insert(key, Arc::new(Entry { answer, prepared, noted }));
         true
     }

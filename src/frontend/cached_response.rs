@@ -15,7 +15,7 @@ const CACHE_HIT: HeaderName = HeaderName::from_static("x-cache-hit");
 
 /// An answer that can be given again.
 #[derive(Clone, Debug)]
-pub struct CachedAnswer {
+pub struct CachedResponse {
     /// Its status.
     pub status: StatusCode,
     /// Its media type.
@@ -26,7 +26,7 @@ pub struct CachedAnswer {
     pub served_by: HeaderValue,
 }
 
-impl CachedAnswer {
+impl CachedResponse {
     /// The answer as it comes from the cache.
     pub fn hit(self) -> Response {
         self.respond("bazar; hit", true)

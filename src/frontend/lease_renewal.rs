@@ -26,7 +26,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(20);
 const LEASES_HELD_BY_ANOTHER: u32 = 3;
 
 /// Keeps a cache under lease.
-pub struct Renewal {
+pub struct LeaseRenewal {
     /// The frontend's name.
     pub frontend: String,
     /// This process.
@@ -51,7 +51,7 @@ struct Refused {
     is_said: bool,
 }
 
-impl Renewal {
+impl LeaseRenewal {
     /// Runs until `stopping`; then answers nothing from the cache any more, and gives the lease back.
     pub async fn run(self, stopping: CancellationToken) {
         tokio::select! {

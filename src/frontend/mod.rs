@@ -33,16 +33,16 @@ use tokio_util::sync::CancellationToken;
 
 use self::cache::{Cache, CacheKey, Noted};
 pub use self::cache::{CacheLimits, CacheStats};
-use self::lease_renewal::Renewal;
-use self::purchase_batcher::Courier;
+use self::lease_renewal::LeaseRenewal;
+use self::purchase_batcher::PurchaseBatcher;
 use self::routes::Fetched;
-use self::single_flight::Flights;
+use self::single_flight::SingleFlights;
 use crate::cluster::{Probes, Timing, Upstream};
 use crate::error::ApiError;
 use crate::http::body::Incoming;
 use crate::http::client::Client;
 use crate::http::reply::Response;
-use crate::http::serialized::Prepared;
+use crate::http::serialized::SerializedResponse;
 use crate::lists::Lists;
 use crate::platform::Platform;
 use crate::protocol::cache::ProcessId;
@@ -80,16 +80,16 @@ pub struct Frontend {
     cache: Arc<Cache>,
     /// Whether caching has begun, or is not to be waited for.
     has_begun: watch::Receiver<bool>,
-    flights: Flights<(CacheKey, Noted), Fetched>,
-    overviews: Flights<(), Response>,
-    looks: Flights<(), Result<(), String>>,
+    flights: SingleFlights<(CacheKey, Noted), Fetched>,
+    overviews: SingleFlights<(), Response>,
+    looks: SingleFlights<(), Result<(), String>>,
     lists: Arc<Lists>,
     catalog: Upstream,
     orders: Upstream,
     /// How many decisions of the catalog it has heard of.
     heard: Arc<Heard>,
     /// One for each order server, by its position in the balancer.
-    couriers: Vec<Courier>,
+    couriers: Vec<PurchaseBatcher>,
     probe_timeout: Duration,
     max_body_bytes: usize,
     body_timeout: Duration,
@@ -110,7 +110,7 @@ impl Frontend {
         let (begun, has_begun) = watch::channel(!settings.cache.enabled);
         let (lease, frontend) = (settings.lease, settings.id.clone());
         let heard = Arc::<Heard>::default();
-        let renewal = Renewal {
+        let renewal = LeaseRenewal {
             frontend,
             process,
             cache: cache.clone(),
@@ -129,12 +129,12 @@ impl Frontend {
             process,
             cache,
             has_begun,
-            flights: Flights::default(),
-            overviews: Flights::default(),
-            looks: Flights::default(),
+            flights: SingleFlights::default(),
+            overviews: SingleFlights::default(),
+            looks: SingleFlights::default(),
             lists: Arc::new(Lists::new(settings.timing.read_deadline)),
             catalog,
-            couriers: Courier::start_all(&orders),
+            couriers: PurchaseBatcher::start_all(&orders),
             orders,
             heard,
             probe_timeout: settings.probes.timeout,
@@ -145,7 +145,7 @@ impl Frontend {
     }
 
     /// The cached answer to a plain GET, if there is one that holds.
-    pub fn at_once(&self, target: &str) -> Option<Prepared> {
+    pub fn try_fast(&self, target: &str) -> Option<SerializedResponse> {
         self.cache.get_prepared(&CacheKey::of(target)?)
     }
 

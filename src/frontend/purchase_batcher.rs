@@ -25,7 +25,7 @@ const REQUESTS_IN_FLIGHT: usize = 4;
 type Outcome = Result<PurchaseOutcome, CallError>;
 
 /// The way to one order server.
-pub struct Courier {
+pub struct PurchaseBatcher {
     queue: mpsc::Sender<Waiting>,
     address: String,
 }
@@ -37,13 +37,13 @@ struct Waiting {
     outcome: oneshot::Sender<Outcome>,
 }
 
-impl Courier {
+impl PurchaseBatcher {
     /// Starts one courier for each server of the group.
-    pub fn start_all(orders: &Upstream) -> Vec<Courier> {
+    pub fn start_all(orders: &Upstream) -> Vec<PurchaseBatcher> {
         let start = |(server, replica): (usize, &Replica)| {
             let (queue, waiting) = mpsc::channel(QUEUED_PURCHASES);
             tokio::spawn(Carrier { orders: orders.clone(), server }.run(waiting));
-            Courier { queue, address: replica.member.address.clone() }
+            PurchaseBatcher { queue, address: replica.member.address.clone() }
         };
         orders.balancer.replicas().iter().enumerate().map(start).collect()
     }

@@ -24,7 +24,7 @@ use serde_json::json;
 
 use super::Frontend;
 use super::cache::CacheKey;
-use super::cached_response::CachedAnswer;
+use super::cached_response::CachedResponse;
 use super::index_page::welcome;
 use super::once_more;
 use crate::cluster::{Answered, Ask};
@@ -48,7 +48,7 @@ const PASSED_ON: [HeaderName; 5] = [CONTENT_TYPE, LOCATION, CONSISTENCY, RETRY_A
 const MAX_MEDIA_TYPE_BYTES: usize = 256;
 
 /// An answer on its way to a customer.
-pub(super) type Fetched = Result<(CachedAnswer, Fetch), ApiError>;
+pub(super) type Fetched = Result<(CachedResponse, Fetch), ApiError>;
 
 /// What became of a fetch.
 #[derive(Clone, Copy, Debug)]
@@ -156,7 +156,7 @@ impl Frontend {
             };
             let Answered { by, reply } = catalog.read(&Ask::get(path).under(request_id)).await?;
             let json = HeaderValue::from_static("application/json");
-            let answer = CachedAnswer {
+            let answer = CachedResponse {
                 status: reply.status,
                 media_type: reply.headers.get(CONTENT_TYPE).cloned().unwrap_or(json),
                 body: reply.body,

@@ -12,17 +12,17 @@ type Flight<V> = Shared<BoxFuture<'static, Option<V>>>;
 
 /// Questions under way. Cheap to clone.
 #[derive(Clone)]
-pub struct Flights<K, V: Clone> {
+pub struct SingleFlights<K, V: Clone> {
     under_way: Arc<Mutex<HashMap<K, Flight<V>>>>,
 }
 
-impl<K, V: Clone> Default for Flights<K, V> {
+impl<K, V: Clone> Default for SingleFlights<K, V> {
     fn default() -> Self {
-        Flights { under_way: Arc::default() }
+        SingleFlights { under_way: Arc::default() }
     }
 }
 
-impl<K, V> Flights<K, V>
+impl<K, V> SingleFlights<K, V>
 where
     K: Clone + Eq + Hash + Send + 'static,
     V: Clone + Send + Sync + 'static,
@@ -64,7 +64,7 @@ mod tests {
 
     #[tokio::test]
     async fn questions_asked_together_share_one_answer_and_later_ones_do_not() {
-        let flights: Flights<u8, u32> = Flights::default();
+        let flights: SingleFlights<u8, u32> = SingleFlights::default();
         let (asked, gate) = (Arc::new(AtomicU32::new(0)), Arc::new(Notify::new()));
         let ask = || {
             let (asked, gate) = (asked.clone(), gate.clone());
@@ -84,7 +84,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_question_is_answered_even_if_the_first_who_asked_leaves() {
-        let flights: Flights<u8, u32> = Flights::default();
+        let flights: SingleFlights<u8, u32> = SingleFlights::default();
         let gate = Arc::new(Notify::new());
         let waiting = gate.clone();
         let mut first = Box::pin(flights.share(7, async move {

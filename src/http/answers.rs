@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::budget::UNTAKEN;
 use super::request_context;
-use super::serialized::Prepared;
+use super::serialized::SerializedResponse;
 use crate::platform::Stream;
 
 /// Answers that are gathered before they are sent, in bytes.
@@ -32,7 +32,13 @@ pub struct Answers {
 
 impl Answers {
     /// Adds an answer, completed like any other, unless customers have yet to take too much already. Whether it did.
-    pub fn add(&mut self, prepared: &Prepared, target: &str, request_id: Option<&[u8]>, start: Instant) -> bool {
+    pub fn add(
+        &mut self,
+        prepared: &SerializedResponse,
+        target: &str,
+        request_id: Option<&[u8]>,
+        start: Instant,
+    ) -> bool {
         let body = prepared.body_bytes();
         if body.len() > MAX_COPIED_BYTES {
             let Ok(counted) = UNTAKEN.count(prepared.body()) else { return false };

@@ -17,21 +17,21 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 
 use super::budget::{Taken, UNIT_BYTES, UNSENT};
-use super::io_timeout::Pace;
+use super::io_timeout::IoTimeout;
 use crate::error::ApiError;
 
 /// A request's body as its handler gets it: whole, or as it comes.
 pub type Incoming = Either<Full<Bytes>, Arriving>;
 
-/// A body as it comes. While more of it is waited for, the connection's [`Pace`] knows that its peer has the turn.
+/// A body as it comes. While more of it is waited for, the connection's [`IoTimeout`] knows that its peer has the turn.
 pub struct Arriving {
     body: body::Incoming,
-    pace: Arc<Pace>,
+    pace: Arc<IoTimeout>,
 }
 
 impl Arriving {
     /// Tells `pace` of waits for `body`.
-    pub(super) fn new(body: body::Incoming, pace: Arc<Pace>) -> Arriving {
+    pub(super) fn new(body: body::Incoming, pace: Arc<IoTimeout>) -> Arriving {
         Arriving { body, pace }
     }
 }

@@ -22,8 +22,8 @@ use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
 use super::answers::Answers;
-use super::io_timeout::{Pace, Paced};
-use super::serialized::Prepared;
+use super::io_timeout::{IoTimeout, TimedStream};
+use super::serialized::SerializedResponse;
 use super::server::Handler;
 use super::{reply, rules};
 use crate::error::ApiError;
@@ -41,9 +41,9 @@ const MAX_LENGTH: u64 = u64::MAX - 2;
 const MAX_HEADERS: usize = 32;
 
 /// A stream of which hyper sees only what it must answer.
-struct Express<H> {
-    stream: Paced,
-    pace: Arc<Pace>,
+struct FastPath<H> {
+    stream: TimedStream,
+    pace: Arc<IoTimeout>,
     handler: Arc<H>,
     lane: Lane,
     /// What has arrived and was given to nobody yet.
@@ -96,9 +96,9 @@ enum Front<'a> {
     Other,
 }
 
-impl<H: Handler> Express<H> {
-    fn new(stream: Paced, pace: Arc<Pace>, handler: Arc<H>, max_body_bytes: usize) -> Self {
-        Express {
+impl<H: Handler> FastPath<H> {
+    fn new(stream: TimedStream, pace: Arc<IoTimeout>, handler: Arc<H>, max_body_bytes: usize) -> Self {
+        FastPath {
             stream,
             pace,
             handler,
@@ -139,7 +139,7 @@ impl<H: Handler> Express<H> {
         while !self.waiting.is_empty() {
             match front(&self.waiting) {
                 Front::Plain { target, request_id, header_bytes } => {
-                    let Some(prepared) = self.handler.at_once(target) else {
+                    let Some(prepared) = self.handler.try_fast(target) else {
                         return Next::Give(Lane::Hyper { missing_bytes: header_bytes });
                     };
                     if !self.answers.add(&prepared, target, request_id, self.arrived_at) {
@@ -218,7 +218,7 @@ impl<H: Handler> Express<H> {
         let mut refusal = reply::problem(error, "");
         refusal.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         // A refusal is small, and fits always.
-        self.answers.add(&Prepared::new(refusal), "", None, Instant::now());
+        self.answers.add(&SerializedResponse::new(refusal), "", None, Instant::now());
     }
 
     /// Whether `text`, which hyper says, is its own refusal of what it was given. That is answered here instead, for
@@ -303,23 +303,23 @@ fn front(bytes: &[u8]) -> Front<'_> {
 }
 
 /// Hyper's side of the stream.
-pub struct HyperSide<H>(Arc<Mutex<Express<H>>>);
+pub struct HyperSide<H>(Arc<Mutex<FastPath<H>>>);
 
 /// This layer's side of the stream.
-pub struct ExpressSide<H>(Arc<Mutex<Express<H>>>);
+pub struct FastPathSide<H>(Arc<Mutex<FastPath<H>>>);
 
 /// Puts the lane between `stream` and hyper. `pace` watches the stream, and learns when hyper has answered.
 pub fn split<H: Handler>(
-    stream: Paced,
-    pace: Arc<Pace>,
+    stream: TimedStream,
+    pace: Arc<IoTimeout>,
     handler: Arc<H>,
     max_body_bytes: usize,
-) -> (ExpressSide<H>, HyperSide<H>) {
-    let express = Arc::new(Mutex::new(Express::new(stream, pace, handler, max_body_bytes)));
-    (ExpressSide(express.clone()), HyperSide(express))
+) -> (FastPathSide<H>, HyperSide<H>) {
+    let express = Arc::new(Mutex::new(FastPath::new(stream, pace, handler, max_body_bytes)));
+    (FastPathSide(express.clone()), HyperSide(express))
 }
 
-impl<H: Handler> ExpressSide<H> {
+impl<H: Handler> FastPathSide<H> {
     /// Answers what can be answered. Ready when hyper has something to do.
     pub fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
         let mut express = lock(&self.0);
@@ -334,7 +334,7 @@ impl<H: Handler> ExpressSide<H> {
 }
 
 /// Never contended: one task has both sides.
-fn lock<H>(express: &Mutex<Express<H>>) -> MutexGuard<'_, Express<H>> {
+fn lock<H>(express: &Mutex<FastPath<H>>) -> MutexGuard<'_, FastPath<H>> {
     express.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -26,7 +26,7 @@ const LINGER: Duration = Duration::from_millis(500);
 const DISCARD_BYTES: usize = 8 * 1024;
 
 /// Measures the peer of one connection.
-pub struct Pace {
+pub struct IoTimeout {
     header_timeout: Duration,
     idle_timeout: Duration,
     state: Mutex<State>,
@@ -55,11 +55,11 @@ enum Turn {
     Working,
 }
 
-impl Pace {
+impl IoTimeout {
     /// Begins to measure; the first header is due as if its first byte were here already.
     pub fn new(header_timeout: Duration, idle_timeout: Duration) -> Self {
         let state = State { turn: Turn::Fresh, since: Instant::now(), is_sent: true };
-        Pace { header_timeout, idle_timeout, state: Mutex::new(state), asked_to_leave: Notify::new() }
+        IoTimeout { header_timeout, idle_timeout, state: Mutex::new(state), asked_to_leave: Notify::new() }
     }
 
     /// The header is here and the server works.
@@ -189,17 +189,17 @@ impl Pace {
     }
 }
 
-/// A stream that tells its [`Pace`] when bytes move, and closes without a reset.
-pub struct Paced {
+/// A stream that tells its [`IoTimeout`] when bytes move, and closes without a reset.
+pub struct TimedStream {
     stream: Box<dyn Stream>,
-    pace: Arc<Pace>,
+    pace: Arc<IoTimeout>,
     linger: Option<Pin<Box<Sleep>>>,
 }
 
-impl Paced {
+impl TimedStream {
     /// Watches `stream` for `pace`.
-    pub fn new(stream: Box<dyn Stream>, pace: Arc<Pace>) -> Self {
-        Paced { stream, pace, linger: None }
+    pub fn new(stream: Box<dyn Stream>, pace: Arc<IoTimeout>) -> Self {
+        TimedStream { stream, pace, linger: None }
     }
 
     /// The stream itself, for whoever tells the pace by itself.
@@ -215,7 +215,7 @@ impl Paced {
     }
 }
 
-impl AsyncRead for Paced {
+impl AsyncRead for TimedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -231,7 +231,7 @@ impl AsyncRead for Paced {
     }
 }
 
-impl AsyncWrite for Paced {
+impl AsyncWrite for TimedStream {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.note_sent(outcome)
@@ -258,7 +258,7 @@ impl AsyncWrite for Paced {
         if self.linger.is_none() {
             ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
         }
-        let Paced { stream, linger, .. } = &mut *self;
+        let TimedStream { stream, linger, .. } = &mut *self;
         let end = linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
         let mut discarded = [0; DISCARD_BYTES];
         loop {
@@ -284,7 +284,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_header_that_begins_long_after_the_last_answer_has_its_own_time() {
-        let pace = Arc::new(Pace::new(HEADER, IDLE));
+        let pace = Arc::new(IoTimeout::new(HEADER, IDLE));
         pace.working();
         pace.answered(true, Instant::now());
         let verdict = tokio::spawn({
@@ -300,7 +300,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_server_may_work_as_long_as_it_likes() {
-        let pace = Pace::new(HEADER, IDLE);
+        let pace = IoTimeout::new(HEADER, IDLE);
         pace.working();
         assert!(tokio::time::timeout(IDLE * 10, pace.too_slow()).await.is_err());
     }
@@ -308,8 +308,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_does_not_take_its_response_is_too_slow() {
         let (mine, _peer) = tokio::io::duplex(16);
-        let pace = Arc::new(Pace::new(HEADER, IDLE));
-        let mut stream = Paced::new(Box::new(mine), pace.clone());
+        let pace = Arc::new(IoTimeout::new(HEADER, IDLE));
+        let mut stream = TimedStream::new(Box::new(mine), pace.clone());
         pace.working();
         pace.answered(true, Instant::now());
         let response = [0; 64];
@@ -322,8 +322,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_takes_its_response_byte_by_byte_keeps_its_connection() {
         let (mine, mut peer) = tokio::io::duplex(1);
-        let pace = Arc::new(Pace::new(HEADER, IDLE));
-        let mut stream = Paced::new(Box::new(mine), pace.clone());
+        let pace = Arc::new(IoTimeout::new(HEADER, IDLE));
+        let mut stream = TimedStream::new(Box::new(mine), pace.clone());
         pace.working();
         pace.answered(true, Instant::now());
         let reader = tokio::spawn(async move {

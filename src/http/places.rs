@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
-use super::io_timeout::Pace;
+use super::io_timeout::IoTimeout;
 
 /// Of so many places one is made free when none is, at least one. Each look for the longest idle goes over all.
 const PLACES_FOR_ONE_FREED: usize = 64;
 
 /// Since when a connection could leave, if it can.
-pub type MayLeave = fn(&Pace) -> Option<Instant>;
+pub type MayLeave = fn(&IoTimeout) -> Option<Instant>;
 
 /// The places of a server.
 pub struct Places {
@@ -26,10 +26,10 @@ pub struct Places {
 #[derive(Default)]
 struct Taken {
     next_number: u64,
-    by_number: HashMap<u64, Arc<Pace>>,
+    by_number: HashMap<u64, Arc<IoTimeout>>,
     /// Those that were asked to leave and are not gone yet. Their places are given to others already, so nobody else is
     /// asked meanwhile: else there could be any number of connections.
-    leaving: HashMap<u64, Arc<Pace>>,
+    leaving: HashMap<u64, Arc<IoTimeout>>,
 }
 
 /// A place, until it is dropped.
@@ -45,7 +45,7 @@ impl Places {
     }
 
     /// A place for a connection, unless all are taken by those that cannot leave.
-    pub fn take(self: &Arc<Self>, pace: &Arc<Pace>) -> Option<Place> {
+    pub fn take(self: &Arc<Self>, pace: &Arc<IoTimeout>) -> Option<Place> {
         let mut taken = self.lock();
         if taken.by_number.len() >= self.limit && taken.leaving.is_empty() {
             self.make_room(&mut taken);
@@ -84,7 +84,7 @@ impl Places {
 
 impl Place {
     /// Whether a connection that was asked to leave may be cut off.
-    pub fn may_leave(&self, pace: &Pace) -> bool {
+    pub fn may_leave(&self, pace: &IoTimeout) -> bool {
         (self.places.may_leave)(pace).is_some()
     }
 
@@ -111,13 +111,13 @@ mod tests {
 
     use super::*;
 
-    fn connection() -> Arc<Pace> {
-        Arc::new(Pace::new(Duration::from_secs(1), Duration::from_secs(1)))
+    fn connection() -> Arc<IoTimeout> {
+        Arc::new(IoTimeout::new(Duration::from_secs(1), Duration::from_secs(1)))
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_longest_idle_makes_room_and_those_at_work_stay() {
-        let places = Places::new(3, Pace::idle_since);
+        let places = Places::new(3, IoTimeout::idle_since);
         let connections = [connection(), connection(), connection()];
         let _taken = connections.each_ref().map(|pace| places.take(pace).unwrap());
         connections[0].working();
@@ -140,7 +140,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nobody_else_is_asked_to_leave_before_those_who_were_are_gone_or_stay() {
-        let places = Places::new(2, Pace::idle_since);
+        let places = Places::new(2, IoTimeout::idle_since);
         let connections = [connection(), connection()];
         let [first, second] = connections.each_ref().map(|pace| places.take(pace).unwrap());
         let third = connection();

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use super::body::{Arriving, Incoming, gather};
 use super::budget::{self, UNTAKEN, UNTAKEN_BY_NODES};
 use super::reply::{self, Response};
-use super::serialized::Prepared;
+use super::serialized::SerializedResponse;
 use super::server::{Handler, Limits};
 use super::{date, rules};
 use crate::error::ApiError;
@@ -146,7 +146,13 @@ async fn accept<H: Handler>(
 }
 
 /// Appends the head of a prepared response to `out`, completed like any other.
-pub fn write_head(out: &mut Vec<u8>, prepared: &Prepared, target: &str, request_id: Option<&[u8]>, start: Instant) {
+pub fn write_head(
+    out: &mut Vec<u8>,
+    prepared: &SerializedResponse,
+    target: &str,
+    request_id: Option<&[u8]>,
+    start: Instant,
+) {
     out.extend_from_slice(prepared.head());
     let total = start.elapsed();
     write_total(out, total);

@@ -11,14 +11,14 @@ use super::request_context::PREPARED_HEADERS;
 
 /// A response as bytes. Its clones share them.
 #[derive(Clone, Debug)]
-pub struct Prepared {
+pub struct SerializedResponse {
     bytes: Bytes,
     head_bytes: usize,
 }
 
-impl Prepared {
+impl SerializedResponse {
     /// Writes a response down. Its body must be in memory, as all bodies of handlers are.
-    pub fn new(response: Response) -> Prepared {
+    pub fn new(response: Response) -> SerializedResponse {
         let (parts, body) = response.into_parts();
         let body = body.into_inner().unwrap_or_default();
         let mut bytes = Vec::with_capacity(256 + body.len());
@@ -31,7 +31,7 @@ impl Prepared {
         bytes.extend_from_slice(PREPARED_HEADERS);
         let head_bytes = bytes.len();
         bytes.extend_from_slice(&body);
-        Prepared { bytes: bytes.into(), head_bytes }
+        SerializedResponse { bytes: bytes.into(), head_bytes }
     }
 
     /// The status line and the headers, up to where they differ from request to request.

@@ -22,11 +22,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::body::{Arriving, Incoming};
 use super::fast_path;
-use super::io_timeout::{Pace, Paced};
+use super::io_timeout::{IoTimeout, TimedStream};
 use super::places::{Place, Places};
 use super::reply::Response;
 use super::request_context;
-use super::serialized::Prepared;
+use super::serialized::SerializedResponse;
 use crate::error::ApiError;
 use crate::platform::{Listener, Stream};
 use crate::telemetry::Trouble;
@@ -74,7 +74,7 @@ pub trait Handler: Send + Sync + 'static {
     /// The answer to a plain GET of `target` (path and query as they stand in the request), if it is at hand.
     ///
     /// "Plain" means that none of its headers asks for anything that this server heeds.
-    fn at_once(&self, _target: &str) -> Option<Prepared> {
+    fn try_fast(&self, _target: &str) -> Option<SerializedResponse> {
         None
     }
 
@@ -127,9 +127,9 @@ pub async fn serve<H: Handler>(
     limits: Limits,
     shutdown: CancellationToken,
 ) {
-    let places = Places::new(limits.max_connections, Pace::idle_since);
+    let places = Places::new(limits.max_connections, IoTimeout::idle_since);
     let reserved = (limits.max_connections / PLACES_FOR_ONE_RESERVED).clamp(1, MAX_RESERVE);
-    let reserve = Places::new(reserved, Pace::waiting_since);
+    let reserve = Places::new(reserved, IoTimeout::waiting_since);
     let reserve_handler = Arc::new(Reserve(handler.clone()));
     let reserve_limits = Limits { header_timeout: RESERVE_TIMEOUT, idle_timeout: RESERVE_TIMEOUT, ..limits };
     let mut entrance = Entrance { listener, trouble: Trouble::default(), closes_at: None };
@@ -140,7 +140,7 @@ pub async fn serve<H: Handler>(
         while connections.try_join_next().is_some() {}
         // A token of its own: connections that share one would contend for its lock.
         let stop = stopping.child_token();
-        let pace = Arc::new(Pace::new(limits.header_timeout, limits.idle_timeout));
+        let pace = Arc::new(IoTimeout::new(limits.header_timeout, limits.idle_timeout));
         let mut place = places.take(&pace);
         if place.is_none() && places.are_leaving() {
             // Those that were asked to leave have their turn before somebody is refused.
@@ -152,7 +152,7 @@ pub async fn serve<H: Handler>(
             connections.spawn(converse(stream, pace, place, handler, true, limits, stop));
             continue;
         }
-        let pace = Arc::new(Pace::new(RESERVE_TIMEOUT, RESERVE_TIMEOUT));
+        let pace = Arc::new(IoTimeout::new(RESERVE_TIMEOUT, RESERVE_TIMEOUT));
         if let Some(place) = reserve.take(&pace) {
             let handler = reserve_handler.clone();
             connections.spawn(converse(stream, pace, place, handler, false, reserve_limits, stop));
@@ -225,7 +225,7 @@ impl Entrance {
 /// Answers the requests of one connection until it ends.
 async fn converse<H: Handler>(
     stream: Box<dyn Stream>,
-    pace: Arc<Pace>,
+    pace: Arc<IoTimeout>,
     place: Place,
     handler: Arc<H>,
     keep_alive: bool,
@@ -233,7 +233,7 @@ async fn converse<H: Handler>(
     stop: CancellationToken,
 ) {
     let (express, stream) =
-        fast_path::split(Paced::new(stream, pace.clone()), pace.clone(), handler.clone(), limits.max_body_bytes);
+        fast_path::split(TimedStream::new(stream, pace.clone()), pace.clone(), handler.clone(), limits.max_body_bytes);
     let service = service_fn(|request: Request<hyper::body::Incoming>| {
         let request = request.map(|body| Arriving::new(body, pace.clone()));
         let (handler, pace, stop) = (handler.clone(), pace.clone(), &stop);
@@ -307,7 +307,7 @@ enum Verdict {
 }
 
 /// Waits for the peer to be too slow, and for `stop` if there is one.
-async fn watch(pace: &Pace, stop: Option<&CancellationToken>) -> Verdict {
+async fn watch(pace: &IoTimeout, stop: Option<&CancellationToken>) -> Verdict {
     let stopped = async {
         match stop {
             Some(stop) => stop.cancelled().await,

@@ -11,11 +11,11 @@ use super::state::{Command, Reply, State};
 use crate::codec::{decode, encode};
 use crate::csv::{RowWriter, Table, orders};
 use crate::model::Order;
-use crate::replica::{BatchTime, Cut, Machine, MachineError, Saved, Swap};
+use crate::replica::{Application, ApplicationError, BatchTime, SnapshotReader, SnapshotView, Swap};
 
 /// The orders of one replica.
 #[derive(Default)]
-pub struct OrderMachine {
+pub struct OrderApplication {
     state: Arc<RwLock<Versioned>>,
 }
 
@@ -26,7 +26,7 @@ struct Versioned {
     generation: u64,
 }
 
-impl OrderMachine {
+impl OrderApplication {
     /// Runs `look` on the state. Writers wait meanwhile.
     pub fn with<T>(&self, look: impl FnOnce(&State) -> T) -> T {
         look(&self.lock().state)
@@ -37,12 +37,12 @@ impl OrderMachine {
     }
 }
 
-impl Machine for OrderMachine {
-    fn check(&self, command: &Bytes) -> Result<(), MachineError> {
+impl Application for OrderApplication {
+    fn check(&self, command: &Bytes) -> Result<(), ApplicationError> {
         understood(command).map(drop)
     }
 
-    fn apply(&self, _time: BatchTime, commands: &[Bytes]) -> Result<Vec<Bytes>, MachineError> {
+    fn apply(&self, _time: BatchTime, commands: &[Bytes]) -> Result<Vec<Bytes>, ApplicationError> {
         let commands: Vec<Command> = commands.iter().map(understood).collect::<Result<_, _>>()?;
         let mut versioned = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let mut replies = Vec::with_capacity(commands.len());
@@ -57,17 +57,17 @@ impl Machine for OrderMachine {
         None
     }
 
-    fn cut(&self) -> Cut {
+    fn cut(&self) -> SnapshotView {
         let versioned = self.lock();
         let table = OrderTable { orders: versioned.state.orders(), generation: versioned.generation };
-        Cut { scalars: serde_json::Value::Null, tables: vec![Box::new(table)] }
+        SnapshotView { scalars: serde_json::Value::Null, tables: vec![Box::new(table)] }
     }
 
-    fn restore(&self, saved: Saved) -> Result<Swap, MachineError> {
+    fn restore(&self, saved: SnapshotReader) -> Result<Swap, ApplicationError> {
         let mut state = State::default();
         for (name, text) in saved.tables {
             if name != "orders" {
-                return Err(MachineError(format!("there is no table {name}")));
+                return Err(ApplicationError(format!("there is no table {name}")));
             }
             let mut misplaced = None;
             let read = orders::read(text, |order| {
@@ -76,9 +76,9 @@ impl Machine for OrderMachine {
                     misplaced.get_or_insert((found, position));
                 }
             });
-            read.map_err(|error| MachineError(format!("table {name}, {error}")))?;
+            read.map_err(|error| ApplicationError(format!("table {name}, {error}")))?;
             if let Some((found, position)) = misplaced {
-                return Err(MachineError(format!("order {found} stands where order {position} should")));
+                return Err(ApplicationError(format!("order {found} stands where order {position} should")));
             }
         }
         let present = self.state.clone();
@@ -90,8 +90,8 @@ impl Machine for OrderMachine {
     }
 }
 
-fn understood(command: &Bytes) -> Result<Command, MachineError> {
-    let unknown = |error| MachineError(format!("not a command of the orders: {error}"));
+fn understood(command: &Bytes) -> Result<Command, ApplicationError> {
+    let unknown = |error| ApplicationError(format!("not a command of the orders: {error}"));
     decode(command).map_err(unknown)
 }
 

@@ -22,9 +22,9 @@ use std::time::Duration;
 use crate::http::body::Incoming;
 
 use self::catalog_link::CatalogLink;
-use self::machine::OrderMachine;
+use self::machine::OrderApplication;
 use self::purchase::OrderLeader;
-use self::sequencer::Recorder;
+use self::sequencer::Sequencer;
 use crate::cluster::{Probes, Timing};
 use crate::error::ApiError;
 use crate::http::client::Client;
@@ -58,7 +58,7 @@ pub struct Settings {
 /// An order server.
 pub struct OrderServer {
     replica: Replica,
-    reads: Reads<OrderMachine>,
+    reads: Reads<OrderApplication>,
     platform: Platform,
     /// How many decisions of the catalog it has heard of.
     heard: Heard,
@@ -73,12 +73,12 @@ impl OrderServer {
     /// # Errors
     /// If it cannot be restored.
     pub async fn open(platform: &Platform, client: &Client, settings: Settings) -> Result<OrderServer, StartError> {
-        let machine = Arc::new(OrderMachine::default());
+        let machine = Arc::new(OrderApplication::default());
         let opened = replica::open(platform, client, settings.replica, machine.clone()).await?;
         let Settings { catalogs, catalog_timing, catalog_probes, .. } = settings;
         let catalog = Arc::new(CatalogLink::start(client.clone(), catalogs, catalog_timing, catalog_probes));
-        let recorder = Recorder::start(opened.consensus(), machine.clone(), catalog.clone());
-        let leader = OrderLeader::start(machine.clone(), recorder, catalog);
+        let sequencer = Sequencer::start(opened.consensus(), machine.clone(), catalog.clone());
+        let leader = OrderLeader::start(machine.clone(), sequencer, catalog);
         let replica = opened.start(Arc::new(leader));
         Ok(OrderServer {
             reads: Reads::new(replica.clone(), machine, settings.may_answer_stale, settings.patience),

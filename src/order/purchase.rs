@@ -10,8 +10,8 @@ use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::catalog_link::CatalogLink;
-use super::machine::OrderMachine;
-use super::sequencer::Recorder;
+use super::machine::OrderApplication;
+use super::sequencer::Sequencer;
 use super::state::State;
 use crate::codec::bounded;
 use crate::codec::decode;
@@ -20,7 +20,7 @@ use crate::platform::BoxFuture;
 use crate::protocol::catalog::{Action, Decision, MAX_WRITES, Outcome, Reply, Write};
 use crate::protocol::catalog::{Decided, older_than_orders};
 use crate::protocol::purchase::{self, MAX_PURCHASES, Purchase, PurchaseOutcome, PurchaseReply};
-use crate::replica::{LeaderService, Tenure, WriteError};
+use crate::replica::{LeaderEpoch, LeaderService, WriteError};
 
 /// Purchases that may wait for the catalog to decide, those that it was sent included.
 const QUEUED_PURCHASES: usize = 4096;
@@ -33,8 +33,8 @@ const _: () = assert!(BATCH_PURCHASES + MAX_PURCHASES <= MAX_WRITES, "what gathe
 
 /// Makes purchases while this replica leads the order group.
 pub struct OrderLeader {
-    machine: Arc<OrderMachine>,
-    recorder: Recorder,
+    machine: Arc<OrderApplication>,
+    sequencer: Sequencer,
     catalog: Arc<CatalogLink>,
     queue: mpsc::Sender<ToDecide>,
     /// A permit for each purchase that may wait.
@@ -54,10 +54,10 @@ struct ToDecide {
 
 impl OrderLeader {
     /// Starts the task that sends purchases to the catalog.
-    pub fn start(machine: Arc<OrderMachine>, recorder: Recorder, catalog: Arc<CatalogLink>) -> OrderLeader {
+    pub fn start(machine: Arc<OrderApplication>, sequencer: Sequencer, catalog: Arc<CatalogLink>) -> OrderLeader {
         let (queue, waiting) = mpsc::channel(QUEUED_PURCHASES);
         tokio::spawn(send_to_catalog(catalog.clone(), waiting));
-        OrderLeader { machine, recorder, catalog, queue, room: Arc::new(Semaphore::new(QUEUED_PURCHASES)) }
+        OrderLeader { machine, sequencer, catalog, queue, room: Arc::new(Semaphore::new(QUEUED_PURCHASES)) }
     }
 
     /// Makes purchases that came together, and tells what became of each.
@@ -78,7 +78,7 @@ impl OrderLeader {
         }
         bought.sort_by_key(|(order, _)| order.order_id);
         let (orders, bought): (Vec<Order>, Vec<&mut PurchaseOutcome>) = bought.into_iter().unzip();
-        for (recorded, outcome) in self.recorder.record(orders).await.into_iter().zip(bought) {
+        for (recorded, outcome) in self.sequencer.record(orders).await.into_iter().zip(bought) {
             if let Err(error) = recorded {
                 *outcome = Err(error);
             }
@@ -141,7 +141,7 @@ fn overloaded() -> WriteError {
 }
 
 /// What the catalog's reply means for a purchase.
-fn outcome_of(machine: &OrderMachine, purchase: &Purchase, reply: Reply) -> PurchaseOutcome {
+fn outcome_of(machine: &OrderApplication, purchase: &Purchase, reply: Reply) -> PurchaseOutcome {
     // What the catalog has forgotten may have been recorded since the list was looked into.
     let recorded = || machine.with(|state| recorded(state, purchase));
     match reply {
@@ -187,9 +187,9 @@ fn decided(purchase: &Purchase, decision: Decision) -> PurchaseOutcome {
 }
 
 impl LeaderService for OrderLeader {
-    fn take_office(&self, tenure: Tenure) -> BoxFuture<'_, Result<(), WriteError>> {
+    fn on_become_leader(&self, leader_epoch: LeaderEpoch) -> BoxFuture<'_, Result<(), WriteError>> {
         Box::pin(async move {
-            self.recorder.take_office(tenure).await;
+            self.sequencer.on_become_leader(leader_epoch).await;
             Ok(())
         })
     }
@@ -243,15 +243,15 @@ mod tests {
     use super::*;
     use crate::model::testing::{an_order, copies};
     use crate::protocol::fence::Decisions;
-    use crate::replica::{BatchTime, Machine};
+    use crate::replica::{Application, BatchTime};
 
     fn purchase_of(order: &Order) -> Purchase {
         let Order { key, book_id, quantity, .. } = order.clone();
         Purchase { key, is_keyless: false, heard: Decisions::default(), book_id, quantity }
     }
 
-    fn recorded(orders: Vec<Order>) -> OrderMachine {
-        let machine = OrderMachine::default();
+    fn recorded(orders: Vec<Order>) -> OrderApplication {
+        let machine = OrderApplication::default();
         machine.apply(BatchTime::default(), &[postcard::to_stdvec(&orders).unwrap().into()]).unwrap();
         machine
     }

@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::OrderServer;
-use super::machine::OrderMachine;
+use super::machine::OrderApplication;
 use crate::error::ApiError;
 use crate::http::body;
 use crate::http::path::Path;
@@ -83,7 +83,7 @@ impl OrderServer {
     }
 
     async fn orders(&self, path: &str, page: Page) -> Result<Response, ApiError> {
-        let respond = |machine: &OrderMachine, _: &Bytes| {
+        let respond = |machine: &OrderApplication, _: &Bytes| {
             let orders = machine.with(|state| state.page(page.after, page.limit + 1));
             let orders = orders.into_iter().map(OrderView::from);
             let (orders, next) = page.list(orders, "/orders", |order| order.order_id.get())?;
@@ -94,7 +94,7 @@ impl OrderServer {
     }
 
     async fn order(&self, path: &str, order_id: OrderId) -> Result<Response, ApiError> {
-        let respond = |machine: &OrderMachine, _: &Bytes| {
+        let respond = |machine: &OrderApplication, _: &Bytes| {
             let order = machine.with(|state| state.order(order_id).cloned());
             let order = order.ok_or_else(|| ApiError::NotFound(format!("there is no order {order_id}")))?;
             Ok(reply::json(StatusCode::OK, &OrderView::from(order)))

@@ -16,12 +16,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::catalog_link::CatalogLink;
-use super::machine::OrderMachine;
+use super::machine::OrderApplication;
 use super::state::Reply;
 use crate::codec::{decode, encode};
 use crate::model::Order;
 use crate::protocol::catalog::PURCHASES_AT_ONCE;
-use crate::replica::{Consensus, Tenure, WriteError};
+use crate::replica::{Consensus, LeaderEpoch, WriteError};
 use crate::telemetry::Trouble;
 
 /// Messages that may wait for the recorder. Each comes from one request of a frontend's.
@@ -55,13 +55,13 @@ type Recorded = Vec<Result<(), WriteError>>;
 
 /// Has orders recorded. Cheap to clone.
 #[derive(Clone)]
-pub struct Recorder {
+pub struct Sequencer {
     messages: mpsc::Sender<Message>,
 }
 
 enum Message {
     Record(Waiting),
-    TakeOffice(Tenure),
+    TakeOffice(LeaderEpoch),
 }
 
 /// Orders that came together, in the order of their numbers, and who waits for them.
@@ -70,15 +70,15 @@ struct Waiting {
     recorded: oneshot::Sender<Recorded>,
 }
 
-impl Recorder {
+impl Sequencer {
     /// Starts the task that records.
-    pub fn start(consensus: Consensus, machine: Arc<OrderMachine>, catalog: Arc<CatalogLink>) -> Recorder {
+    pub fn start(consensus: Consensus, machine: Arc<OrderApplication>, catalog: Arc<CatalogLink>) -> Sequencer {
         let (messages, inbox) = mpsc::channel(QUEUED_MESSAGES);
         let task = Task {
             consensus,
             machine,
             catalog,
-            tenure: 0,
+            leader_epoch: 0,
             next: 1,
             held: BTreeMap::new(),
             waiting: BTreeMap::new(),
@@ -93,12 +93,12 @@ impl Recorder {
             ask_pause: Duration::ZERO,
         };
         tokio::spawn(task.run(inbox));
-        Recorder { messages }
+        Sequencer { messages }
     }
 
     /// Begins a term of office: the catalog is asked at once for what its predecessors left unrecorded.
-    pub async fn take_office(&self, tenure: Tenure) {
-        let _ = self.messages.send(Message::TakeOffice(tenure)).await;
+    pub async fn on_become_leader(&self, leader_epoch: LeaderEpoch) {
+        let _ = self.messages.send(Message::TakeOffice(leader_epoch)).await;
     }
 
     /// Returns once all of `orders` are recorded, and tells what became of each: an error is `Unknown`, for the order
@@ -132,9 +132,9 @@ struct Silence {
 
 struct Task {
     consensus: Consensus,
-    machine: Arc<OrderMachine>,
+    machine: Arc<OrderApplication>,
     catalog: Arc<CatalogLink>,
-    tenure: Tenure,
+    leader_epoch: LeaderEpoch,
     /// The number of the next order to propose.
     next: u64,
     /// Orders that wait for those before them.
@@ -181,8 +181,8 @@ impl Task {
             tokio::select! {
                 message = inbox.recv() => match message {
                     Some(Message::Record(waiting)) => self.take(waiting),
-                    Some(Message::TakeOffice(tenure)) => {
-                        self.tenure = tenure;
+                    Some(Message::TakeOffice(leader_epoch)) => {
+                        self.leader_epoch = leader_epoch;
                         self.ask_pause = Duration::ZERO;
                         self.start_over("the leader changed");
                     }
@@ -245,7 +245,7 @@ impl Task {
         while let Some(run) = self.next_run() {
             let command = encode(&run);
             // Queued here, in order; only the waiting comes later.
-            let proposal = self.consensus.propose(self.tenure, command);
+            let proposal = self.consensus.propose(self.leader_epoch, command);
             self.proposed.push_back(Box::pin(async move {
                 decode(&proposal.await?).map_err(|error| WriteError::Unknown(error.to_string()))
             }));
@@ -308,7 +308,7 @@ impl Task {
             self.why = Why::Missing;
         }
         self.ask_at = None;
-        if !self.consensus.is_in_office(self.tenure) {
+        if !self.consensus.is_leading(self.leader_epoch) {
             // The next tenure begins by asking; until then nothing can be recorded here.
             self.forget(&WriteError::Unknown("the order is not recorded yet: the leader changed".to_owned()));
             return;

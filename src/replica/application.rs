@@ -14,32 +14,32 @@ use crate::platform::BoxFuture;
 ///
 /// `apply` is a function of the state and the command alone: no clock, no randomness, no I/O. What can
 /// go wrong with a command (sold out, unknown book) is part of its reply.
-pub trait Machine: Send + Sync + 'static {
+pub trait Application: Send + Sync + 'static {
     /// Checks that a command can be applied, to whatever state there is by then.
     ///
     /// # Errors
     /// If it cannot be understood.
-    fn check(&self, command: &Bytes) -> Result<(), MachineError>;
+    fn check(&self, command: &Bytes) -> Result<(), ApplicationError>;
 
     /// Applies commands in order and returns one reply for each.
     ///
     /// # Errors
     /// If a command cannot be understood. The replica then stops: to go on would be to drift apart. One that was
     /// [checked](Self::check) can be.
-    fn apply(&self, time: BatchTime, commands: &[Bytes]) -> Result<Vec<Bytes>, MachineError>;
+    fn apply(&self, time: BatchTime, commands: &[Bytes]) -> Result<Vec<Bytes>, ApplicationError>;
 
     /// Why nothing may be answered from the state, not even as old, if so: it is not put together yet.
     fn unfinished(&self) -> Option<&'static str>;
 
     /// The whole state at this moment, without copying it.
-    fn cut(&self) -> Cut;
+    fn cut(&self) -> SnapshotView;
 
     /// Reads back a state that [`cut`](Self::cut) gave on some replica, beside the present one, and brings what
     /// puts it in its place. Reading may take long; meanwhile the machine is asked as ever, and goes on.
     ///
     /// # Errors
     /// If the tables cannot be understood.
-    fn restore(&self, saved: Saved) -> Result<Swap, MachineError>;
+    fn restore(&self, saved: SnapshotReader) -> Result<Swap, ApplicationError>;
 }
 
 /// When a batch was proposed, by the two clocks that its leader has.
@@ -56,7 +56,7 @@ pub struct BatchTime {
 pub type Swap = Box<dyn FnOnce() -> Box<dyn Any + Send> + Send>;
 
 /// A state at one moment.
-pub struct Cut {
+pub struct SnapshotView {
     /// What the tables do not hold, as JSON.
     pub scalars: serde_json::Value,
     /// The tables, always the same ones in the same order.
@@ -64,23 +64,23 @@ pub struct Cut {
 }
 
 /// A state as it was read back.
-pub struct Saved {
-    /// As in [`Cut`].
+pub struct SnapshotReader {
+    /// As in [`SnapshotView`].
     pub scalars: serde_json::Value,
-    /// The name of each table and its CSV text, in the order of the [`Cut`].
+    /// The name of each table and its CSV text, in the order of the [`SnapshotView`].
     pub tables: Vec<(String, Box<dyn io::Read + Send>)>,
 }
 
 /// Why a command or a saved state cannot be understood.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct MachineError(pub String);
+pub struct ApplicationError(pub String);
 
 /// One time in office of this replica. Counts up from 1.
 ///
 /// A command carries the tenure in which it was prepared, because what was prepared in one (which caches were
 /// told, say) does not hold in the next.
-pub type Tenure = u64;
+pub type LeaderEpoch = u64;
 
 /// What the leader of a group does for others, and nobody else may.
 ///
@@ -89,7 +89,7 @@ pub trait LeaderService: Send + Sync + 'static {
     /// Called when this replica has become leader and knows all that was committed before, and before
     /// any [`call`](Self::call). It may propose in this tenure. If it fails it is called again, with the next
     /// tenure, while the leadership lasts.
-    fn take_office(&self, tenure: Tenure) -> BoxFuture<'_, Result<(), WriteError>>;
+    fn on_become_leader(&self, leader_epoch: LeaderEpoch) -> BoxFuture<'_, Result<(), WriteError>>;
 
     /// What a read that begins now must know, besides the state that it will see.
     fn observe(&self, question: &Bytes) -> Bytes;

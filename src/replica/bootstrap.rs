@@ -25,9 +25,9 @@ use tokio::sync::{Mutex, watch};
 use uuid::Uuid;
 
 use super::application::WriteError;
-use super::consensus::leadership::Office;
+use super::consensus::leadership::Leadership;
 use super::rpc::client::Peers;
-use super::rpc::wire::{self, Answer, Origin};
+use super::rpc::wire::{self, Answer, BootstrapState};
 use super::storage::identity::ClusterId;
 use super::storage::raft_types::{self, Raft};
 use crate::platform::BoxFuture;
@@ -57,7 +57,7 @@ const NO_LEADER: &str = "no replica leads: a majority must run. If the disks of 
 
 /// Why a replica cannot take part.
 #[derive(Debug, thiserror::Error)]
-pub enum FormationError {
+pub enum BootstrapError {
     /// The group lives and this replica has nothing of its history.
     #[error(
         "the {group} group exists already ({witness} is part of it), but {own} has no data. If its disk was lost, or if \
@@ -82,10 +82,10 @@ pub enum FormationError {
 
 /// Brings a replica into its group.
 #[derive(Clone)]
-pub struct Formation {
+pub struct Bootstrap {
     pub raft: Raft,
     pub peers: Peers,
-    pub office: watch::Receiver<Office>,
+    pub leadership: watch::Receiver<Leadership>,
     /// This replica was started to join, and is no voter yet, or has not caught up.
     is_joining: Arc<AtomicBool>,
     /// The group has a history: this replica holds some of it, or somebody does who said so.
@@ -94,10 +94,10 @@ pub struct Formation {
     changing: Arc<Mutex<()>>,
 }
 
-impl Formation {
-    pub fn new(raft: Raft, peers: Peers, office: watch::Receiver<Office>) -> Formation {
+impl Bootstrap {
+    pub fn new(raft: Raft, peers: Peers, leadership: watch::Receiver<Leadership>) -> Bootstrap {
         let (is_joining, has_begun) = Default::default();
-        Formation { raft, peers, office, is_joining, has_begun, changing: Arc::default() }
+        Bootstrap { raft, peers, leadership, is_joining, has_begun, changing: Arc::default() }
     }
 
     /// Returns once this replica is part of its group, and the group's leader says so; and, of one that joins, once it has
@@ -109,8 +109,8 @@ impl Formation {
         &self,
         join: bool,
         is_current: impl Fn() -> BoxFuture<'a, bool>,
-    ) -> Result<(), FormationError> {
-        match (self.peers.marker.cluster().is_some(), self.has_history().await?) {
+    ) -> Result<(), BootstrapError> {
+        match (self.peers.identity.cluster().is_some(), self.has_history().await?) {
             (true, true) => {}
             // A founder that joins has a mark that others gave it: it founds nothing.
             (true, false) if join || !self.peers.group.is_founder() => {}
@@ -149,7 +149,7 @@ impl Formation {
             // What is rare is boxed, so that what is frequent has less to move.
             Some(sender) => Box::pin(self.ask_origin(sender))
                 .await
-                .is_ok_and(|origin| origin.has_history && origin.cluster == self.peers.marker.cluster()),
+                .is_ok_and(|origin| origin.has_history && origin.cluster == self.peers.identity.cluster()),
             None => false,
         };
         self.has_begun.fetch_or(has_begun, Ordering::AcqRel);
@@ -158,15 +158,15 @@ impl Formation {
 
     /// Whether anything of a group's history was ever written to this disk.
     fn holds_history(&self) -> bool {
-        self.peers.marker.mark().boots > 0
+        self.peers.identity.mark().boots > 0
     }
 
     /// What this replica tells others about its beginnings.
-    pub async fn origin(&self) -> Origin {
+    pub async fn origin(&self) -> BootstrapState {
         // A replica that cannot tell must not be taken for an empty one.
         let has_history = self.has_history().await.unwrap_or(true);
         let is_joining = self.is_joining.load(Ordering::Acquire);
-        Origin { has_history, is_joining, cluster: self.peers.marker.cluster() }
+        BootstrapState { has_history, is_joining, cluster: self.peers.identity.cluster() }
     }
 
     /// Puts the mark of a new group on this disk, unless this replica holds the history of one.
@@ -179,18 +179,18 @@ impl Formation {
         }
         // Whoever asks is believed nothing: the founder itself is asked what it founds.
         let founder = self.peers.group.founder();
-        let founds = self.peers.post::<_, Origin>(founder, wire::ORIGIN, &(), ASK_TIMEOUT / 2).await;
+        let founds = self.peers.post::<_, BootstrapState>(founder, wire::ORIGIN, &(), ASK_TIMEOUT / 2).await;
         if !founds.is_ok_and(|origin| origin.cluster == Some(cluster)) {
             return refuse("the founder of the group does not say so");
         }
-        self.peers.marker.set(cluster).await.map_err(|error| WriteError::Unavailable(error.to_string()))
+        self.peers.identity.set(cluster).await.map_err(|error| WriteError::Unavailable(error.to_string()))
     }
 
     /// Lets a replica with an empty disk come back, or a new one come: answers with the group's mark.
     ///
     /// Whoever asks is believed nothing: the replica itself is asked whether it joins.
     pub async fn allow_join(&self, joiner: u64) -> Answer<ClusterId> {
-        let cluster = self.peers.marker.cluster().ok_or(WriteError::NotLeader)?;
+        let cluster = self.peers.identity.cluster().ok_or(WriteError::NotLeader)?;
         let origin = self.ask_origin(joiner).await?;
         let name = self.peers.group.label(joiner);
         if !origin.is_joining || origin.has_history {
@@ -224,7 +224,7 @@ impl Formation {
             return Ok(());
         }
         let name = self.peers.group.label(joiner);
-        if self.ask_origin(joiner).await?.cluster != self.peers.marker.cluster() {
+        if self.ask_origin(joiner).await?.cluster != self.peers.identity.cluster() {
             return refuse(&format!("{name} is not of this group"));
         }
         tracing::info!(replica = name, "bringing it up to date");
@@ -235,7 +235,7 @@ impl Formation {
     }
 
     /// What another replica of the configuration says of its beginnings, at its configured address.
-    async fn ask_origin(&self, number: u64) -> Answer<Origin> {
+    async fn ask_origin(&self, number: u64) -> Answer<BootstrapState> {
         let group = &self.peers.group;
         if number == group.own || !group.members.contains_key(&number) {
             let (name, own) = (group.label(number), group.own_id());
@@ -245,8 +245,8 @@ impl Formation {
         origin.map_err(|error| WriteError::Unavailable(format!("{} was asked first: {error}", group.label(number))))
     }
 
-    async fn has_history(&self) -> Result<bool, FormationError> {
-        self.raft.is_initialized().await.map_err(|error| FormationError::Raft(error.to_string()))
+    async fn has_history(&self) -> Result<bool, BootstrapError> {
+        self.raft.is_initialized().await.map_err(|error| BootstrapError::Raft(error.to_string()))
     }
 
     /// The voters and the learners, as far as this replica knows.
@@ -259,15 +259,15 @@ impl Formation {
 
     /// Finishes each change of members that a leader before left half done, for as long as this replica runs.
     pub async fn finish_changes(self) {
-        let mut office = self.office.clone();
+        let mut leadership = self.leadership.clone();
         loop {
-            let is_leading = matches!(*office.borrow_and_update(), Office::Own(_));
+            let is_leading = matches!(*leadership.borrow_and_update(), Leadership::Own(_));
             if is_leading && self.finish_change().await.is_err() {
                 // Somebody else does, or the leader changes.
                 tokio::time::sleep(RETRY_PAUSE).await;
                 continue;
             }
-            if office.changed().await.is_err() {
+            if leadership.changed().await.is_err() {
                 return;
             }
         }
@@ -276,7 +276,7 @@ impl Formation {
     /// Finishes a change of members that a leader before left half done. Until then the group needs a majority of the old
     /// voters and one of the new, and openraft makes the other half only with the next change.
     async fn finish_change(&self) -> Answer<()> {
-        if matches!(*self.office.borrow(), Office::Own(_)) && self.is_changing() {
+        if matches!(*self.leadership.borrow(), Leadership::Own(_)) && self.is_changing() {
             self.change(ChangeMembers::AddVoterIds(BTreeSet::new())).await?;
             tracing::info!("a change of members that was left half done is finished");
         }
@@ -289,22 +289,22 @@ impl Formation {
     }
 
     fn must_lead(&self) -> Result<(), WriteError> {
-        match *self.office.borrow() {
-            Office::Own(_) => Ok(()),
+        match *self.leadership.borrow() {
+            Leadership::Own(_) => Ok(()),
             _ => Err(WriteError::NotLeader),
         }
     }
 
     async fn change(&self, change: ChangeMembers<u64, EmptyNode>) -> Result<(), WriteError> {
-        let (raft, changing, mut office) = (self.raft.clone(), self.changing.clone(), self.office.clone());
+        let (raft, changing, mut leadership) = (self.raft.clone(), self.changing.clone(), self.leadership.clone());
         // Whoever asks may leave: both steps are made all the same.
         let changed = tokio::spawn(async move {
             let _one_at_a_time = changing.lock().await;
-            let current = *office.borrow_and_update();
+            let current = *leadership.borrow_and_update();
             tokio::select! {
                 changed = raft.change_membership(change, false) => changed.map(drop).map_err(refused),
                 // openraft may never answer: a snapshot can take the place of what was proposed. The next leader finishes.
-                _ = office.wait_for(|now| *now != current) => {
+                _ = leadership.wait_for(|now| *now != current) => {
                     Err(WriteError::Unknown("the leader changed before the members had".to_owned()))
                 }
             }
@@ -312,12 +312,12 @@ impl Formation {
         changed.await.unwrap_or_else(|_| refuse("this replica is stopping"))
     }
 
-    async fn found(&self) -> Result<(), FormationError> {
-        let cluster = self.peers.marker.cluster().unwrap_or_else(Uuid::new_v4);
+    async fn found(&self) -> Result<(), BootstrapError> {
+        let cluster = self.peers.identity.cluster().unwrap_or_else(Uuid::new_v4);
         for (number, member) in self.peers.group.others() {
             let mut attempts = 0;
             loop {
-                match self.peers.post::<_, Origin>(number, wire::ORIGIN, &(), ASK_TIMEOUT).await {
+                match self.peers.post::<_, BootstrapState>(number, wire::ORIGIN, &(), ASK_TIMEOUT).await {
                     Ok(origin) if origin.has_history => return Err(self.lost_memory(number)),
                     Ok(_) => break,
                     Err(error) => self.remind(&mut attempts, &format!("{} to start", member.id), &error),
@@ -326,7 +326,7 @@ impl Formation {
             }
         }
         // First, for the others ask this replica whether it founds this group.
-        self.peers.marker.set(cluster).await?;
+        self.peers.identity.set(cluster).await?;
         for (number, member) in self.peers.group.others() {
             let mut attempts = 0;
             loop {
@@ -341,16 +341,16 @@ impl Formation {
         let members: BTreeMap<u64, EmptyNode> =
             self.peers.group.members.keys().map(|number| (*number, EmptyNode {})).collect();
         tracing::info!(%cluster, members = members.len(), "starting a new {} group", self.peers.group.name);
-        self.raft.initialize(members).await.map_err(|error| FormationError::Raft(error.to_string()))
+        self.raft.initialize(members).await.map_err(|error| BootstrapError::Raft(error.to_string()))
     }
 
-    async fn wait_to_be_prepared(&self) -> Result<(), FormationError> {
+    async fn wait_to_be_prepared(&self) -> Result<(), BootstrapError> {
         let mut attempts = 0;
-        while self.peers.marker.cluster().is_none() {
+        while self.peers.identity.cluster().is_none() {
             for (number, _) in self.peers.group.others() {
-                let origin = self.peers.post::<_, Origin>(number, wire::ORIGIN, &(), ASK_TIMEOUT).await;
+                let origin = self.peers.post::<_, BootstrapState>(number, wire::ORIGIN, &(), ASK_TIMEOUT).await;
                 // The mark may have come while the question was under way.
-                if origin.is_ok_and(|origin| origin.has_history) && self.peers.marker.cluster().is_none() {
+                if origin.is_ok_and(|origin| origin.has_history) && self.peers.identity.cluster().is_none() {
                     return Err(self.lost_memory(number));
                 }
             }
@@ -360,7 +360,7 @@ impl Formation {
         Ok(())
     }
 
-    async fn join(&self) -> Result<(), FormationError> {
+    async fn join(&self) -> Result<(), BootstrapError> {
         let own = self.peers.group.own;
         self.is_joining.store(true, Ordering::Release);
         let mut attempts = 0;
@@ -370,7 +370,7 @@ impl Formation {
                 match self.peers.post::<_, Answer<ClusterId>>(number, wire::JOIN, &own, ASK_TIMEOUT).await {
                     Ok(Ok(cluster)) => {
                         tracing::info!(%cluster, "joining the {} group", self.peers.group.name);
-                        return Ok(self.peers.marker.set(cluster).await?);
+                        return Ok(self.peers.identity.set(cluster).await?);
                     }
                     Ok(Err(WriteError::NotLeader)) => {}
                     Ok(Err(error)) => reason = error.to_string(),
@@ -389,13 +389,13 @@ impl Formation {
     async fn become_voter(&self) {
         let own = self.peers.group.own;
         let (mut attempts, mut pause) = (0, RETRY_PAUSE);
-        let mut office = self.office.clone();
+        let mut leadership = self.leadership.clone();
         loop {
-            let current = *office.borrow_and_update();
+            let current = *leadership.borrow_and_update();
             let asked: Vec<u64> = match current {
-                Office::Own(_) => return,
-                Office::Other(leader) => vec![leader],
-                Office::Vacant(_) | Office::Preparing(_) => {
+                Leadership::Own(_) => return,
+                Leadership::Other(leader) => vec![leader],
+                Leadership::Vacant(_) | Leadership::Preparing(_) => {
                     self.peers.group.others().map(|(number, _)| number).collect()
                 }
             };
@@ -407,7 +407,7 @@ impl Formation {
                 let answer = tokio::select! {
                     answer = answers.next() => answer,
                     // Whoever was asked does not lead.
-                    Ok(_) = office.wait_for(|now| *now != current && now.vacant_since().is_none()) => None,
+                    Ok(_) = leadership.wait_for(|now| *now != current && now.vacant_since().is_none()) => None,
                 };
                 match answer {
                     None => break,
@@ -418,10 +418,10 @@ impl Formation {
                 }
             }
             // That it takes a moment is not worth a line.
-            if pause >= LONGEST_RETRY_PAUSE && *office.borrow() == current {
+            if pause >= LONGEST_RETRY_PAUSE && *leadership.borrow() == current {
                 self.remind(&mut attempts, "a leader that counts this replica as a voter", &reason);
             }
-            if let Ok(Err(_)) = tokio::time::timeout(pause, office.changed()).await {
+            if let Ok(Err(_)) = tokio::time::timeout(pause, leadership.changed()).await {
                 // openraft has stopped, and soon this replica.
                 tokio::time::sleep(pause).await;
             }
@@ -429,9 +429,9 @@ impl Formation {
         }
     }
 
-    fn lost_memory(&self, witness: u64) -> FormationError {
+    fn lost_memory(&self, witness: u64) -> BootstrapError {
         let group = &self.peers.group;
-        FormationError::LostMemory { group: group.name, witness: group.label(witness), own: group.label(group.own) }
+        BootstrapError::LostMemory { group: group.name, witness: group.label(witness), own: group.label(group.own) }
     }
 
     /// Says what is waited for: at first, and ever more seldom.

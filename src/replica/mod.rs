@@ -1,6 +1,6 @@
 //! Replication: one group of replicas that agree on one sequence of commands, and survive.
 //!
-//! This is a narrow door in front of openraft. A role gives a [`Machine`] (its state) and a
+//! This is a narrow door in front of openraft. A role gives a [`Application`] (its state) and a
 //! [`LeaderService`] (what only a leader may do), and gets a [`Replica`]: a place to
 //! [propose](Consensus::propose) commands, to make reads [current](Replica::wait_until_current) and to have
 //! requests [answered by the leader](Replica::call_leader). Nothing outside knows openraft's types, and
@@ -36,13 +36,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::http::body::Incoming;
-pub use application::{BatchTime, Cut, LeaderService, Machine, MachineError, Saved, Swap, Tenure, WriteError};
-pub use bootstrap::FormationError;
+pub use application::{
+    Application, ApplicationError, BatchTime, LeaderEpoch, LeaderService, SnapshotReader, SnapshotView, Swap,
+    WriteError,
+};
+pub use bootstrap::BootstrapError;
 use bytes::Bytes;
 pub use consensus::elector::ElectionTimeout;
-use consensus::forward::LeaderCall;
-pub use consensus::leadership::Office;
-use consensus::leadership_transfer::{HandOver, STOP_TIMEOUT};
+use consensus::forward::LeaderForward;
+pub use consensus::leadership::Leadership;
+use consensus::leadership_transfer::{LeadershipTransfer, STOP_TIMEOUT};
 use consensus::proposer::Proposer;
 pub use consensus::proposer::ProposerLimits;
 pub use consensus::read_index::Freshness;
@@ -55,8 +58,8 @@ use status::Beside;
 pub use status::{PeerStatus, Status};
 pub use storage::StartError;
 pub use storage::group_clock::MAX_GROUP_MS;
-pub use storage::identity::MARK_FILE;
-use storage::identity_keeper::MarkKeeper;
+pub use storage::identity::IDENTITY_FILE;
+use storage::identity_keeper::IdentityKeeper;
 pub use storage::log::LogLimits;
 use storage::raft_types::{self, Raft};
 use tokio::sync::watch;
@@ -74,15 +77,15 @@ pub struct Replica {
 struct Inner {
     raft: Raft,
     settings: Settings,
-    office: watch::Receiver<Office>,
+    leadership: watch::Receiver<Leadership>,
     reads: ReadIndex,
-    leader: LeaderCall,
+    leader: LeaderForward,
     service: Service,
-    hand_over: Arc<HandOver>,
+    transfer: Arc<LeadershipTransfer>,
     /// What hinders this replica while it leads.
     hindered: watch::Receiver<Option<String>>,
-    mark_keeper: MarkKeeper,
-    formation: bootstrap::Formation,
+    identity_keeper: IdentityKeeper,
+    bootstrap: bootstrap::Bootstrap,
     tables_index: Arc<AtomicU64>,
     failure: watch::Receiver<Option<String>>,
     _lock: Box<dyn FolderLock>,
@@ -104,15 +107,15 @@ impl Consensus {
     /// See [`WriteError`].
     pub fn propose(
         &self,
-        tenure: Tenure,
+        leader_epoch: LeaderEpoch,
         command: Bytes,
     ) -> impl Future<Output = Result<Bytes, WriteError>> + Send + 'static {
-        self.proposer.begin(tenure, command)
+        self.proposer.begin(leader_epoch, command)
     }
 
     /// Whether what is proposed in this tenure is taken now, as far as this replica knows.
-    pub fn is_in_office(&self, tenure: Tenure) -> bool {
-        self.proposer.admitted() == Some(tenure)
+    pub fn is_leading(&self, leader_epoch: LeaderEpoch) -> bool {
+        self.proposer.admitted() == Some(leader_epoch)
     }
 
     /// Returns once a majority has confirmed, after this call, that this replica still leads.
@@ -130,11 +133,11 @@ impl Replica {
     ///
     /// # Errors
     /// If it must not take part.
-    pub async fn take_part(&self, join: bool) -> Result<(), FormationError> {
+    pub async fn take_part(&self, join: bool) -> Result<(), BootstrapError> {
         let is_current = || -> BoxFuture<'_, bool> {
             Box::pin(async { matches!(self.inner.reads.wait(Bytes::new()).await, Ok(Freshness::Current(_))) })
         };
-        self.inner.formation.take_part(join, is_current).await
+        self.inner.bootstrap.take_part(join, is_current).await
     }
 
     /// Waits until this replica's state shows every write that was acknowledged before the call, and brings
@@ -176,7 +179,7 @@ impl Replica {
     }
 
     fn must_be_part(&self) -> Result<(), WriteError> {
-        match self.inner.formation.outside() {
+        match self.inner.bootstrap.outside() {
             None => Ok(()),
             Some(reason) => Err(WriteError::Unavailable(reason.to_owned())),
         }
@@ -196,8 +199,8 @@ impl Replica {
     }
 
     /// Who acts for the group, as far as this replica knows.
-    pub fn office(&self) -> Office {
-        *self.inner.office.borrow()
+    pub fn leadership(&self) -> Leadership {
+        *self.inner.leadership.borrow()
     }
 
     /// The replica that leads, as far as this one knows.
@@ -221,12 +224,12 @@ impl Replica {
 
     /// How this replica stands.
     pub fn status(&self) -> Status {
-        let Inner { raft, settings, formation, hindered, .. } = &*self.inner;
+        let Inner { raft, settings, bootstrap, hindered, .. } = &*self.inner;
         let beside = Beside {
-            office: self.office(),
+            leadership: self.leadership(),
             hindrance: hindered.borrow().clone(),
             tables_index: self.tables_index(),
-            refusals: formation.peers.refusals.list(),
+            refusals: bootstrap.peers.refusals.list(),
         };
         status::status(raft, &settings.group, beside)
     }
@@ -239,15 +242,15 @@ impl Replica {
     /// Prepares to stop: this replica stands for election no more, and if it leads it hands over. Requests, those of
     /// other replicas above all, must be answered meanwhile. Takes a bounded time.
     pub async fn retire(&self) {
-        self.inner.hand_over.retire().await;
+        self.inner.transfer.retire().await;
     }
 
     /// Stops replication: nothing more is sent, stored or applied. Takes a bounded time.
     pub async fn stop(&self) {
         let deadline = tokio::time::Instant::now() + STOP_TIMEOUT;
-        self.inner.hand_over.stop(deadline).await;
+        self.inner.transfer.stop(deadline).await;
         // A disk that hangs is not waited for, and one that fails has been told of.
-        let _ = tokio::time::timeout_at(deadline, self.inner.mark_keeper.finish()).await;
+        let _ = tokio::time::timeout_at(deadline, self.inner.identity_keeper.finish()).await;
     }
 }
 

@@ -28,10 +28,10 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{Mutex, watch};
 
 use super::application::WriteError;
-use super::bootstrap::Formation;
-use super::consensus::forward::LeaderCall;
+use super::bootstrap::Bootstrap;
+use super::consensus::forward::LeaderForward;
 use super::consensus::leader_contact::Engaged;
-use super::consensus::leadership_transfer::HandOver;
+use super::consensus::leadership_transfer::LeadershipTransfer;
 use super::consensus::pre_vote::Ballot;
 use super::consensus::read_index::{QUEUED_READS, ReadIndex};
 use super::consensus::recognition::Recognition;
@@ -73,14 +73,14 @@ pub struct Service {
     pub raft: Raft,
     pub ballot: Ballot,
     pub recognition: Recognition,
-    pub hand_over: Arc<HandOver>,
+    pub transfer: Arc<LeadershipTransfer>,
     /// Of this replica's own log.
     pub durability: Durability,
     pub platform: Platform,
     pub state_machine: StateMachine,
     pub reads: ReadIndex,
-    pub leader: LeaderCall,
-    pub formation: Formation,
+    pub leader: LeaderForward,
+    pub bootstrap: Bootstrap,
     /// Why this replica cannot go on.
     pub failed: watch::Sender<Option<String>>,
     /// Snapshots are received one at a time.
@@ -129,9 +129,9 @@ impl Service {
         };
         match &answered {
             Err(refusal @ (ApiError::Misdirected(_) | ApiError::Conflict(_))) => {
-                self.formation.peers.refusals.note(Direction::From, sender, &refusal.to_string());
+                self.bootstrap.peers.refusals.note(Direction::From, sender, &refusal.to_string());
             }
-            Ok(_) if path != wire::ORIGIN => self.formation.peers.refusals.clear(Direction::From, || sender.to_owned()),
+            Ok(_) if path != wire::ORIGIN => self.bootstrap.peers.refusals.clear(Direction::From, || sender.to_owned()),
             _ => {}
         }
         answered
@@ -139,7 +139,7 @@ impl Service {
 
     async fn answer(&self, path: &str, body: Incoming, limit_bytes: usize) -> Result<Response, ApiError> {
         let bytes = body::read_from_node(body, limit_bytes, BODY_TIMEOUT).await?;
-        let (own, log) = (self.formation.peers.group.own, &self.formation.peers.log);
+        let (own, log) = (self.bootstrap.peers.group.own, &self.bootstrap.peers.log);
         match path {
             wire::APPEND => {
                 // Decoded, many small entries take much more room than they did on their way.
@@ -174,10 +174,10 @@ impl Service {
                 answer(&self.reads.position_as_leader(message(&bytes)?).await)
             }
             wire::LEADER => answer(&self.leader.call_here(message::<Bytes>(&bytes)?).await),
-            wire::ORIGIN => answer(&self.formation.origin().await),
-            wire::PREPARE => answer(&Box::pin(self.formation.prepare(message(&bytes)?)).await),
-            wire::JOIN => answer(&Box::pin(self.formation.allow_join(message(&bytes)?)).await),
-            wire::ADMIT => answer(&Box::pin(self.formation.admit(message(&bytes)?)).await),
+            wire::ORIGIN => answer(&self.bootstrap.origin().await),
+            wire::PREPARE => answer(&Box::pin(self.bootstrap.prepare(message(&bytes)?)).await),
+            wire::JOIN => answer(&Box::pin(self.bootstrap.allow_join(message(&bytes)?)).await),
+            wire::ADMIT => answer(&Box::pin(self.bootstrap.admit(message(&bytes)?)).await),
             _ => Err(ApiError::UnknownPath),
         }
     }
@@ -203,7 +203,7 @@ impl Service {
 
     async fn receive_hand_over(&self, term: u64) -> Answer<()> {
         match self.recognition.of_hand_over(term).await {
-            true => self.hand_over.receive(term),
+            true => self.transfer.receive(term),
             false => Err(WriteError::NotLeader),
         }
     }
@@ -216,13 +216,13 @@ impl Service {
 
     /// The member of the group that a request says it comes from, and its number.
     fn member(&self, envelope: Option<Envelope<'_>>) -> Option<(u64, &str)> {
-        let (members, from) = (&self.formation.peers.group.members, envelope?.from);
+        let (members, from) = (&self.bootstrap.peers.group.members, envelope?.from);
         members.iter().find(|(_, member)| *from == *member.id).map(|(number, member)| (*number, member.id.as_str()))
     }
 
     /// Refuses what is meant for another replica, or comes from one of this replica's own name.
     fn check_addressee(&self, envelope: Option<Envelope<'_>>) -> Result<(), ApiError> {
-        let own = self.formation.peers.group.own_id();
+        let own = self.bootstrap.peers.group.own_id();
         match envelope {
             Some(Envelope { to, .. }) if to != own => {
                 let what = format!("it is for {to}, and {own} is at this address: compare the addresses in the files");
@@ -239,7 +239,7 @@ impl Service {
     /// Refuses what is meant for another group, and everything while this replica belongs to none.
     fn check_cluster(&self, envelope: Option<Envelope<'_>>) -> Result<(), ApiError> {
         let meant = envelope.and_then(|envelope| envelope.cluster);
-        match self.formation.peers.marker.cluster() {
+        match self.bootstrap.peers.identity.cluster() {
             Some(own) if meant == Some(own) => Ok(()),
             Some(own) => Err(ApiError::Conflict(match meant {
                 Some(meant) => format!("it is for the group {meant}, and this replica's data is of the group {own}"),
@@ -252,7 +252,7 @@ impl Service {
     /// Refuses what would be the beginning of this replica's history, unless the group has begun.
     async fn check_begun(&self, envelope: Option<Envelope<'_>>) -> Result<(), ApiError> {
         let sender = self.member(envelope).map(|(number, _)| number);
-        match self.formation.may_take_from(sender).await {
+        match self.bootstrap.may_take_from(sender).await {
             true => Ok(()),
             false => Err(ApiError::Conflict("this replica's group has not begun yet".to_owned())),
         }
@@ -297,7 +297,7 @@ impl Service {
 
     /// Checked once more when it is there: the group goes on meanwhile.
     fn check_snapshot(&self, leader: &Vote, manifest: &Manifest) -> Result<(), ApiError> {
-        let (own, log) = (self.formation.peers.group.own, &self.formation.peers.log);
+        let (own, log) = (self.bootstrap.peers.group.own, &self.bootstrap.peers.log);
         log.examine(|log| guard::snapshot(leader, manifest.meta.last_log_id, own, log))
             .and_then(|()| guard::membership(manifest.meta.last_membership.membership()))
             .map_err(ApiError::Conflict)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::consensus::leadership::Office;
+use super::consensus::leadership::Leadership;
 use super::{Freshness, Inner};
 
 /// Where every replica says how it stands. With the query [`TRIED`] it first tries to make a read current.
@@ -57,7 +57,7 @@ impl Leading {
 impl Inner {
     /// How this replica stands; if `is_tried`, it serves only if a read that is made now is current soon.
     pub(super) async fn standing(&self, is_tried: bool) -> Standing {
-        let serves = self.formation.outside().is_none()
+        let serves = self.bootstrap.outside().is_none()
             && self.reads.may_serve()
             && (!is_tried || {
                 let read = tokio::time::timeout(TRIAL_PATIENCE, self.reads.wait(bytes::Bytes::new())).await;
@@ -65,7 +65,7 @@ impl Inner {
             });
         Standing {
             id: self.settings.group.label(self.settings.group.own),
-            cluster: self.formation.peers.marker.cluster().map(|cluster| cluster.to_string()),
+            cluster: self.bootstrap.peers.identity.cluster().map(|cluster| cluster.to_string()),
             leader: self.leading(),
             serves,
             hindrance: self.hindered.borrow().clone(),
@@ -75,16 +75,16 @@ impl Inner {
     /// Who leads, as far as this replica knows, and may act.
     pub(super) fn leading(&self) -> Option<Leading> {
         let group = &self.settings.group;
-        match *self.office.borrow() {
-            Office::Own(term) => Some(Leading { id: group.label(group.own), term }),
-            Office::Other(leader) => {
+        match *self.leadership.borrow() {
+            Leadership::Own(term) => Some(Leading { id: group.label(group.own), term }),
+            Leadership::Other(leader) => {
                 let server = self.raft.server_metrics();
                 let server = server.borrow();
                 // What is known of the office may be a moment older.
                 let is_settled = server.current_leader == Some(leader);
                 is_settled.then(|| Leading { id: group.label(leader), term: server.vote.leader_id().term })
             }
-            Office::Vacant(_) | Office::Preparing(_) => None,
+            Leadership::Vacant(_) | Leadership::Preparing(_) => None,
         }
     }
 }

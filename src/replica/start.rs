@@ -10,14 +10,14 @@ use openraft::SnapshotPolicy;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
-use super::application::{LeaderService, Machine};
-use super::bootstrap::Formation;
+use super::application::{Application, LeaderService};
+use super::bootstrap::Bootstrap;
 use super::consensus::elector::{ElectionTimeout, Elector};
-use super::consensus::forward::LeaderCall;
+use super::consensus::forward::LeaderForward;
 use super::consensus::heartbeat;
-use super::consensus::leader_contact::Contact;
-use super::consensus::leadership::{Office, OfficeKeeper};
-use super::consensus::leadership_transfer::{HandOver, Willingness};
+use super::consensus::leader_contact::LeaderContact;
+use super::consensus::leadership::{Leadership, LeadershipMonitor};
+use super::consensus::leadership_transfer::{LeadershipTransfer, Willingness};
 use super::consensus::pre_vote::Ballot;
 use super::consensus::proposer::{Proposer, ProposerLimits};
 use super::consensus::read_index::{ReadIndex, ReadRounds};
@@ -32,7 +32,7 @@ use super::server::Service;
 use super::storage::StartError;
 use super::storage::Storage;
 use super::storage::csv_export;
-use super::storage::identity_keeper::MarkKeeper;
+use super::storage::identity_keeper::IdentityKeeper;
 use super::storage::log::{Durability, LogLimits, LogReader};
 use super::storage::raft_types::Raft;
 use super::storage::state_machine::StateMachine;
@@ -84,7 +84,7 @@ pub struct Opened {
     state_machine: StateMachine,
     proposer: Proposer,
     log: LogReader,
-    office: watch::Sender<Office>,
+    leadership: watch::Sender<Leadership>,
     lock: Box<dyn FolderLock>,
 }
 
@@ -96,7 +96,7 @@ pub async fn open(
     platform: &Platform,
     client: &Client,
     settings: Settings,
-    machine: Arc<dyn Machine>,
+    machine: Arc<dyn Application>,
 ) -> Result<Opened, StartError> {
     let folder = &settings.folder;
     let lock = lock_in_time(platform, folder).await.map_err(|error| match error.kind() {
@@ -107,7 +107,7 @@ pub async fn open(
     let group = Arc::new(settings.group.clone());
     let own = group.own;
     let opened = Storage::open(platform, folder, (own, &group.label(own)), settings.log, machine).await?;
-    let Storage { marker, log, state_machine } = opened;
+    let Storage { identity, log, state_machine } = opened;
     let (log_reader, durability) = (log.reader(), log.durability());
     let append_timeout = settings.election_timeout.min;
     let (platform, client) = (platform.clone(), client.clone());
@@ -116,7 +116,7 @@ pub async fn open(
         platform: platform.clone(),
         reach: Arc::new(Reach::new(&group)),
         group,
-        marker,
+        identity,
         client,
         is_successor: Arc::default(),
         durability,
@@ -137,7 +137,7 @@ pub async fn open(
         state_machine,
         proposer,
         log: log_reader,
-        office: watch::Sender::new(Office::Vacant(tokio::time::Instant::now())),
+        leadership: watch::Sender::new(Leadership::Vacant(tokio::time::Instant::now())),
         lock,
     })
 }
@@ -196,19 +196,19 @@ impl Opened {
 
     /// Starts everything that runs beside the requests.
     pub fn start(self, service: Arc<dyn LeaderService>) -> Replica {
-        let Opened { raft, platform, settings, peers, state_machine, proposer, log, office, lock } = self;
+        let Opened { raft, platform, settings, peers, state_machine, proposer, log, leadership, lock } = self;
         let (failed, failure) = watch::channel(None);
-        let watched = office.subscribe();
+        let watched = leadership.subscribe();
         let (willingness, is_willing) = watch::channel(Willingness::Willing);
         let (received, handed_over) = watch::channel(0);
-        let contact = Arc::new(Contact::new());
+        let contact = Arc::new(LeaderContact::new());
         let ballot = Ballot {
             raft: raft.clone(),
             contact: contact.clone(),
             is_standing: Arc::new(AtomicBool::new(false)),
             silence_limit: settings.election_timeout.max,
         };
-        let hand_over = Arc::new(HandOver {
+        let transfer = Arc::new(LeadershipTransfer {
             raft: raft.clone(),
             proposer: proposer.clone(),
             peers: peers.clone(),
@@ -218,10 +218,10 @@ impl Opened {
             under_way: Mutex::new(()),
         });
         let (hindrance, hindered) = watch::channel(None);
-        let keeper = OfficeKeeper {
+        let keeper = LeadershipMonitor {
             raft: raft.clone(),
             proposer,
-            office,
+            leadership,
             service: service.clone(),
             hindrance: hindrance.clone(),
             contact: contact.clone(),
@@ -243,14 +243,14 @@ impl Opened {
         let recognition = Recognition::new(raft.clone(), peers.clone(), is_willing.clone(), patience);
         tokio::spawn(elector.run(is_willing));
         let step_aside =
-            StepAside { office: watched.clone(), service: service.clone(), hand_over: hand_over.clone(), hindrance };
+            StepAside { leadership: watched.clone(), service: service.clone(), transfer: transfer.clone(), hindrance };
         tokio::spawn(step_aside.run());
-        let mark_keeper = MarkKeeper {
+        let identity_keeper = IdentityKeeper {
             platform: platform.clone(),
-            marker: peers.marker.clone(),
+            identity: peers.identity.clone(),
             durability: peers.durability.clone(),
         };
-        let (keeping, mark_failed) = (mark_keeper.clone(), failed.clone());
+        let (keeping, mark_failed) = (identity_keeper.clone(), failed.clone());
         tokio::spawn(async move {
             if let Err(error) = keeping.run().await {
                 mark_failed.send_replace(Some(format!("how far the log is written cannot be noted: {error}")));
@@ -272,50 +272,50 @@ impl Opened {
         let rounds = ReadRounds {
             raft: raft.clone(),
             peers: peers.clone(),
-            office: watched.clone(),
+            leadership: watched.clone(),
             service: service.clone(),
             contact: contact.clone(),
             round_timeout: settings.election_timeout.max,
         };
         let reads = ReadIndex::start(rounds, state_machine.watch_applied(), settings.majority_wait);
-        let leader = LeaderCall {
+        let leader = LeaderForward {
             raft: raft.clone(),
             peers: peers.clone(),
-            office: watched.clone(),
+            leadership: watched.clone(),
             service,
             hindrance: hindered.clone(),
             answer_timeout: settings.proposer.commit_timeout + settings.majority_wait,
             majority_wait: settings.majority_wait,
         };
-        let formation = Formation::new(raft.clone(), peers.clone(), watched.clone());
-        tokio::spawn(formation.clone().finish_changes());
+        let bootstrap = Bootstrap::new(raft.clone(), peers.clone(), watched.clone());
+        tokio::spawn(bootstrap.clone().finish_changes());
         let service = Service {
             raft: raft.clone(),
             ballot,
             recognition,
-            hand_over: hand_over.clone(),
+            transfer: transfer.clone(),
             durability: peers.durability.clone(),
             platform,
             state_machine,
             reads: reads.clone(),
             leader: leader.clone(),
-            formation: formation.clone(),
+            bootstrap: bootstrap.clone(),
             failed,
             receiving: Mutex::new(()),
         };
-        let office = watched;
+        let leadership = watched;
         Replica {
             inner: Arc::new(Inner {
                 raft,
                 settings,
-                office,
+                leadership,
                 reads,
                 leader,
                 service,
-                hand_over,
+                transfer,
                 hindered,
-                mark_keeper,
-                formation,
+                identity_keeper,
+                bootstrap,
                 tables_index,
                 failure,
                 _lock: lock,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use openraft::ServerState;
 use serde::{Deserialize, Serialize};
 
-use super::consensus::leadership::Office;
+use super::consensus::leadership::Leadership;
 use super::group::Group;
 use super::storage::raft_types::Raft;
 
@@ -59,14 +59,14 @@ pub struct PeerStatus {
 
 /// What openraft does not know of how a replica stands.
 pub(super) struct Beside {
-    pub office: Office,
+    pub leadership: Leadership,
     pub hindrance: Option<String>,
     pub tables_index: u64,
     pub refusals: Vec<String>,
 }
 
 pub(super) fn status(raft: &Raft, group: &Group, beside: Beside) -> Status {
-    let Beside { office, hindrance, tables_index, refusals } = beside;
+    let Beside { leadership, hindrance, tables_index, refusals } = beside;
     let metrics = raft.metrics().borrow().clone();
     let last_log_index = metrics.last_log_index.unwrap_or(0);
     let peer = |(number, matched): (u64, Option<openraft::LogId<u64>>)| {
@@ -87,7 +87,7 @@ pub(super) fn status(raft: &Raft, group: &Group, beside: Beside) -> Status {
             ServerState::Shutdown => "stopped",
         }
         .to_owned(),
-        in_office: matches!(office, Office::Own(_)),
+        in_office: matches!(leadership, Leadership::Own(_)),
         hindrance,
         leader: metrics.current_leader.map(|leader| group.label(leader)),
         term: metrics.current_term,

@@ -18,7 +18,7 @@ use bazar::http::body::Incoming;
 use bazar::http::client::{CallError, Client, Request as Call};
 use bazar::http::path::Path;
 use bazar::http::reply::{self, Response};
-use bazar::http::serialized::Prepared;
+use bazar::http::serialized::SerializedResponse;
 use bazar::http::server::{Handler, Limits, serve};
 use bazar::http::{body, client};
 use bazar::platform::{BoxFuture, Listener, Network, Platform, Stream, TcpNetwork};
@@ -67,17 +67,21 @@ impl Handler for Routes {
         ["/from-node", "/to-node"].contains(&path)
     }
 
-    fn at_once(&self, target: &str) -> Option<Prepared> {
+    fn try_fast(&self, target: &str) -> Option<SerializedResponse> {
         let path = target.split('?').next().filter(|path| !self.is_lane_closed && Path::parse(path).is_ok())?;
         let text = match path.strip_prefix('/').unwrap_or(path).strip_prefix("ready/")?.strip_prefix("long/") {
             Some(name) => {
-                return Some(Prepared::new(reply::content(StatusCode::OK, "text/plain", long_text(name).into())));
+                return Some(SerializedResponse::new(reply::content(
+                    StatusCode::OK,
+                    "text/plain",
+                    long_text(name).into(),
+                )));
             }
             None => path,
         };
         let mut response = reply::json(StatusCode::OK, &text);
         response.headers_mut().insert("at-once", HeaderValue::from_static("yes"));
-        Some(Prepared::new(response))
+        Some(SerializedResponse::new(response))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::deviation::Deviation;
 use crate::protocol::CacheModel;
-use crate::state::{Granted, LEASE, Office, Push, RequestStage, Session, State, Write};
+use crate::state::{Granted, LEASE, Leadership, Push, RequestStage, Session, State, Write};
 
 impl<const FRONTENDS: usize> CacheModel<FRONTENDS> {
     pub fn in_office(&self, state: &State<FRONTENDS>) -> Option<()> {
@@ -24,7 +24,7 @@ impl<const FRONTENDS: usize> CacheModel<FRONTENDS> {
             return None;
         }
         state.epoch += 1;
-        state.office = Office { has_barrier: false, wait: LEASE, has_confirmed: [false; FRONTENDS] };
+        state.office = Leadership { has_barrier: false, wait: LEASE, has_confirmed: [false; FRONTENDS] };
         for write in &mut state.writes {
             *write = match *write {
                 Write::Invalidating(pushes) if pushes == [Push::Settled; FRONTENDS] => {

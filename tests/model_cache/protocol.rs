@@ -4,7 +4,7 @@ use stateright::{Model, Property};
 
 use crate::deviation::Deviation;
 use crate::state::{
-    EPOCHS, Flight, Frontend, Granted, Office, Push, Reader, RequestStage, SLOTS, State, WRITES, Write,
+    EPOCHS, Flight, Frontend, Granted, Leadership, Push, Reader, RequestStage, SLOTS, State, WRITES, Write,
 };
 
 /// The promise that the model checks.
@@ -137,7 +137,7 @@ impl<const FRONTENDS: usize> Model for CacheModel<FRONTENDS> {
         let mut state = State {
             committed: 0,
             epoch: 0,
-            office: Office { has_barrier: true, wait: 0, has_confirmed: [true; FRONTENDS] },
+            office: Leadership { has_barrier: true, wait: 0, has_confirmed: [true; FRONTENDS] },
             granted: [[Granted::default(); FRONTENDS]; EPOCHS],
             writes,
             frontends: [Frontend::default(); FRONTENDS],

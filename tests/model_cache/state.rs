@@ -21,7 +21,7 @@ pub struct State<const FRONTENDS: usize> {
     pub committed: Version,
     /// The latest leadership, counted from 0. Leaders of earlier ones do not know that they were deposed.
     pub epoch: u8,
-    pub office: Office<FRONTENDS>,
+    pub office: Leadership<FRONTENDS>,
     /// The session that the leader of each epoch last granted to each frontend.
     pub granted: [[Granted; FRONTENDS]; EPOCHS],
     /// In no particular order, hence sorted.
@@ -33,7 +33,7 @@ pub struct State<const FRONTENDS: usize> {
 
 /// How far the leader of the latest epoch has come in taking office.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Office<const FRONTENDS: usize> {
+pub struct Leadership<const FRONTENDS: usize> {
     pub has_barrier: bool,
     /// Until the leases of earlier epochs have run out.
     pub wait: u8,

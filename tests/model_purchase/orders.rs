@@ -16,13 +16,13 @@ impl PurchaseModel {
 
     /// The barrier commits, and with it as much of the log as survived.
     pub fn commit_barrier(&self, state: &mut State, survivors: usize) -> Option<()> {
-        if state.leader.is_in_office || survivors > state.proposed.len() {
+        if state.leader.is_leading || survivors > state.proposed.len() {
             return None;
         }
         for order_id in std::mem::take(&mut state.proposed).into_iter().take(survivors) {
             self.record(&mut state.recorded, order_id);
         }
-        state.leader.is_in_office = true;
+        state.leader.is_leading = true;
         self.start_over(state)
     }
 
@@ -31,7 +31,7 @@ impl PurchaseModel {
     pub fn start_over(&self, state: &mut State) -> Option<()> {
         self.in_office(state)?;
         let next = missing(&state.recorded);
-        state.leader = Leader { is_in_office: true, next, held: Default::default(), must_ask: true };
+        state.leader = Leader { is_leading: true, next, held: Default::default(), must_ask: true };
         for purchase in &mut state.purchases {
             if let Service::Recording(_) = purchase.service {
                 purchase.service = Service::None;
@@ -41,7 +41,7 @@ impl PurchaseModel {
     }
 
     fn in_office(&self, state: &State) -> Option<()> {
-        state.leader.is_in_office.then_some(())
+        state.leader.is_leading.then_some(())
     }
 
     /// The leader asks the catalog what was decided: in doubt, and now and then.

@@ -87,7 +87,7 @@ pub enum Answer {
 /// The order group's latest leader.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Leader {
-    pub is_in_office: bool,
+    pub is_leading: bool,
     /// The number of the next order to propose.
     pub next: OrderId,
     /// Orders that wait for those before them.

@@ -26,7 +26,7 @@ fn heard(ledger: u64, keyless: u64) -> Decisions {
 }
 
 /// Refusals at this time.
-fn record(ledger: &mut Ledger, count: u64, group_ms: u64) {
+fn record(ledger: &mut DecisionLog, count: u64, group_ms: u64) {
     let first = ledger.decisions().ledger;
     let orders = ledger.kept.entries().last().map_or(0, Kept::orders);
     (first..first + count).for_each(|number| ledger.record(group_ms, false, refusal(number, orders)));
@@ -34,7 +34,7 @@ fn record(ledger: &mut Ledger, count: u64, group_ms: u64) {
 
 #[test]
 fn decisions_are_forgotten_many_at_a_time_and_never_early() {
-    let mut ledger = Ledger::default();
+    let mut ledger = DecisionLog::default();
     record(&mut ledger, 2000, 0);
     let second_mark = MARK_INTERVAL_MS;
     record(&mut ledger, 1000, second_mark);
@@ -52,7 +52,7 @@ fn decisions_are_forgotten_many_at_a_time_and_never_early() {
 
 #[test]
 fn a_purchase_that_is_not_recorded_is_kept_with_all_that_came_after_it() {
-    let mut ledger = Ledger::default();
+    let mut ledger = DecisionLog::default();
     record(&mut ledger, 2000, 0);
     ledger.record(1, false, sale(1));
     record(&mut ledger, 2000, 2);
@@ -69,7 +69,7 @@ fn a_purchase_that_is_not_recorded_is_kept_with_all_that_came_after_it() {
 
 #[test]
 fn a_key_is_surely_new_only_to_those_who_heard_of_all_that_is_forgotten() {
-    let mut ledger = Ledger::default();
+    let mut ledger = DecisionLog::default();
     record(&mut ledger, 2000, 0);
     record(&mut ledger, 1, MARK_INTERVAL_MS);
     assert!(ledger.is_surely_new(&write(heard(0, 0), true)));
@@ -81,7 +81,7 @@ fn a_key_is_surely_new_only_to_those_who_heard_of_all_that_is_forgotten() {
 
 #[test]
 fn what_was_decided_under_a_nodes_own_key_is_soon_forgotten_and_the_key_not_taken_for_a_new_one() {
-    let mut ledger = Ledger::default();
+    let mut ledger = DecisionLog::default();
     for number in 0..10 * KEYLESS_KEPT as u64 {
         ledger.record(0, true, refusal(number, 0));
         assert!(ledger.keyless().0.len() < 2 * KEYLESS_KEPT && ledger.find(&key(&format!("key-{number}"))).is_some());
@@ -98,14 +98,14 @@ fn what_was_decided_under_a_nodes_own_key_is_soon_forgotten_and_the_key_not_take
 
 #[test]
 fn a_sale_under_a_nodes_own_key_is_remembered_as_any_other() {
-    let mut ledger = Ledger::default();
+    let mut ledger = DecisionLog::default();
     ledger.record(0, true, sale(1));
     assert_eq!((ledger.purchases_after(0, 9).len(), ledger.decisions()), (1, heard(1, 0)));
 }
 
 #[test]
 fn refusals_are_limited_and_room_comes_back_when_they_are_forgotten() {
-    let mut ledger = Ledger::default();
+    let mut ledger = DecisionLog::default();
     record(&mut ledger, MAX_REFUSALS as u64, 0);
     let keyed = write(heard(0, 0), false);
     assert!(!ledger.has_room(&keyed) && ledger.has_room(&write(heard(0, 0), true)));
@@ -119,7 +119,7 @@ fn refusals_are_limited_and_room_comes_back_when_they_are_forgotten() {
 
 #[test]
 fn a_ledger_that_has_forgotten_is_restored_as_it_was() {
-    let mut ledger = Ledger::default();
+    let mut ledger = DecisionLog::default();
     record(&mut ledger, 2000, 0);
     (1..=3).for_each(|number| ledger.record(1, false, sale(number)));
     record(&mut ledger, 10, MARK_INTERVAL_MS + 1);
@@ -128,7 +128,7 @@ fn a_ledger_that_has_forgotten_is_restored_as_it_was() {
     ledger.forget_old(RETENTION_MS + MARK_INTERVAL_MS + 1, 4);
     assert_eq!((ledger.forgotten_orders, ledger.last_order()), (3, 4));
 
-    let mut restored = Ledger::restoring(ledger.scalars()).unwrap();
+    let mut restored = DecisionLog::restoring(ledger.scalars()).unwrap();
     ledger.kept().0.into_iter().for_each(|entry| restored.restore_kept(entry).unwrap());
     ledger.keyless().0.into_iter().for_each(|entry| restored.restore_keyless(entry).unwrap());
     assert_eq!(restored.check_restored(), Ok(()));

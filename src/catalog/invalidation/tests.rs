@@ -16,7 +16,7 @@ use crate::protocol::fence::Decisions;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-const TENURE: Tenure = 1;
+const TENURE: LeaderEpoch = 1;
 
 /// A frontend that tells the test what it is to forget, and confirms once the test says so.
 struct Scripted(mpsc::UnboundedSender<(Vec<Tag>, oneshot::Sender<()>)>);
@@ -33,7 +33,7 @@ impl Handler for Scripted {
 }
 
 /// A leader in office, and what its one frontend, which has a lease, is told.
-async fn office() -> (Coherence, mpsc::UnboundedReceiver<(Vec<Tag>, oneshot::Sender<()>)>) {
+async fn leadership() -> (Invalidator, mpsc::UnboundedReceiver<(Vec<Tag>, oneshot::Sender<()>)>) {
     let platform = Platform::system();
     let (told, hears) = mpsc::unbounded_channel();
     let address = testing::serve(Arc::new(Scripted(told))).await;
@@ -41,8 +41,8 @@ async fn office() -> (Coherence, mpsc::UnboundedReceiver<(Vec<Tag>, oneshot::Sen
 
     // So long that the frontend is not given up while the test keeps it from confirming.
     let terms = LeaseTerms { lease: 10 * MINUTE, clock_drift_percent: 0 };
-    let coherence = Coherence::start(&Client::new(&platform), vec![member], terms);
-    coherence.take_office(TENURE, &BTreeMap::new()).await;
+    let coherence = Invalidator::start(&Client::new(&platform), vec![member], terms);
+    coherence.on_become_leader(TENURE, &BTreeMap::new()).await;
     let request = LeaseRequest { frontend: "frontend-1".to_owned(), process: ProcessId::fresh(), session: None };
     let Ok(admission) = coherence.admit(&request) else { panic!("the frontend is let in") };
     assert!(matches!(coherence.grant(&request, admission), LeaseReply::Granted { .. }));
@@ -50,18 +50,18 @@ async fn office() -> (Coherence, mpsc::UnboundedReceiver<(Vec<Tag>, oneshot::Sen
 }
 
 /// Proposes a write of a book that is not in the state.
-fn propose(coherence: &Coherence, action: Action) -> tokio::task::JoinHandle<PendingWrite> {
+fn propose(coherence: &Invalidator, action: Action) -> tokio::task::JoinHandle<PendingWrite> {
     let write = Write { key: key("key"), is_keyless: false, heard: Decisions::default(), recorded_orders: 0, action };
     let coherence = coherence.clone();
     tokio::spawn(async move {
-        let proposed = coherence.propose(&[write], |_| None, |tenure| assert_eq!(tenure, TENURE)).await;
+        let proposed = coherence.propose(&[write], |_| None, |leader_epoch| assert_eq!(leader_epoch, TENURE)).await;
         proposed.unwrap_or_else(|error| panic!("{error}")).1
     })
 }
 
 #[tokio::test]
 async fn a_book_that_begins_to_come_while_a_write_to_it_is_told_has_its_topic_forgotten_before_the_write() {
-    let (coherence, mut hears) = office().await;
+    let (coherence, mut hears) = leadership().await;
     let topic = Tag::Topic("fall".to_owned());
     let change = propose(&coherence, Action::Remove { book_id: book_id(8) });
     let (told, confirm) = hears.recv().await.unwrap();

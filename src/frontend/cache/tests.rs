@@ -16,8 +16,8 @@ fn cache(capacity: u64, ttl: Duration) -> Cache {
     cache
 }
 
-fn answer(text: &'static str, status: StatusCode) -> CachedAnswer {
-    CachedAnswer {
+fn answer(text: &'static str, status: StatusCode) -> CachedResponse {
+    CachedResponse {
         status,
         media_type: HeaderValue::from_static("application/json"),
         body: Bytes::from_static(text.as_bytes()),
@@ -168,8 +168,8 @@ fn hits_and_misses_are_counted() {
     assert_eq!((stats.hits, stats.misses, stats.hit_rate), (3, 1, 0.75));
 }
 
-fn page(bytes: usize) -> CachedAnswer {
-    CachedAnswer { body: Bytes::from(vec![b'x'; bytes]), ..answer("", StatusCode::OK) }
+fn page(bytes: usize) -> CachedResponse {
+    CachedResponse { body: Bytes::from(vec![b'x'; bytes]), ..answer("", StatusCode::OK) }
 }
 
 #[test]

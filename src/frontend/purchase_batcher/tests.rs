@@ -77,7 +77,7 @@ impl Handler for OrderServer {
 
 struct Group {
     upstream: Upstream,
-    couriers: Vec<Courier>,
+    couriers: Vec<PurchaseBatcher>,
     servers: Vec<Arc<OrderServer>>,
 }
 
@@ -94,7 +94,7 @@ impl Group {
         // No probe is over before the test is.
         let probes = Probes { interval: SECOND * 100, timeout: SECOND * 100, when_idle: false };
         let upstream = Upstream::start("order", members, Client::new(&platform), timing, probes);
-        Group { couriers: Courier::start_all(&upstream), upstream, servers }
+        Group { couriers: PurchaseBatcher::start_all(&upstream), upstream, servers }
     }
 
     /// Buys as the frontend does.
@@ -177,11 +177,11 @@ async fn a_server_that_is_asked_too_much_is_believed() {
 #[tokio::test]
 async fn who_waits_for_a_server_that_hangs_is_told_that_it_was_not_asked() {
     let group = Group::of(&[Manner::Hangs]).await;
-    let courier = &group.couriers[0];
+    let batcher = &group.couriers[0];
     // The first ones are sent, one after the other; the last has to wait.
     let mut sent: Vec<_> = Vec::new();
     for number in 1..=REQUESTS_IN_FLIGHT as u64 {
-        sent.push(Box::pin(courier.carry(purchase(number), None, SECOND * 5)));
+        sent.push(Box::pin(batcher.carry(purchase(number), None, SECOND * 5)));
         while group.heard(0).len() < sent.len() {
             for sent in &mut sent {
                 assert!(futures_util::poll!(sent).is_pending());
@@ -189,7 +189,7 @@ async fn who_waits_for_a_server_that_hangs_is_told_that_it_was_not_asked() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
-    let waited = courier.carry(purchase(100), None, SECOND * 5).await;
+    let waited = batcher.carry(purchase(100), None, SECOND * 5).await;
     assert!(matches!(waited, Err(CallError::NotSent { .. })), "{waited:?}");
     for outcome in futures_util::future::join_all(sent).await {
         assert!(matches!(outcome, Err(CallError::Unknown { .. })), "{outcome:?}");

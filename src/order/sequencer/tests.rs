@@ -65,12 +65,12 @@ impl Handler for ScriptedCatalog {
 }
 
 /// Hands each tenure to the recorder, as the order leader does.
-struct Leader(Recorder);
+struct Leader(Sequencer);
 
 impl LeaderService for Leader {
-    fn take_office(&self, tenure: Tenure) -> BoxFuture<'_, Result<(), WriteError>> {
+    fn on_become_leader(&self, leader_epoch: LeaderEpoch) -> BoxFuture<'_, Result<(), WriteError>> {
         Box::pin(async move {
-            self.0.take_office(tenure).await;
+            self.0.on_become_leader(leader_epoch).await;
             Ok(())
         })
     }
@@ -85,8 +85,8 @@ impl LeaderService for Leader {
 }
 
 struct Bench {
-    recorder: Recorder,
-    machine: Arc<OrderMachine>,
+    sequencer: Sequencer,
+    machine: Arc<OrderApplication>,
     catalog: Arc<ScriptedCatalog>,
     _replica: Replica,
     _folder: tempfile::TempDir,
@@ -100,23 +100,23 @@ impl Bench {
         let catalog = Arc::new(ScriptedCatalog { decided: Mutex::new(decided), ..ScriptedCatalog::default() });
         let member = Member { id: "catalog-1".into(), address: http::testing::serve(catalog.clone()).await };
 
-        let machine = Arc::new(OrderMachine::default());
+        let machine = Arc::new(OrderApplication::default());
         let opened = replica::open(&platform, &client, settings(folder.path()), machine.clone()).await.unwrap();
         let long = SECOND * 60;
         let timing = Timing { attempt_timeout: long, read_deadline: long, write_deadline: long };
         let probes = Probes { interval: SECOND / 10, timeout: SECOND, when_idle: false };
         let link = Arc::new(CatalogLink::start(client, vec![member], timing, probes));
-        let recorder = Recorder::start(opened.consensus(), machine.clone(), link);
-        let replica = opened.start(Arc::new(Leader(recorder.clone())));
+        let sequencer = Sequencer::start(opened.consensus(), machine.clone(), link);
+        let replica = opened.start(Arc::new(Leader(sequencer.clone())));
         replica.take_part(false).await.unwrap();
         while replica.leader().is_none() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        Bench { recorder, machine, catalog, _replica: replica, _folder: folder }
+        Bench { sequencer, machine, catalog, _replica: replica, _folder: folder }
     }
 
     async fn record(&self, order: Order) -> Result<(), WriteError> {
-        self.recorder.record(vec![order]).await.pop().unwrap()
+        self.sequencer.record(vec![order]).await.pop().unwrap()
     }
 
     fn recorded(&self) -> Vec<u64> {
@@ -187,7 +187,7 @@ async fn orders_that_come_together_are_told_of_each_for_itself() {
     let bench = Bench::start(vec![]).await;
     assert_eq!(bench.record(order(1)).await, Ok(()));
     let other = Order { key: key("another"), ..order(1) };
-    let (late, early) = (bench.recorder.record(vec![other, order(2), order(4)]), bench.record(order(3)));
+    let (late, early) = (bench.sequencer.record(vec![other, order(2), order(4)]), bench.record(order(3)));
     let (late, early) = tokio::join!(late, early);
     assert!(matches!(late[..], [Err(WriteError::Unknown(_)), Ok(()), Ok(())]), "{late:?}");
     assert_eq!(early, Ok(()));
@@ -196,7 +196,7 @@ async fn orders_that_come_together_are_told_of_each_for_itself() {
 
 #[tokio::test]
 async fn no_orders_are_recorded_at_once() {
-    assert!(Bench::start(vec![]).await.recorder.record(vec![]).await.is_empty());
+    assert!(Bench::start(vec![]).await.sequencer.record(vec![]).await.is_empty());
 }
 
 #[tokio::test]
@@ -222,7 +222,7 @@ async fn orders_are_recorded_while_the_catalog_does_not_answer() {
     bench.catalog.hangs.store(true, AtomicOrdering::SeqCst);
     let asked = bench.catalog.questions.load(AtomicOrdering::SeqCst);
     // Its predecessor is missing: the catalog is asked.
-    let third = bench.recorder.record(vec![order(3)]);
+    let third = bench.sequencer.record(vec![order(3)]);
     let recorded = async {
         while bench.catalog.questions.load(AtomicOrdering::SeqCst) == asked {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -292,19 +292,19 @@ async fn while_nothing_can_be_recorded_the_catalog_is_not_asked_in_a_loop() {
     let asked = bench.catalog.questions.load(AtomicOrdering::SeqCst);
     bench.catalog.decided.lock().unwrap().push(order(1));
     // As after a leader has lost its majority: what it proposes in this tenure is refused at once.
-    bench.recorder.take_office(99).await;
+    bench.sequencer.on_become_leader(99).await;
     assert!(matches!(bench.record(order(1)).await, Err(WriteError::Unknown(_))));
     tokio::time::sleep(SECOND / 2).await;
     let asked = bench.catalog.questions.load(AtomicOrdering::SeqCst) - asked;
     assert!(asked < 10, "it was asked {asked} times");
-    bench.recorder.take_office(1).await;
+    bench.sequencer.on_become_leader(1).await;
     assert_eq!(bench.record(order(1)).await, Ok(()));
 }
 
 #[tokio::test]
 async fn a_replica_that_does_not_lead_holds_nothing_back() {
     let bench = Bench::start(vec![]).await;
-    bench.recorder.take_office(99).await;
+    bench.sequencer.on_become_leader(99).await;
     let held = tokio::time::timeout(SECOND * 5, bench.record(order(2))).await;
     assert!(matches!(held, Ok(Err(WriteError::Unknown(_)))), "{held:?}");
     let asked = bench.catalog.questions.load(AtomicOrdering::SeqCst);
@@ -357,7 +357,7 @@ async fn a_new_tenure_fails_what_waits_and_goes_on_with_the_next() {
     let bench = Bench::start(vec![]).await;
     let waiting = bench.record(order(2));
     let new_tenure = async {
-        bench.recorder.take_office(1).await;
+        bench.sequencer.on_become_leader(1).await;
     };
     let (waiting, ()) = tokio::join!(waiting, new_tenure);
     assert!(matches!(waiting, Err(WriteError::Unknown(_))), "{waiting:?}");

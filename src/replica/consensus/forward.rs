@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::leadership::{self, Office};
+use super::leadership::{self, Leadership};
 use crate::replica::application::{LeaderService, WriteError};
 use crate::replica::rpc::client::Peers;
 use crate::replica::rpc::wire::{self, Answer};
@@ -18,10 +18,10 @@ use crate::replica::storage::raft_types::Raft;
 
 /// Carries requests to whoever leads. Cheap to clone.
 #[derive(Clone)]
-pub struct LeaderCall {
+pub struct LeaderForward {
     pub raft: Raft,
     pub peers: Peers,
-    pub office: watch::Receiver<Office>,
+    pub leadership: watch::Receiver<Leadership>,
     pub service: Arc<dyn LeaderService>,
     /// What keeps this replica from serving while it leads.
     pub hindrance: watch::Receiver<Option<String>>,
@@ -31,7 +31,7 @@ pub struct LeaderCall {
     pub majority_wait: Duration,
 }
 
-impl LeaderCall {
+impl LeaderForward {
     /// Has the leader answer `request`, wherever it is. Waits for one until there has been none for `patience`.
     ///
     /// A leader that the group replaces meanwhile is not waited for: its successor gets the same request.
@@ -41,21 +41,21 @@ impl LeaderCall {
     pub async fn call(&self, request: Bytes, patience: Duration) -> Result<Bytes, WriteError> {
         let mut deadline = Instant::now() + patience;
         let mut may_have_happened = None;
-        let mut office = self.office.clone();
+        let mut leadership = self.leadership.clone();
         loop {
-            let current = *office.borrow_and_update();
+            let current = *leadership.borrow_and_update();
             let outcome = match current {
-                Office::Own(_) => self.call_here(request.clone()).await,
-                Office::Other(leader) => tokio::select! {
+                Leadership::Own(_) => self.call_here(request.clone()).await,
+                Leadership::Other(leader) => tokio::select! {
                     outcome = self.call_there(leader, &request) => outcome,
-                    Ok(_) = office.wait_for(|office| is_replaced(leader, *office)) => {
+                    Ok(_) = leadership.wait_for(|leadership| is_replaced(leader, *leadership)) => {
                         let former = self.peers.group.label(leader);
                         may_have_happened = Some(WriteError::Unknown(format!("{former} was replaced before it answered")));
                         deadline = Instant::now() + patience;
                         continue;
                     }
                 },
-                Office::Vacant(_) | Office::Preparing(_) => Err(WriteError::NotLeader),
+                Leadership::Vacant(_) | Leadership::Preparing(_) => Err(WriteError::NotLeader),
             };
             match outcome {
                 Err(WriteError::NotLeader) => {}
@@ -63,7 +63,7 @@ impl LeaderCall {
                 Err(error) => return Err(may_have_happened.unwrap_or(error)),
                 Ok(answer) => return Ok(answer),
             }
-            if !leadership::try_again(&mut office, current, deadline, patience).await {
+            if !leadership::try_again(&mut leadership, current, deadline, patience).await {
                 return Err(may_have_happened.unwrap_or_else(|| self.no_leader()));
             }
         }
@@ -71,10 +71,10 @@ impl LeaderCall {
 
     /// Answers `request` if this replica leads and is ready to.
     pub async fn call_here(&self, request: Bytes) -> Result<Bytes, WriteError> {
-        let office = *self.office.borrow();
-        match office {
-            Office::Own(_) => {}
-            _ if office.vacant_since().is_some_and(|since| since.elapsed() >= self.majority_wait) => {
+        let leadership = *self.leadership.borrow();
+        match leadership {
+            Leadership::Own(_) => {}
+            _ if leadership.vacant_since().is_some_and(|since| since.elapsed() >= self.majority_wait) => {
                 return Err(self.no_leader());
             }
             _ => return Err(WriteError::NotLeader),
@@ -117,11 +117,11 @@ impl LeaderCall {
 }
 
 /// Whether somebody else acts for the group than `leader`.
-fn is_replaced(leader: u64, office: Office) -> bool {
-    match office {
-        Office::Own(_) => true,
-        Office::Other(other) => other != leader,
+fn is_replaced(leader: u64, leadership: Leadership) -> bool {
+    match leadership {
+        Leadership::Own(_) => true,
+        Leadership::Other(other) => other != leader,
         // It may still answer.
-        Office::Vacant(_) | Office::Preparing(_) => false,
+        Leadership::Vacant(_) | Leadership::Preparing(_) => false,
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// What this replica hears of a leader.
-pub struct Contact {
+pub struct LeaderContact {
     /// When a leader, or a candidate that got this replica's vote, was heard last.
     heard: watch::Sender<Instant>,
     is_lost: watch::Sender<bool>,
@@ -30,10 +30,10 @@ pub struct Silence {
     pub heartbeat: Duration,
 }
 
-impl Contact {
+impl LeaderContact {
     /// A leader may have been heard just now.
-    pub fn new() -> Contact {
-        Contact {
+    pub fn new() -> LeaderContact {
+        LeaderContact {
             heard: watch::Sender::new(Instant::now()),
             is_lost: watch::Sender::new(false),
             tasks: AtomicUsize::new(0),
@@ -103,7 +103,7 @@ impl Silence {
 
 /// This replica does what the leader told it.
 pub struct Engaged<'a> {
-    contact: &'a Contact,
+    contact: &'a LeaderContact,
 }
 
 impl Drop for Engaged<'_> {
@@ -125,7 +125,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_leader_that_is_not_heard_for_the_limit_is_lost() {
-        let contact = Contact::new();
+        let contact = LeaderContact::new();
         let start = Instant::now();
         let words = async {
             for _ in 0..3 {
@@ -142,7 +142,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_leader_is_heard_while_this_replica_does_what_it_said() {
-        let contact = Contact::new();
+        let contact = LeaderContact::new();
         let start = Instant::now();
         let task = async {
             let _engaged = contact.engage();
@@ -154,7 +154,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn time_in_which_this_replica_stood_still_does_not_count() {
-        let contact = Contact::new();
+        let contact = LeaderContact::new();
         let lost = contact.lost(SILENCE);
         tokio::pin!(lost);
         assert!(futures_util::poll!(&mut lost).is_pending());

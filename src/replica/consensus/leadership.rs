@@ -2,7 +2,7 @@
 //!
 //! To be elected is not enough to serve. A leader that has just been elected does not know yet how far the
 //! group had committed: it first commits a barrier and applies it. Then its role prepares what it must
-//! ([`LeaderService::take_office`]), and only then it is *in office*. It leaves office when it loses its leadership,
+//! ([`LeaderService::on_become_leader`]), and only then it is *in office*. It leaves office when it loses its leadership,
 //! hears from no majority, steps aside, or is about to stop.
 
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use openraft::ServerState;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::leader_contact::Contact;
+use super::leader_contact::LeaderContact;
 use super::leadership_transfer::Willingness;
 use super::proposer::Proposer;
-use crate::replica::application::{LeaderService, Tenure, WriteError};
+use crate::replica::application::{LeaderEpoch, LeaderService, WriteError};
 use crate::replica::storage::raft_types::{Raft, ServerMetrics};
 use crate::telemetry::Trouble;
 
@@ -31,7 +31,7 @@ const ANOTHER_TRY_PAUSE: Duration = Duration::from_millis(10);
 
 /// Who may act for the group, as this replica sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Office {
+pub enum Leadership {
     /// Nobody that this replica knows of, since then.
     Vacant(Instant),
     /// This replica leads, but is not ready to act since then.
@@ -42,12 +42,12 @@ pub enum Office {
     Other(u64),
 }
 
-impl Office {
+impl Leadership {
     /// Since when nobody has acted.
     pub fn vacant_since(self) -> Option<Instant> {
         match self {
-            Office::Vacant(since) | Office::Preparing(since) => Some(since),
-            Office::Own(_) | Office::Other(_) => None,
+            Leadership::Vacant(since) | Leadership::Preparing(since) => Some(since),
+            Leadership::Own(_) | Leadership::Other(_) => None,
         }
     }
 }
@@ -55,8 +55,8 @@ impl Office {
 /// Waits for the office to be another than the one `seen`, at most until `deadline`, and until it has been vacant for
 /// `patience`. Whether it is of use to try again; it is not once openraft has stopped.
 pub async fn try_again(
-    office: &mut watch::Receiver<Office>,
-    seen: Office,
+    leadership: &mut watch::Receiver<Leadership>,
+    seen: Leadership,
     deadline: Instant,
     patience: Duration,
 ) -> bool {
@@ -65,7 +65,7 @@ pub async fn try_again(
         Some(since) => deadline.min(since + patience),
         None => deadline.min(Instant::now() + ANOTHER_TRY_PAUSE),
     };
-    match tokio::time::timeout_at(give_up_at, office.changed()).await {
+    match tokio::time::timeout_at(give_up_at, leadership.changed()).await {
         Ok(changed) => changed.is_ok(),
         Err(_) => vacant_since.is_none() && Instant::now() < deadline,
     }
@@ -103,14 +103,14 @@ impl Signs {
 }
 
 /// Keeps `office` true until openraft stops.
-pub struct OfficeKeeper {
+pub struct LeadershipMonitor {
     pub raft: Raft,
     pub proposer: Proposer,
-    pub office: watch::Sender<Office>,
+    pub leadership: watch::Sender<Leadership>,
     pub service: Arc<dyn LeaderService>,
     /// What keeps this replica from serving while it leads.
     pub hindrance: watch::Sender<Option<String>>,
-    pub contact: Arc<Contact>,
+    pub contact: Arc<LeaderContact>,
     /// Whether this replica is willing to lead.
     pub willingness: watch::Receiver<Willingness>,
     /// A leader that heard from no majority for this long leaves office.
@@ -119,7 +119,7 @@ pub struct OfficeKeeper {
     pub heartbeat: Duration,
 }
 
-impl OfficeKeeper {
+impl LeadershipMonitor {
     /// Runs until openraft stops.
     pub async fn run(self) {
         let mut signs = Signs {
@@ -127,7 +127,7 @@ impl OfficeKeeper {
             is_lost: self.contact.watch_lost(),
             willingness: self.willingness.clone(),
         };
-        let mut tenure = 0;
+        let mut leader_epoch = 0;
         let mut retry_pause = FIRST_RETRY_PAUSE;
         let mut trouble = Trouble::default();
         loop {
@@ -140,13 +140,13 @@ impl OfficeKeeper {
                 }
                 continue;
             };
-            self.announce(Office::Preparing(Instant::now()));
-            tenure += 1;
-            match self.prepare(term, tenure, &mut signs).await {
+            self.announce(Leadership::Preparing(Instant::now()));
+            leader_epoch += 1;
+            match self.prepare(term, leader_epoch, &mut signs).await {
                 Ok(()) if self.leading() != Some(term) => self.leave(),
                 Ok(()) => {
                     tracing::info!(term, "in office: this replica leads its group");
-                    self.announce(Office::Own(term));
+                    self.announce(Leadership::Own(term));
                     self.hindrance.send_replace(None);
                     retry_pause = FIRST_RETRY_PAUSE;
                     trouble = Trouble::default();
@@ -190,14 +190,14 @@ impl OfficeKeeper {
     /// Has the proposer take nothing more, and tells who leads now.
     fn leave(&self) {
         match *self.willingness.borrow() {
-            Willingness::Willing => self.proposer.end_tenure(),
+            Willingness::Willing => self.proposer.end_epoch(),
             // What is under way comes to its end first.
             Willingness::StepsAside | Willingness::Retires => self.proposer.close(),
         }
         let server = self.raft.server_metrics().borrow().clone();
         match server.current_leader.filter(|leader| *leader != server.id && !self.contact.is_lost()) {
-            Some(leader) => self.announce(Office::Other(leader)),
-            None => self.announce(Office::Vacant(Instant::now())),
+            Some(leader) => self.announce(Leadership::Other(leader)),
+            None => self.announce(Leadership::Vacant(Instant::now())),
         }
     }
 
@@ -212,10 +212,10 @@ impl OfficeKeeper {
         Ok(())
     }
 
-    async fn prepare(&self, term: u64, tenure: Tenure, signs: &mut Signs) -> Result<(), WriteError> {
+    async fn prepare(&self, term: u64, leader_epoch: LeaderEpoch, signs: &mut Signs) -> Result<(), WriteError> {
         let ready = async {
-            self.proposer.begin_tenure(tenure, term).await?;
-            self.service.take_office(tenure).await
+            self.proposer.begin_epoch(leader_epoch, term).await?;
+            self.service.on_become_leader(leader_epoch).await
         };
         tokio::select! {
             outcome = ready => outcome,
@@ -223,16 +223,16 @@ impl OfficeKeeper {
         }
     }
 
-    fn announce(&self, office: Office) {
-        self.office.send_if_modified(|current| {
+    fn announce(&self, leadership: Leadership) {
+        self.leadership.send_if_modified(|current| {
             // A vacancy goes on: it keeps the moment at which it began.
-            let office = match (current.vacant_since(), office) {
-                (Some(since), Office::Vacant(_)) => Office::Vacant(since),
-                (Some(since), Office::Preparing(_)) => Office::Preparing(since),
-                (_, office) => office,
+            let leadership = match (current.vacant_since(), leadership) {
+                (Some(since), Leadership::Vacant(_)) => Leadership::Vacant(since),
+                (Some(since), Leadership::Preparing(_)) => Leadership::Preparing(since),
+                (_, leadership) => leadership,
             };
-            let is_new = *current != office;
-            *current = office;
+            let is_new = *current != leadership;
+            *current = leadership;
             is_new
         });
     }
@@ -246,23 +246,23 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_is_of_no_use_to_try_again_once_openraft_has_stopped() {
-        for seen in [Office::Vacant(Instant::now()), Office::Own(3), Office::Other(2)] {
-            let (sender, mut office) = watch::channel(seen);
+        for seen in [Leadership::Vacant(Instant::now()), Leadership::Own(3), Leadership::Other(2)] {
+            let (sender, mut leadership) = watch::channel(seen);
             drop(sender);
-            assert!(!try_again(&mut office, seen, Instant::now() + PATIENCE, PATIENCE).await, "{seen:?}");
+            assert!(!try_again(&mut leadership, seen, Instant::now() + PATIENCE, PATIENCE).await, "{seen:?}");
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn it_is_of_use_to_try_again_until_nobody_was_in_office_for_too_long() {
         let began = Instant::now();
-        let vacant = Office::Vacant(began);
-        let (sender, mut office) = watch::channel(vacant);
-        assert!(!try_again(&mut office, vacant, began + PATIENCE * 2, PATIENCE).await);
+        let vacant = Leadership::Vacant(began);
+        let (sender, mut leadership) = watch::channel(vacant);
+        assert!(!try_again(&mut leadership, vacant, began + PATIENCE * 2, PATIENCE).await);
         assert_eq!(began.elapsed(), PATIENCE);
-        assert!(try_again(&mut office, Office::Own(3), began + PATIENCE * 2, PATIENCE).await);
+        assert!(try_again(&mut leadership, Leadership::Own(3), began + PATIENCE * 2, PATIENCE).await);
         assert!(began.elapsed() < PATIENCE * 2);
-        sender.send_replace(Office::Other(2));
-        assert!(try_again(&mut office, vacant, began + PATIENCE * 2, PATIENCE).await);
+        sender.send_replace(Leadership::Other(2));
+        assert!(try_again(&mut leadership, vacant, began + PATIENCE * 2, PATIENCE).await);
     }
 }

@@ -37,7 +37,7 @@ pub enum Willingness {
 }
 
 /// Ends this replica's leadership in good order.
-pub struct HandOver {
+pub struct LeadershipTransfer {
     pub raft: Raft,
     pub proposer: Proposer,
     pub peers: Peers,
@@ -50,7 +50,7 @@ pub struct HandOver {
     pub under_way: Mutex<()>,
 }
 
-impl HandOver {
+impl LeadershipTransfer {
     /// The leader of `term` asks this replica to succeed it.
     pub fn receive(&self, term: u64) -> Answer<()> {
         let server = self.raft.server_metrics().borrow().clone();
@@ -74,7 +74,7 @@ impl HandOver {
         }
         let _under_way = self.under_way.lock().await;
         self.willingness.send_replace(Willingness::Retires);
-        if self.leads() && !self.hand_over(others).await {
+        if self.leads() && !self.transfer(others).await {
             tracing::info!("no other replica took the leadership over: those that are left elect a leader");
             self.stop(Instant::now() + STOP_TIMEOUT).await;
         }
@@ -90,7 +90,7 @@ impl HandOver {
             }
             is_willing
         });
-        let handed_over = steps_aside && self.hand_over(candidates).await;
+        let handed_over = steps_aside && self.transfer(candidates).await;
         if steps_aside {
             self.proposer.reopen();
             self.willingness.send_replace(Willingness::Willing);
@@ -111,7 +111,7 @@ impl HandOver {
 
     /// Hands over to one of the candidates, and returns once it has committed something, or after a bounded time. Whether
     /// one took over.
-    async fn hand_over(&self, candidates: BTreeSet<u64>) -> bool {
+    async fn transfer(&self, candidates: BTreeSet<u64>) -> bool {
         let begun_at = Instant::now();
         let term = self.raft.server_metrics().borrow().vote.leader_id().term;
         // Another election costs the group no more than this.

@@ -18,7 +18,7 @@ use futures_util::stream::FuturesUnordered;
 use openraft::raft::VoteResponse;
 use serde::{Deserialize, Serialize};
 
-use super::leader_contact::Contact;
+use super::leader_contact::LeaderContact;
 use super::leadership;
 use crate::replica::rpc::client::Peers;
 use crate::replica::rpc::wire;
@@ -35,7 +35,7 @@ pub struct Question {
 #[derive(Clone)]
 pub struct Ballot {
     pub raft: Raft,
-    pub contact: Arc<Contact>,
+    pub contact: Arc<LeaderContact>,
     /// Whether this replica stands for election now.
     pub is_standing: Arc<AtomicBool>,
     /// A leader that heard from no majority for this long does not count as one.

@@ -14,7 +14,7 @@ use openraft::raft::ClientWriteResponse;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::platform::Platform;
-use crate::replica::application::{BatchTime, Tenure, WriteError};
+use crate::replica::application::{BatchTime, LeaderEpoch, WriteError};
 use crate::replica::storage::group_clock::GroupClock;
 use crate::replica::storage::raft_types::{Batch, MAX_COMMANDS, Raft, TypeConfig};
 use crate::replica::storage::state_machine::StateMachine;
@@ -44,28 +44,28 @@ enum Door {
     /// None are: this replica does not lead.
     Shut,
     /// Those of this tenure are, as long as this replica leads in this term.
-    Open { tenure: Tenure, term: u64 },
+    Open { leader_epoch: LeaderEpoch, term: u64 },
     /// No more are; those of this tenure that are under way come to their end.
-    Closing { tenure: Tenure, term: u64 },
+    Closing { leader_epoch: LeaderEpoch, term: u64 },
 }
 
 impl Door {
     /// The tenure whose commands may be under way.
-    fn tenure(self) -> Option<Tenure> {
+    fn leader_epoch(self) -> Option<LeaderEpoch> {
         match self {
             Door::Shut => None,
-            Door::Open { tenure, .. } | Door::Closing { tenure, .. } => Some(tenure),
+            Door::Open { leader_epoch, .. } | Door::Closing { leader_epoch, .. } => Some(leader_epoch),
         }
     }
 }
 
 enum Queued {
     Command(Waiting),
-    Barrier { tenure: Tenure, passed: oneshot::Sender<Result<(), WriteError>> },
+    Barrier { leader_epoch: LeaderEpoch, passed: oneshot::Sender<Result<(), WriteError>> },
 }
 
 struct Waiting {
-    tenure: Tenure,
+    leader_epoch: LeaderEpoch,
     command: Bytes,
     reply: oneshot::Sender<Outcome>,
 }
@@ -99,10 +99,10 @@ impl Proposer {
     ///
     /// # Errors
     /// See [`WriteError`]; of them only `Unknown` leaves open whether the command will be applied.
-    pub fn begin(&self, tenure: Tenure, command: Bytes) -> impl Future<Output = Outcome> + Send + 'static {
+    pub fn begin(&self, leader_epoch: LeaderEpoch, command: Bytes) -> impl Future<Output = Outcome> + Send + 'static {
         let (reply, outcome) = oneshot::channel();
-        let queued = Queued::Command(Waiting { tenure, command, reply });
-        let queued = match self.admitted() == Some(tenure) {
+        let queued = Queued::Command(Waiting { leader_epoch, command, reply });
+        let queued = match self.admitted() == Some(leader_epoch) {
             true => self.queue.try_send(queued).map_err(|error| match error {
                 mpsc::error::TrySendError::Full(_) => {
                     WriteError::Overloaded(format!("{} writes are waiting already", self.limits.queue_commands))
@@ -119,23 +119,23 @@ impl Proposer {
 
     /// Begins a tenure in a term: commits and applies an empty batch, so that all that was committed before is
     /// applied here, and nothing that was queued before comes after it.
-    pub async fn begin_tenure(&self, tenure: Tenure, term: u64) -> Result<(), WriteError> {
-        self.door.send_replace(Door::Open { tenure, term });
+    pub async fn begin_epoch(&self, leader_epoch: LeaderEpoch, term: u64) -> Result<(), WriteError> {
+        self.door.send_replace(Door::Open { leader_epoch, term });
         let (passed, outcome) = oneshot::channel();
-        self.queue.send(Queued::Barrier { tenure, passed }).await.map_err(|_| stopping())?;
+        self.queue.send(Queued::Barrier { leader_epoch, passed }).await.map_err(|_| stopping())?;
         outcome.await.unwrap_or_else(|_| Err(stopping()))
     }
 
     /// Ends a tenure: nothing that was prepared in it is proposed any more, and what is under way has no known outcome.
-    pub fn end_tenure(&self) {
+    pub fn end_epoch(&self) {
         self.door.send_replace(Door::Shut);
     }
 
     /// Takes nothing more; what is under way comes to its end.
     pub fn close(&self) {
         self.door.send_if_modified(|door| match *door {
-            Door::Open { tenure, term } => {
-                *door = Door::Closing { tenure, term };
+            Door::Open { leader_epoch, term } => {
+                *door = Door::Closing { leader_epoch, term };
                 true
             }
             Door::Closing { .. } | Door::Shut => false,
@@ -145,8 +145,8 @@ impl Proposer {
     /// Takes commands of the tenure again that was closed, unless another has begun, or none is left.
     pub fn reopen(&self) {
         self.door.send_if_modified(|door| match *door {
-            Door::Closing { tenure, term } => {
-                *door = Door::Open { tenure, term };
+            Door::Closing { leader_epoch, term } => {
+                *door = Door::Open { leader_epoch, term };
                 true
             }
             Door::Open { .. } | Door::Shut => false,
@@ -162,12 +162,12 @@ impl Proposer {
     ///
     /// openraft takes requests in the order in which they come. So what is proposed while this replica leads in a term is
     /// decided in that term, or not by this replica: to lead in another, it would have to be asked to stand before.
-    pub fn admitted(&self) -> Option<Tenure> {
-        let Door::Open { tenure, term } = *self.door.borrow() else { return None };
+    pub fn admitted(&self) -> Option<LeaderEpoch> {
+        let Door::Open { leader_epoch, term } = *self.door.borrow() else { return None };
         let server = self.raft.server_metrics();
         let server = server.borrow();
         let leads = server.state == ServerState::Leader && server.vote.leader_id().term == term;
-        leads.then_some(tenure)
+        leads.then_some(leader_epoch)
     }
 
     async fn run(self, mut queue: mpsc::Receiver<Queued>) {
@@ -182,15 +182,15 @@ impl Proposer {
             };
             // Batches are submitted here, in order; only the waiting happens elsewhere.
             match next {
-                Queued::Barrier { tenure, passed } => {
-                    if self.admitted() != Some(tenure) {
+                Queued::Barrier { leader_epoch, passed } => {
+                    if self.admitted() != Some(leader_epoch) {
                         let _ = passed.send(Err(WriteError::NotLeader));
                         continue;
                     }
                     let submitted = self.submit(Vec::new()).await;
                     let proposer = self.clone();
                     tokio::spawn(async move {
-                        let outcome = proposer.settle(tenure, submitted).await;
+                        let outcome = proposer.settle(leader_epoch, submitted).await;
                         let _ = passed.send(outcome.map(drop));
                     });
                 }
@@ -200,17 +200,17 @@ impl Proposer {
                     not_gathered = next;
                     let admitted = self.admitted();
                     let (batch, late): (Vec<Waiting>, Vec<Waiting>) =
-                        batch.into_iter().partition(|waiting| Some(waiting.tenure) == admitted);
+                        batch.into_iter().partition(|waiting| Some(waiting.leader_epoch) == admitted);
                     for waiting in late {
                         let _ = waiting.reply.send(Err(WriteError::NotLeader));
                     }
                     let (commands, replies): (Vec<Bytes>, Vec<_>) =
                         batch.into_iter().map(|waiting| (waiting.command, waiting.reply)).unzip();
-                    let Some(tenure) = admitted.filter(|_| !commands.is_empty()) else { continue };
+                    let Some(leader_epoch) = admitted.filter(|_| !commands.is_empty()) else { continue };
                     let submitted = self.submit(commands).await;
                     let proposer = self.clone();
                     tokio::spawn(async move {
-                        let outcome = proposer.settle(tenure, submitted).await;
+                        let outcome = proposer.settle(leader_epoch, submitted).await;
                         drop(permit);
                         answer(replies, outcome);
                     });
@@ -243,13 +243,17 @@ impl Proposer {
         self.raft.client_write_ff(batch).await.map_err(|fatal| WriteError::Unavailable(fatal.to_string()))
     }
 
-    async fn settle(&self, tenure: Tenure, submitted: Result<Response, WriteError>) -> Result<Vec<Bytes>, WriteError> {
+    async fn settle(
+        &self,
+        leader_epoch: LeaderEpoch,
+        submitted: Result<Response, WriteError>,
+    ) -> Result<Vec<Bytes>, WriteError> {
         let mut door = self.door.subscribe();
         let settled = tokio::select! {
             biased;
             settled = tokio::time::timeout(self.limits.commit_timeout, submitted?) => settled,
             // Whoever waits asks the successor, which may be there long before this replica hears of it.
-            _ = door.wait_for(|door| door.tenure() != Some(tenure)) => {
+            _ = door.wait_for(|door| door.leader_epoch() != Some(leader_epoch)) => {
                 return Err(WriteError::Unknown("the leader lost its majority before the write was committed".to_owned()));
             }
         };

@@ -13,8 +13,8 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::leader_contact::Contact;
-use super::leadership::{self, Office};
+use super::leader_contact::LeaderContact;
+use super::leadership::{self, Leadership};
 use crate::replica::application::{LeaderService, WriteError};
 use crate::replica::rpc::client::Peers;
 use crate::replica::rpc::wire::{self, Answer};
@@ -49,9 +49,9 @@ struct Waiter {
 #[derive(Clone)]
 pub struct ReadIndex {
     queue: mpsc::Sender<Waiter>,
-    office: watch::Receiver<Office>,
+    leadership: watch::Receiver<Leadership>,
     applied: watch::Receiver<u64>,
-    contact: Arc<Contact>,
+    contact: Arc<LeaderContact>,
     touch: Arc<Touch>,
     majority_wait: Duration,
     /// After this long without a word of the leader, a follower does not count on it.
@@ -121,10 +121,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub struct ReadRounds {
     pub raft: Raft,
     pub peers: Peers,
-    pub office: watch::Receiver<Office>,
+    pub leadership: watch::Receiver<Leadership>,
     pub service: Arc<dyn LeaderService>,
     /// Whether this replica hears its leader.
-    pub contact: Arc<Contact>,
+    pub contact: Arc<LeaderContact>,
     /// How long one round may take.
     pub round_timeout: Duration,
 }
@@ -133,19 +133,19 @@ impl ReadIndex {
     /// Starts the task that makes the rounds.
     pub fn start(rounds: ReadRounds, applied: watch::Receiver<u64>, majority_wait: Duration) -> ReadIndex {
         let (queue, waiting) = mpsc::channel(QUEUED_READS);
-        let (office, contact) = (rounds.office.clone(), rounds.contact.clone());
+        let (leadership, contact) = (rounds.leadership.clone(), rounds.contact.clone());
         let silence_limit = rounds.round_timeout * 2;
         let touch = Arc::new(Touch::default());
         tokio::spawn(rounds.run(waiting, touch.clone()));
-        ReadIndex { queue, office, applied, contact, touch, majority_wait, silence_limit }
+        ReadIndex { queue, leadership, applied, contact, touch, majority_wait, silence_limit }
     }
 
     /// Whether a read would probably be current, as far as is known without asking anybody.
     pub fn may_serve(&self) -> bool {
-        let has_leader = match *self.office.borrow() {
-            Office::Own(_) => true,
-            Office::Other(_) => !self.contact.is_lost(),
-            Office::Vacant(_) | Office::Preparing(_) => false,
+        let has_leader = match *self.leadership.borrow() {
+            Leadership::Own(_) => true,
+            Leadership::Other(_) => !self.contact.is_lost(),
+            Leadership::Vacant(_) | Leadership::Preparing(_) => false,
         };
         has_leader && !self.is_stalled() && self.touch.failing_since(self.silence_limit).is_none()
     }
@@ -159,16 +159,16 @@ impl ReadIndex {
         if self.is_stalled() {
             return Ok(Freshness::Stale);
         }
-        let mut office = self.office.clone();
+        let mut leadership = self.leadership.clone();
         let failing_since = self.touch.failing_since(self.majority_wait);
         let deadline = failing_since.unwrap_or_else(Instant::now) + self.majority_wait;
-        if Instant::now() >= deadline && office.borrow().vacant_since().is_none() {
+        if Instant::now() >= deadline && leadership.borrow().vacant_since().is_none() {
             // Nobody waits for this round. It finds out whether the next read need not be behind.
             self.queue(vec![question])?;
             return Ok(Freshness::Stale);
         }
         loop {
-            let current = *office.borrow_and_update();
+            let current = *leadership.borrow_and_update();
             if current.vacant_since().is_none()
                 && let Ok((index, mut observed)) = self.position(vec![question.clone()]).await?
             {
@@ -177,7 +177,7 @@ impl ReadIndex {
                     false => Freshness::Stale,
                 });
             }
-            if !leadership::try_again(&mut office, current, deadline, self.majority_wait).await {
+            if !leadership::try_again(&mut leadership, current, deadline, self.majority_wait).await {
                 return Ok(Freshness::Stale);
             }
         }
@@ -200,8 +200,8 @@ impl ReadIndex {
 
     /// The position for a follower that asks. Only a leader in office gives one.
     pub async fn position_as_leader(&self, questions: Vec<Bytes>) -> Answer<Position> {
-        match *self.office.borrow() {
-            Office::Own(_) => {}
+        match *self.leadership.borrow() {
+            Leadership::Own(_) => {}
             _ => return Err(WriteError::NotLeader),
         }
         self.position(questions).await?
@@ -247,24 +247,24 @@ impl ReadRounds {
     }
 
     async fn round(&mut self, questions: Vec<Bytes>) -> Answer<Position> {
-        let office = *self.office.borrow_and_update();
-        match office {
-            Office::Own(_) => {
+        let leadership = *self.leadership.borrow_and_update();
+        match leadership {
+            Leadership::Own(_) => {
                 // Before the round: a write that is over by then is below the index that the round brings.
                 let observed = questions.iter().map(|question| self.service.observe(question)).collect();
                 let index = raft_types::confirm_leadership(&self.raft, self.round_timeout).await?;
                 Ok((index, observed))
             }
-            Office::Other(leader) => {
+            Leadership::Other(leader) => {
                 tokio::select! {
                     answer = self.peers.post(leader, wire::READ_INDEX, &questions, self.round_timeout) => {
                         answer.unwrap_or_else(|error| Err(WriteError::Unavailable(error.to_string())))
                     }
                     // A leader that was replaced is not waited for.
-                    Ok(()) = self.office.changed() => Err(WriteError::NotLeader),
+                    Ok(()) = self.leadership.changed() => Err(WriteError::NotLeader),
                 }
             }
-            Office::Vacant(_) | Office::Preparing(_) => Err(WriteError::NotLeader),
+            Leadership::Vacant(_) | Leadership::Preparing(_) => Err(WriteError::NotLeader),
         }
     }
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::leadership::Office;
-use super::leadership_transfer::HandOver;
+use super::leadership::Leadership;
+use super::leadership_transfer::LeadershipTransfer;
 use crate::replica::application::LeaderService;
 use crate::replica::rpc::wire::{self, Answer};
 use crate::telemetry::Trouble;
@@ -20,15 +20,15 @@ use crate::telemetry::Trouble;
 /// How long after a look at itself and the others a leader that is hindered looks again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-fn is_own(office: &Office) -> bool {
-    matches!(office, Office::Own(_))
+fn is_own(leadership: &Leadership) -> bool {
+    matches!(leadership, Leadership::Own(_))
 }
 
 /// Has this replica step aside whenever it is of use.
 pub struct StepAside {
-    pub office: watch::Receiver<Office>,
+    pub leadership: watch::Receiver<Leadership>,
     pub service: Arc<dyn LeaderService>,
-    pub hand_over: Arc<HandOver>,
+    pub transfer: Arc<LeadershipTransfer>,
     /// What hinders this replica while it leads.
     pub hindrance: watch::Sender<Option<String>>,
 }
@@ -36,10 +36,10 @@ pub struct StepAside {
 impl StepAside {
     /// Runs until the replica stops.
     pub async fn run(self) {
-        let mut office = self.office.clone();
-        while office.wait_for(is_own).await.is_ok() {
+        let mut leadership = self.leadership.clone();
+        while leadership.wait_for(is_own).await.is_ok() {
             let is_hindered = tokio::select! {
-                _ = office.wait_for(|office| !is_own(office)) => false,
+                _ = leadership.wait_for(|leadership| !is_own(leadership)) => false,
                 () = self.service.hindered() => true,
             };
             if is_hindered {
@@ -53,7 +53,7 @@ impl StepAside {
     async fn find_another(&self) {
         let began = Instant::now();
         let mut trouble = Trouble::default();
-        while is_own(&self.office.borrow()) {
+        while is_own(&self.leadership.borrow()) {
             let others = self.others_that_can_serve().await;
             let Err(hindrance) = self.service.can_serve().await else { return };
             // Sooner, it is not worth a word: those outside are about to begin, or change their leader.
@@ -63,7 +63,7 @@ impl StepAside {
             }
             if !others.is_empty() {
                 tracing::warn!(hindrance, "this leader cannot serve, and another replica can: handing over");
-                if self.hand_over.step_aside(others).await {
+                if self.transfer.step_aside(others).await {
                     return;
                 }
                 tracing::warn!("no other replica took the leadership over: this one leads on");
@@ -75,12 +75,12 @@ impl StepAside {
     }
 
     async fn others_that_can_serve(&self) -> BTreeSet<u64> {
-        let HandOver { peers, bounds, .. } = &*self.hand_over;
+        let LeadershipTransfer { peers, bounds, .. } = &*self.transfer;
         let ask = |other| async move {
             let answer: Result<Answer<bool>, _> = peers.post(other, wire::CAN_SERVE, &(), bounds.vote()).await;
             matches!(answer, Ok(Ok(true))).then_some(other)
         };
-        let asked = self.hand_over.other_voters().into_iter().map(ask);
+        let asked = self.transfer.other_voters().into_iter().map(ask);
         futures_util::future::join_all(asked).await.into_iter().flatten().collect()
     }
 }

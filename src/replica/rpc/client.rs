@@ -29,7 +29,7 @@ use crate::codec::encode;
 use crate::http::client::{CallError, Client, Request};
 use crate::platform::Platform;
 use crate::replica::group::Group;
-use crate::replica::storage::identity::Marker;
+use crate::replica::storage::identity::Identity;
 use crate::replica::storage::log::{Durability, LogReader};
 use crate::replica::storage::raft_types::{TypeConfig, Vote, last_confirmed_by};
 use crate::replica::storage::snapshot::{Manifest, SnapshotFiles};
@@ -48,7 +48,7 @@ pub const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(600);
 pub struct Peers {
     pub platform: Platform,
     pub group: Arc<Group>,
-    pub marker: Marker,
+    pub identity: Identity,
     pub client: Client,
     /// Whether this replica stands for election because the leader handed over to it.
     pub is_successor: Arc<AtomicBool>,
@@ -106,7 +106,7 @@ impl Peers {
             let what = "nothing: it has no address here".to_owned();
             return Err(PeerError::Refused { address: name(), what, is_misdirected: false });
         };
-        let (cluster, to, from) = (self.marker.cluster(), &*member.id, self.group.own_id());
+        let (cluster, to, from) = (self.identity.cluster(), &*member.id, self.group.own_id());
         let request = wire::Envelope { cluster, to, from }.seal(request);
         let answer = wire::send(&self.client, &member.address, request, timeout).await;
         match &answer {

@@ -51,7 +51,7 @@ pub const MAX_APPEND_ENTRIES: u64 = 512;
 
 /// What a replica knows of its own beginnings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Origin {
+pub struct BootstrapState {
     /// Whether it holds anything of a group's history.
     pub has_history: bool,
     /// Whether it was started to join a group, and has not been let in yet.

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use super::state_machine::StateMachine;
 use crate::csv::{Readers, TableFile, TableFileError};
 use crate::platform::{Disk, Platform, is_descriptor_shortage};
-use crate::replica::application::Cut;
+use crate::replica::application::SnapshotView;
 use crate::telemetry::Trouble;
 
 /// After an update, as many times its duration passes before the next.
@@ -91,7 +91,7 @@ fn rest_after(took: Duration) -> Duration {
 fn update(
     disk: &Arc<dyn Disk>,
     folder: &Path,
-    cut: &Cut,
+    cut: &SnapshotView,
     files: &mut BTreeMap<&'static str, TableFile>,
 ) -> Result<(), TableFileError> {
     for table in &cut.tables {

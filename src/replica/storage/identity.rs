@@ -23,7 +23,7 @@ use crate::platform::{Disk, Platform, naming};
 pub type ClusterId = Uuid;
 
 /// The name of the file, in the replica's folder.
-pub const MARK_FILE: &str = "member.json";
+pub const IDENTITY_FILE: &str = "member.json";
 
 /// The first words of the file.
 const FORMAT: &str = "bazar replica 3";
@@ -61,7 +61,7 @@ pub struct Mark {
 
 /// The mark of one replica, on disk and at hand. Clones are the same.
 #[derive(Clone)]
-pub struct Marker {
+pub struct Identity {
     platform: Platform,
     path: Arc<Path>,
     member: Arc<str>,
@@ -70,17 +70,17 @@ pub struct Marker {
     writing: Arc<Mutex<()>>,
 }
 
-impl Marker {
+impl Identity {
     /// Reads the mark in `folder`, if there is one.
     ///
     /// # Errors
     /// If the disk fails, or the mark is damaged or another replica's. The error names the file.
-    pub fn open(platform: &Platform, folder: &Path, member: &str) -> io::Result<Marker> {
-        let path = folder.join(MARK_FILE);
+    pub fn open(platform: &Platform, folder: &Path, member: &str) -> io::Result<Identity> {
+        let path = folder.join(IDENTITY_FILE);
         // A killed process may have left a mark whose name is not on disk yet. From here on it counts.
         platform.disk.sync_folder(folder).map_err(naming(folder))?;
         let current = read(&*platform.disk, &path, member)?;
-        Ok(Marker {
+        Ok(Identity {
             platform: platform.clone(),
             path: path.into(),
             member: member.into(),
@@ -109,7 +109,7 @@ impl Marker {
     /// # Errors
     /// If the disk fails, or this replica has a history in another group.
     pub async fn set(&self, cluster: ClusterId) -> io::Result<()> {
-        let marker = self.clone();
+        let identity = self.clone();
         let set = move |mark: &mut Mark| {
             if mark.boots > 0 && mark.cluster != Some(cluster) {
                 return Err(io::Error::other("this replica has a history in another group"));
@@ -117,7 +117,7 @@ impl Marker {
             mark.cluster = Some(cluster);
             Ok(())
         };
-        self.platform.blocking(move || marker.change(set)).await
+        self.platform.blocking(move || identity.change(set)).await
     }
 
     /// Says that the log of this name was written to in start number `boots`, and that its newest segment is this one, with

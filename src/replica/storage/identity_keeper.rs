@@ -6,7 +6,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::identity::Marker;
+use super::identity::Identity;
 use super::log::Durability;
 use crate::platform::{Platform, is_descriptor_shortage};
 
@@ -15,13 +15,13 @@ const PACE: Duration = Duration::from_secs(5);
 
 /// Renews the mark of one replica. Cheap to clone.
 #[derive(Clone)]
-pub struct MarkKeeper {
+pub struct IdentityKeeper {
     pub platform: Platform,
-    pub marker: Marker,
+    pub identity: Identity,
     pub durability: Durability,
 }
 
-impl MarkKeeper {
+impl IdentityKeeper {
     /// Renews the mark while the log is written to, until that fails.
     ///
     /// # Errors
@@ -56,8 +56,8 @@ impl MarkKeeper {
     pub async fn catch_up(&self) -> io::Result<Option<(u64, u64)>> {
         let written = self.durability.written();
         if let Some((segment, bytes)) = written {
-            let marker = self.marker.clone();
-            self.platform.blocking(move || marker.extend(segment, bytes)).await?;
+            let identity = self.identity.clone();
+            self.platform.blocking(move || identity.extend(segment, bytes)).await?;
         }
         Ok(written)
     }

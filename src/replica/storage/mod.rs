@@ -30,12 +30,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use self::identity::{MARK_FILE, Marker};
+use self::identity::{IDENTITY_FILE, Identity};
 use self::log::{Log, LogError, LogLimits};
 use self::own_log::Own;
 use self::snapshot::SnapshotStore;
 use self::state_machine::StateMachine;
-use super::application::Machine;
+use super::application::Application;
 use crate::platform::Platform;
 
 /// Why a replica could not start.
@@ -63,7 +63,7 @@ pub enum StartError {
 
 /// What a replica has on its disk.
 pub struct Storage {
-    pub marker: Marker,
+    pub identity: Identity,
     pub log: Log,
     pub state_machine: StateMachine,
 }
@@ -78,19 +78,19 @@ impl Storage {
         folder: &Path,
         (own, name): (u64, &str),
         limits: LogLimits,
-        machine: Arc<dyn Machine>,
+        machine: Arc<dyn Application>,
     ) -> Result<Storage, StartError> {
-        let marker = Marker::open(platform, folder, name).map_err(StartError::Io)?;
+        let identity = Identity::open(platform, folder, name).map_err(StartError::Io)?;
         let tables = machine.cut().tables.iter().map(|table| table.name()).collect();
         let snapshots =
             SnapshotStore::open(platform.disk.clone(), &folder.join("snapshot"), tables).map_err(StartError::Io)?;
         let covered = snapshots.current().and_then(|manifest| manifest.meta.last_log_id);
-        if covered.is_some() && marker.cluster().is_none() {
+        if covered.is_some() && identity.cluster().is_none() {
             let what = "it is missing, and the snapshot beside it holds a history".to_owned();
-            return Err(LogError::Lost { path: marker.path().to_owned(), what }.into());
+            return Err(LogError::Lost { path: identity.path().to_owned(), what }.into());
         }
         let log =
-            Log::open(platform, &folder.join("log"), own, limits, marker.clone(), snapshots.watch_covered()).await?;
+            Log::open(platform, &folder.join("log"), own, limits, identity.clone(), snapshots.watch_covered()).await?;
         if let Some(purged) = log.purged().filter(|purged| covered < Some(*purged)) {
             let what = match covered {
                 Some(covered) => format!("the snapshot is an old copy: it reaches to entry {}", covered.index),
@@ -103,7 +103,7 @@ impl Storage {
         let voted_term = log.reader().examine(Own::vote).leader_id().term;
         if let Some(covered) = covered.filter(|covered| covered.leader_id.term > voted_term) {
             let what = format!(
-                "the log and {MARK_FILE} are old copies: they reach to term {voted_term}, and the snapshot beside them to \
+                "the log and {IDENTITY_FILE} are old copies: they reach to term {voted_term}, and the snapshot beside them to \
                  term {}",
                 covered.leader_id.term
             );
@@ -111,7 +111,7 @@ impl Storage {
         }
         let state_machine = StateMachine::open(platform, machine, snapshots, log.durability()).await;
         let state_machine = state_machine.map_err(StartError::Snapshot)?;
-        Ok(Storage { marker, log, state_machine })
+        Ok(Storage { identity, log, state_machine })
     }
 }
 

@@ -19,7 +19,7 @@ use super::raft_types::{LogId, SnapshotMeta};
 use super::sealed::{self, Unreadable};
 use crate::csv::{Prefix, Readers, TableFile};
 use crate::platform::{Disk, DiskFile, naming};
-use crate::replica::application::{Cut, Saved, Swap};
+use crate::replica::application::{SnapshotReader, SnapshotView, Swap};
 
 const MANIFEST: &str = "manifest.json";
 
@@ -216,14 +216,14 @@ impl SnapshotStore {
     ///
     /// # Errors
     /// If a file is not what the manifest says.
-    pub fn load(&self, manifest: &Manifest) -> io::Result<Saved> {
+    pub fn load(&self, manifest: &Manifest) -> io::Result<SnapshotReader> {
         let read = |table: &ManifestTable| {
             let prefix = Prefix { path: self.folder.join(&table.file), bytes: table.bytes, crc32: table.crc32 };
             let text = prefix.open(&*self.disk).map_err(io::Error::other)?;
             Ok((table.name.clone(), Box::new(text) as Box<dyn io::Read + Send>))
         };
         let tables = manifest.tables.iter().map(read).collect::<io::Result<_>>()?;
-        Ok(Saved { scalars: manifest.scalars.clone(), tables })
+        Ok(SnapshotReader { scalars: manifest.scalars.clone(), tables })
     }
 
     /// Makes `cut` the newest snapshot, unless one that reaches further was adopted since it was taken. Only
@@ -231,11 +231,11 @@ impl SnapshotStore {
     ///
     /// # Errors
     /// If the disk fails. Nothing more is stored then.
-    pub fn write(&mut self, cut: &Cut, meta: SnapshotMeta, group_ms: u64) -> io::Result<Arc<Manifest>> {
+    pub fn write(&mut self, cut: &SnapshotView, meta: SnapshotMeta, group_ms: u64) -> io::Result<Arc<Manifest>> {
         self.unless_failed(|store| store.try_write(cut, meta, group_ms))
     }
 
-    fn try_write(&mut self, cut: &Cut, meta: SnapshotMeta, group_ms: u64) -> io::Result<Arc<Manifest>> {
+    fn try_write(&mut self, cut: &SnapshotView, meta: SnapshotMeta, group_ms: u64) -> io::Result<Arc<Manifest>> {
         // The log may be purged as far as the newest snapshot reaches: there is no way back behind it.
         if let Some(newer) = self.current.as_ref().filter(|current| current.meta.last_log_id > meta.last_log_id) {
             return Ok(newer.clone());
@@ -289,7 +289,7 @@ impl SnapshotStore {
     pub fn adopt<T>(
         &mut self,
         received: &SnapshotFiles,
-        read_back: impl FnOnce(Saved) -> io::Result<T>,
+        read_back: impl FnOnce(SnapshotReader) -> io::Result<T>,
     ) -> io::Result<T> {
         self.unless_failed(|store| store.try_adopt(received, read_back))
     }
@@ -297,7 +297,7 @@ impl SnapshotStore {
     fn try_adopt<T>(
         &mut self,
         received: &SnapshotFiles,
-        read_back: impl FnOnce(Saved) -> io::Result<T>,
+        read_back: impl FnOnce(SnapshotReader) -> io::Result<T>,
     ) -> io::Result<T> {
         let read = read_back(self.load(&received.manifest)?)?;
         received.files.iter().try_for_each(|file| file.sync())?;

@@ -16,7 +16,7 @@ use super::log::Durability;
 use super::raft_types::{Batch, Entry, LogId, Replies, StorageError, StoredMembership, TypeConfig};
 use super::snapshot::{Manifest, SnapshotFiles, SnapshotStore, snapshot_id};
 use crate::platform::Platform;
-use crate::replica::application::{BatchTime, Cut, Machine, MachineError};
+use crate::replica::application::{Application, ApplicationError, BatchTime, SnapshotView};
 
 /// How far the state of this replica has come.
 #[derive(Clone, Debug, Default)]
@@ -40,7 +40,7 @@ impl Applied {
 #[derive(Clone)]
 pub struct StateMachine {
     platform: Platform,
-    machine: Arc<dyn Machine>,
+    machine: Arc<dyn Application>,
     /// Locked while the machine changes, so that a cut and its position always belong together.
     applied: Arc<Mutex<Applied>>,
     announce: Arc<watch::Sender<u64>>,
@@ -57,7 +57,7 @@ impl StateMachine {
     /// If the snapshot is damaged.
     pub async fn open(
         platform: &Platform,
-        machine: Arc<dyn Machine>,
+        machine: Arc<dyn Application>,
         snapshots: SnapshotStore,
         durability: Durability,
     ) -> io::Result<Self> {
@@ -102,7 +102,7 @@ impl StateMachine {
     }
 
     /// The state and the position that it stands for.
-    pub fn cut(&self) -> (Cut, Applied) {
+    pub fn cut(&self) -> (SnapshotView, Applied) {
         let applied = self.lock_applied();
         (self.machine.cut(), applied.clone())
     }
@@ -111,9 +111,9 @@ impl StateMachine {
     ///
     /// # Errors
     /// If one cannot be understood.
-    pub fn check(&self, batch: &Batch) -> Result<(), MachineError> {
+    pub fn check(&self, batch: &Batch) -> Result<(), ApplicationError> {
         if batch.time.group_ms > MAX_GROUP_MS {
-            return Err(MachineError("it comes from beyond all time".to_owned()));
+            return Err(ApplicationError("it comes from beyond all time".to_owned()));
         }
         batch.commands.iter().try_for_each(|command| self.machine.check(command))
     }
@@ -250,7 +250,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 /// A cut that waits to be written.
 pub struct SnapshotBuilder {
     state_machine: StateMachine,
-    taken: Option<(Cut, Applied)>,
+    taken: Option<(SnapshotView, Applied)>,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {

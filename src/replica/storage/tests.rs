@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::platform::Disk;
-use crate::replica::storage::identity_keeper::MarkKeeper;
+use crate::replica::storage::identity_keeper::IdentityKeeper;
 use crate::replica::storage::raft_types::{Entry, LogId};
 use crate::replica::testing::{Journal, MemoryDisk, PowerLoss, entry, log_id, platform};
 
@@ -43,7 +43,7 @@ async fn memory((mut storage, journal): (Storage, Arc<Journal>)) -> Memory {
     let entries = storage.log.try_get_log_entries(from..).await.unwrap();
     storage.state_machine.apply(entries).await.unwrap();
     Memory {
-        cluster: storage.marker.cluster(),
+        cluster: storage.identity.cluster(),
         vote: storage.log.read_vote().await.unwrap(),
         last,
         commands: journal.lines(),
@@ -89,7 +89,7 @@ async fn a_life(disk: &MemoryDisk) -> (Vec<Files>, Vec<Memory>) {
     let cluster = Uuid::from_u128(7);
     for start in 1..=4 {
         let (mut storage, _) = open(disk).await.unwrap();
-        storage.marker.set(cluster).await.unwrap();
+        storage.identity.set(cluster).await.unwrap();
         let mut next = storage.log.get_log_state().await.unwrap().last_log_id.map_or(0, |last| last.index + 1);
         let applied = storage.state_machine.applied().log_id.map_or(0, |applied| applied.index + 1);
         let missing = storage.log.try_get_log_entries(applied..).await.unwrap();
@@ -186,8 +186,8 @@ async fn once_the_mark_has_caught_up_no_end_of_the_log_is_taken_for_torn() {
     storage.log.save_vote(&Vote::new(6, 1)).await.unwrap();
     confirmed.push(remembered(&files(&disk)).await.unwrap());
     let before = files(&disk);
-    let (marker, durability) = (storage.marker.clone(), storage.log.durability());
-    let keeper = MarkKeeper { platform: platform(disk.clone()), marker, durability };
+    let (identity, durability) = (storage.identity.clone(), storage.log.durability());
+    let keeper = IdentityKeeper { platform: platform(disk.clone()), identity, durability };
     keeper.finish().await.unwrap();
 
     let whole = files(&disk.after_power_loss(PowerLoss::Total));
@@ -272,7 +272,7 @@ async fn short_life(disk: &MemoryDisk, confirmed: &mut Memory) -> Option<()> {
     let mut next = 0;
     for start in 1..=2 {
         let (mut storage, _) = open(disk).await.ok()?;
-        storage.marker.set(Uuid::from_u128(7)).await.ok()?;
+        storage.identity.set(Uuid::from_u128(7)).await.ok()?;
         storage.log.save_vote(&Vote::new(start, 1)).await.ok()?;
         confirmed.vote = Some(Vote::new(start, 1));
         for _ in 0..5 {
@@ -291,7 +291,7 @@ async fn the_log_of_another_group_is_refused() {
     let (one, other) = (MemoryDisk::default(), MemoryDisk::default());
     a_life(&one).await;
     let (mut storage, _) = open(&other).await.unwrap();
-    storage.marker.set(Uuid::from_u128(8)).await.unwrap();
+    storage.identity.set(Uuid::from_u128(8)).await.unwrap();
     for start in 1..9 {
         storage.log.save_vote(&Vote::new(start, 1)).await.unwrap();
     }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use openraft::{CommittedLeaderId, EntryPayload};
 use serde_json::json;
 
-use super::application::{Cut, Machine, MachineError, Saved, Swap};
+use super::application::{Application, ApplicationError, SnapshotReader, SnapshotView, Swap};
 use super::storage::raft_types::{Batch, Entry, LogId};
 use crate::csv::{RowWriter, Table};
 use crate::platform::{Disk, Platform, SystemClock, TcpNetwork};
@@ -67,12 +67,12 @@ impl Journal {
     }
 }
 
-impl Machine for Journal {
-    fn check(&self, command: &Bytes) -> Result<(), MachineError> {
-        if command == NONSENSE { Err(MachineError("nonsense".to_owned())) } else { Ok(()) }
+impl Application for Journal {
+    fn check(&self, command: &Bytes) -> Result<(), ApplicationError> {
+        if command == NONSENSE { Err(ApplicationError("nonsense".to_owned())) } else { Ok(()) }
     }
 
-    fn apply(&self, _time: BatchTime, commands: &[Bytes]) -> Result<Vec<Bytes>, MachineError> {
+    fn apply(&self, _time: BatchTime, commands: &[Bytes]) -> Result<Vec<Bytes>, ApplicationError> {
         let mut journal = self.lock();
         let mut replies = Vec::new();
         for command in commands {
@@ -87,16 +87,16 @@ impl Machine for Journal {
         None
     }
 
-    fn cut(&self) -> Cut {
+    fn cut(&self) -> SnapshotView {
         let journal = self.lock();
         let count = vec![journal.lines.len().to_string()];
         let count = Lines { generation: journal.lines.len() as u64, lines: count };
         let tables: Vec<Box<dyn Table>> =
             vec![Box::new(View("journal", journal.clone())), Box::new(View("count", count))];
-        Cut { scalars: json!({ "commands": journal.lines.len() }), tables }
+        SnapshotView { scalars: json!({ "commands": journal.lines.len() }), tables }
     }
 
-    fn restore(&self, saved: Saved) -> Result<Swap, MachineError> {
+    fn restore(&self, saved: SnapshotReader) -> Result<Swap, ApplicationError> {
         let names: Vec<&str> = saved.tables.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["journal", "count"]);
         let rows = |(_, text): (String, Box<dyn io::Read + Send>)| -> Vec<String> {

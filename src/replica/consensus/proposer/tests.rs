@@ -4,7 +4,7 @@ use openraft::EmptyNode;
 
 use super::*;
 use crate::http::client::Client;
-use crate::replica::storage::identity::Marker;
+use crate::replica::storage::identity::Identity;
 use crate::replica::storage::log::LogLimits;
 use crate::replica::testing::{Journal, MemoryDisk, platform};
 use crate::replica::{ElectionTimeout, Group, Member, Settings};
@@ -26,8 +26,8 @@ async fn leading() -> (Proposer, u64) {
         snapshot_log_bytes: 1 << 30,
     };
     platform.disk.create_folders(&settings.folder).unwrap();
-    let marker = Marker::open(&platform, &settings.folder, "catalog-1").unwrap();
-    marker.set(uuid::Uuid::from_u128(7)).await.unwrap();
+    let identity = Identity::open(&platform, &settings.folder, "catalog-1").unwrap();
+    identity.set(uuid::Uuid::from_u128(7)).await.unwrap();
     let client = Client::new(&platform);
     let opened = crate::replica::open(&platform, &client, settings, Arc::new(Journal::default())).await.unwrap();
     let consensus = opened.consensus();
@@ -45,24 +45,24 @@ fn command() -> Bytes {
 async fn what_was_prepared_in_a_tenure_is_proposed_in_its_term_alone() {
     let (proposer, term) = leading().await;
     assert_eq!(proposer.begin(1, command()).await, Err(WriteError::NotLeader), "no tenure has begun");
-    assert_eq!(proposer.begin_tenure(1, term).await, Ok(()));
+    assert_eq!(proposer.begin_epoch(1, term).await, Ok(()));
     assert!(proposer.begin(1, command()).await.is_ok());
     assert_eq!(proposer.begin(2, command()).await, Err(WriteError::NotLeader));
 
     // The leadership was lost and regained before anybody noticed.
-    assert_eq!(proposer.begin_tenure(2, term - 1).await, Err(WriteError::NotLeader));
-    for tenure in [1, 2] {
-        assert_eq!(proposer.begin(tenure, command()).await, Err(WriteError::NotLeader));
+    assert_eq!(proposer.begin_epoch(2, term - 1).await, Err(WriteError::NotLeader));
+    for leader_epoch in [1, 2] {
+        assert_eq!(proposer.begin(leader_epoch, command()).await, Err(WriteError::NotLeader));
     }
-    assert_eq!(proposer.begin_tenure(3, term).await, Ok(()));
+    assert_eq!(proposer.begin_epoch(3, term).await, Ok(()));
     assert!(proposer.begin(3, command()).await.is_ok());
 }
 
 #[tokio::test]
 async fn a_tenure_that_closes_or_ends_takes_nothing_that_waits_for_its_turn() {
     let (proposer, term) = leading().await;
-    for end in [Proposer::close, Proposer::end_tenure] {
-        assert_eq!(proposer.begin_tenure(1, term).await, Ok(()));
+    for end in [Proposer::close, Proposer::end_epoch] {
+        assert_eq!(proposer.begin_epoch(1, term).await, Ok(()));
         // Batches are on their way, so that the next command must wait.
         let under_way = proposer.in_flight.acquire_many(BATCHES_IN_FLIGHT as u32).await.unwrap();
         let waiting = proposer.begin(1, command());
@@ -77,12 +77,12 @@ async fn a_tenure_that_closes_or_ends_takes_nothing_that_waits_for_its_turn() {
 #[tokio::test]
 async fn a_tenure_that_was_closed_takes_commands_again_once_it_is_reopened_unless_it_has_ended() {
     let (proposer, term) = leading().await;
-    assert_eq!(proposer.begin_tenure(1, term).await, Ok(()));
+    assert_eq!(proposer.begin_epoch(1, term).await, Ok(()));
     proposer.close();
     proposer.reopen();
     assert!(proposer.begin(1, command()).await.is_ok());
     proposer.close();
-    proposer.end_tenure();
+    proposer.end_epoch();
     proposer.reopen();
     assert_eq!(proposer.begin(1, command()).await, Err(WriteError::NotLeader));
 }

@@ -5,18 +5,18 @@ fn folder() -> &'static Path {
     Path::new("/data")
 }
 
-fn open(disk: &MemoryDisk, member: &str) -> io::Result<Marker> {
-    Marker::open(&platform(disk.clone()), folder(), member)
+fn open(disk: &MemoryDisk, member: &str) -> io::Result<Identity> {
+    Identity::open(&platform(disk.clone()), folder(), member)
 }
 
 #[tokio::test]
 async fn the_mark_is_there_after_a_restart() {
     let disk = MemoryDisk::default();
-    let marker = open(&disk, "catalog-1").unwrap();
-    assert_eq!(marker.cluster(), None);
+    let identity = open(&disk, "catalog-1").unwrap();
+    assert_eq!(identity.cluster(), None);
     let cluster = Uuid::new_v4();
-    marker.set(cluster).await.unwrap();
-    assert_eq!(marker.clone().cluster(), Some(cluster));
+    identity.set(cluster).await.unwrap();
+    assert_eq!(identity.clone().cluster(), Some(cluster));
     let disk = disk.after_power_loss(PowerLoss::Total);
     assert_eq!(open(&disk, "catalog-1").unwrap().cluster(), Some(cluster));
 }
@@ -44,12 +44,12 @@ async fn a_crash_at_any_step_leaves_the_old_mark_or_the_new() {
     let (old, new) = (Uuid::new_v4(), Uuid::new_v4());
     for fails_after in 0.. {
         let disk = MemoryDisk::default();
-        let marker = open(&disk, "catalog-1").unwrap();
-        marker.set(old).await.unwrap();
+        let identity = open(&disk, "catalog-1").unwrap();
+        identity.set(old).await.unwrap();
         disk.fail_after(fails_after);
-        let set = marker.set(new).await;
+        let set = identity.set(new).await;
         assert_eq!(set.is_err(), disk.has_failed());
-        assert_eq!(marker.cluster(), Some(if set.is_ok() { new } else { old }));
+        assert_eq!(identity.cluster(), Some(if set.is_ok() { new } else { old }));
         for loss in PowerLoss::ways() {
             let left = open(&disk.after_power_loss(loss), "catalog-1").unwrap().cluster();
             assert!(left == Some(new) || (set.is_err() && left == Some(old)), "after {fails_after}, {loss:?}");

@@ -38,7 +38,7 @@ pub use recovery::LogError;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::identity::{Mark, Marker};
+use super::identity::{Identity, Mark};
 use super::raft_types::{Entry, LogId, StorageError, TypeConfig, Vote};
 use crate::platform::{Disk, Platform, naming};
 
@@ -64,7 +64,7 @@ pub struct Log {
     /// The replica that the log belongs to.
     own: u64,
     /// Says how far the log must have come. It follows the log: see [`Log::begin`].
-    marker: Marker,
+    identity: Identity,
     /// This start, once something was written in it.
     boot: Option<Boot>,
     /// The segment that the mark names as the newest, as of this start.
@@ -99,10 +99,10 @@ impl Log {
         folder: &Path,
         own: u64,
         limits: LogLimits,
-        marker: Marker,
+        identity: Identity,
         snapshot: watch::Receiver<Option<LogId>>,
     ) -> Result<Log, LogError> {
-        let (disk, mark) = (platform.disk.clone(), marker.mark());
+        let (disk, mark) = (platform.disk.clone(), identity.mark());
         let path = folder.to_owned();
         let index = platform.blocking(move || open_index(&*disk, &path, limits, &mark)).await?;
         let durability = Durability::opened(index.last_index());
@@ -113,7 +113,7 @@ impl Log {
             shared,
             durability,
             own,
-            marker,
+            identity,
             boot,
             claimed_segment,
             snapshot,
@@ -188,15 +188,15 @@ impl Log {
 
         self.boot = Some(boot);
         let claims = self.claimed_segment.replace(number) != Some(number);
-        let marker = claims.then(|| self.marker.clone());
+        let identity = claims.then(|| self.identity.clone());
         self.durability.begin();
         let (durability, folder) = (self.durability.clone(), self.shared.folder.clone());
         self.shared.platform.begin_blocking(move || {
             let written = file.write_at(start, &bytes).and_then(|()| file.sync());
             let written = written.map_err(|error| naming(&segment_path(&folder, number))(error));
             let end = start + length;
-            let claim = |marker: Marker| marker.claim(boot.number, boot.log, (number, end));
-            durability.end(last_index, (number, end), written.and_then(|()| marker.map_or(Ok(()), claim)));
+            let claim = |identity: Identity| identity.claim(boot.number, boot.log, (number, end));
+            durability.end(last_index, (number, end), written.and_then(|()| identity.map_or(Ok(()), claim)));
         });
         Ok(())
     }
@@ -219,7 +219,8 @@ impl Log {
 
     fn next_boot(&self) -> io::Result<Boot> {
         let last = self.shared.index().state.boot;
-        let cluster = self.marker.cluster().ok_or_else(|| io::Error::other("this replica belongs to no group yet"))?;
+        let cluster =
+            self.identity.cluster().ok_or_else(|| io::Error::other("this replica belongs to no group yet"))?;
         let log = last.map_or_else(Uuid::new_v4, |boot| boot.log);
         Ok(Boot { number: last.map_or(0, |boot| boot.number) + 1, cluster, log })
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use openraft::Membership;
 
 use super::*;
-use crate::replica::application::Machine;
+use crate::replica::application::Application;
 use crate::replica::storage::raft_types::StoredMembership;
 use crate::replica::testing::{Journal, MemoryDisk, PowerLoss, log_id};
 
@@ -43,7 +43,7 @@ fn content(store: &SnapshotStore) -> Option<(u64, Vec<String>)> {
     Some((index, commands(store.load(&manifest).unwrap())))
 }
 
-fn commands(saved: Saved) -> Vec<String> {
+fn commands(saved: SnapshotReader) -> Vec<String> {
     let journal = Journal::default();
     journal.restore(saved).unwrap()();
     journal.lines()

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::replica::storage::Storage;
-use crate::replica::storage::identity::{ClusterId, Marker};
+use crate::replica::storage::identity::{ClusterId, Identity};
 use crate::replica::storage::log::{Log, LogLimits};
 use crate::replica::testing::{Journal, MemoryDisk, NONSENSE, PowerLoss, entry, log_id, platform};
 
@@ -72,11 +72,11 @@ impl StoreBuilder<TypeConfig, Log, Distant, TempDir> for OnRealDisk {
         let folder = tempfile::tempdir().unwrap();
         let platform = Platform::system();
         let journal = Arc::new(Journal::default());
-        let marker = Marker::open(&platform, folder.path(), "catalog-9").unwrap();
-        marker.set(CLUSTER).await.unwrap();
+        let identity = Identity::open(&platform, folder.path(), "catalog-9").unwrap();
+        identity.set(CLUSTER).await.unwrap();
         // As if a snapshot covered all that may be purged.
         let everything = watch::Sender::new(Some(log_id(u64::MAX, u64::MAX))).subscribe();
-        let mut log = Log::open(&platform, &folder.path().join("log"), 9, LIMITS, marker, everything).await.unwrap();
+        let mut log = Log::open(&platform, &folder.path().join("log"), 9, LIMITS, identity, everything).await.unwrap();
         log.has_holes = true;
         let tables = vec!["journal", "count"];
         let snapshots = SnapshotStore::open(platform.disk.clone(), &folder.path().join("snapshot"), tables).unwrap();
@@ -95,8 +95,8 @@ async fn open(disk: &MemoryDisk) -> (Log, StateMachine, Arc<Journal>) {
     let platform = platform(disk.clone());
     let journal = Arc::new(Journal::default());
     let opened = Storage::open(&platform, "/".as_ref(), (9, "catalog-9"), LIMITS, journal.clone()).await.unwrap();
-    let Storage { marker, mut log, state_machine } = opened;
-    marker.set(CLUSTER).await.unwrap();
+    let Storage { identity, mut log, state_machine } = opened;
+    identity.set(CLUSTER).await.unwrap();
     if log.read_vote().await.unwrap().is_none() {
         log.save_vote(&Vote::new_committed(1, 1)).await.unwrap();
     }

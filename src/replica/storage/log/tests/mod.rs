@@ -39,18 +39,18 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 async fn open(disk: &MemoryDisk, limits: LogLimits) -> Result<Log, LogError> {
     let everything = watch::Sender::new(Some(log_id(u64::MAX, u64::MAX))).subscribe();
     // The last value stays after its sender is gone.
-    let marker = marker(disk).await?;
-    Log::open(&platform(disk.clone()), folder(), OWN, limits, marker, everything).await
+    let identity = identity(disk).await?;
+    Log::open(&platform(disk.clone()), folder(), OWN, limits, identity, everything).await
 }
 
 /// The mark of the replica on `disk`, which belongs to a group from its first start on.
-async fn marker(disk: &MemoryDisk) -> Result<Marker, LogError> {
+async fn identity(disk: &MemoryDisk) -> Result<Identity, LogError> {
     let at = |source| LogError::Io { path: folder().to_owned(), source };
-    let marker = Marker::open(&platform(disk.clone()), Path::new("/"), "catalog-9").map_err(at)?;
-    if marker.cluster().is_none() {
-        marker.set(uuid::Uuid::from_u128(7)).await.map_err(at)?;
+    let identity = Identity::open(&platform(disk.clone()), Path::new("/"), "catalog-9").map_err(at)?;
+    if identity.cluster().is_none() {
+        identity.set(uuid::Uuid::from_u128(7)).await.map_err(at)?;
     }
-    Ok(marker)
+    Ok(identity)
 }
 
 /// All that can be seen of a log.
