@@ -3,19 +3,23 @@
 //! Dependencies point one way, from the roles down to the machine:
 //!
 //! ```text
-//! supervisor        runs a whole cluster on one machine
-//! node              one process: a role, served over HTTP
-//! frontend  catalog  order      the roles
-//! cluster           asking a group: who is asked next, when it is given up on
-//! reads             a replica's state, only together with how fresh it is
-//! coherence  purchase  request  fence    what they say to each other
-//! replica           a group that agrees and survives; knows no role
-//! store    http     tables as CSV files; HTTP on both sides
-//! config  telemetry  error  key_index  encoding    settings; what is logged; what can be wrong; finding what has a
-//!                   key; how a message is written
-//! platform          network, clock, disk and threads
-//! model             the words of the shop
+//! supervisor              runs a whole cluster on one machine
+//! node                    one process: a role, served over HTTP
+//! frontend catalog order  the roles
+//! cluster  reads          asking a group: who is asked next, when it is given up on; a replica's state, only
+//!                         together with how fresh it is
+//! lists                   how many lists a node asks for, or makes, at once
+//! protocol                what nodes say to each other
+//! replica                 a group that agrees and survives; knows no role
+//! http                    HTTP on both sides
+//! csv  config             tables as CSV files; settings
+//! codec  error  telemetry  key_index
+//!                         how a message is written; what can be wrong; what is logged; finding what has a key
+//! platform                network, clock, disk and threads
+//! model                   the words of the shop
 //! ```
+//!
+//! `tests/layers.rs` holds every file to that order.
 //!
 //! **The life of a read.** A customer asks a frontend for a book ([`frontend::Frontend`]). If the cache has
 //! it, that is the answer. If not, the frontend asks the next catalog server in turn, which makes sure that
@@ -23,7 +27,7 @@
 //! the answer, unless a write to the book was under way.
 //!
 //! **The life of a purchase.** The frontend gives it a key and sends it, with others that came at the same time
-//! ([`purchase`]), to the order servers' leader; any order server passes it on to that one
+//! ([`protocol::purchase`]), to the order servers' leader; any order server passes it on to that one
 //! ([`replica::Replica::call_leader`]). The order leader has the catalog's leader decide it, which has every frontend forget the book, and then commits one command that takes a
 //! copy from the stock, gives out the order number and remembers both under the key. The order leader
 //! commits the order to its own group and answers. If anything fails on the way, whoever waits asks again

@@ -17,7 +17,7 @@ use crate::replica::{Application, Freshness, Replica};
 /// The state of a replica, for reading.
 pub struct Reads<M> {
     replica: Replica,
-    machine: Arc<M>,
+    application: Arc<M>,
     may_answer_stale: bool,
     lists: Lists,
 }
@@ -25,8 +25,8 @@ pub struct Reads<M> {
 impl<M: Application> Reads<M> {
     /// The state that `replica` keeps in `machine`. `may_answer_stale`: whether reads are answered, and marked, while
     /// the group has no majority. Nobody waits for a list's turn longer than `patience`.
-    pub fn new(replica: Replica, machine: Arc<M>, may_answer_stale: bool, patience: Duration) -> Reads<M> {
-        Reads { replica, machine, may_answer_stale, lists: Lists::new(patience) }
+    pub fn new(replica: Replica, application: Arc<M>, may_answer_stale: bool, patience: Duration) -> Reads<M> {
+        Reads { replica, application, may_answer_stale, lists: Lists::new(patience) }
     }
 
     /// Answers the request for `path` from the state, once that shows every write acknowledged before the call.
@@ -47,13 +47,13 @@ impl<M: Application> Reads<M> {
             Freshness::Stale if !self.may_answer_stale => {
                 return Err(self.no_majority("and this shop is set to refuse answers that may be stale"));
             }
-            Freshness::Stale => match self.machine.unfinished() {
+            Freshness::Stale => match self.application.unfinished() {
                 Some(reason) => return Err(ApiError::Unavailable(reason.to_owned())),
                 None => None,
             },
         };
         let is_stale = observed.is_none();
-        let response = respond(&self.machine, &observed.unwrap_or_default());
+        let response = respond(&self.application, &observed.unwrap_or_default());
         let response = response.unwrap_or_else(|error| reply::problem(&error, path));
         Ok(if is_stale { stale(response) } else { response })
     }
@@ -79,7 +79,7 @@ impl<M: Application> Reads<M> {
     /// If it may not.
     pub async fn current<T>(&self, read: impl FnOnce(&M) -> T) -> Result<T, ApiError> {
         match self.replica.wait_until_current(Bytes::new()).await? {
-            Freshness::Current(_) => Ok(read(&self.machine)),
+            Freshness::Current(_) => Ok(read(&self.application)),
             Freshness::Stale => Err(self.no_majority("so its newest decisions cannot be told")),
         }
     }

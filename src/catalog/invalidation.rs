@@ -164,7 +164,7 @@ impl Invalidator {
             shared.holders.remove(&frontend);
         }
         let (leader_epoch, epoch) = (shared.leader_epoch, shared.sessions.epoch());
-        Ok(Admission { coherence: self.clone(), frontend, leader_epoch, epoch, holder, is_noted })
+        Ok(Admission { invalidator: self.clone(), frontend, leader_epoch, epoch, holder, is_noted })
     }
 
     /// Answers a frontend that was let in. The caller has confirmed since that this replica leads, and that the log notes
@@ -247,8 +247,8 @@ impl Invalidator {
         }
         let arrivals = Arrivals::of(writes);
         shared.arrivals.begin(&arrivals);
-        let (coherence, leader_epoch) = (self.clone(), shared.leader_epoch);
-        Ok(PendingWrite { coherence, leader_epoch, tags: Vec::new(), arrivals, looked_at: None })
+        let (invalidator, leader_epoch) = (self.clone(), shared.leader_epoch);
+        Ok(PendingWrite { invalidator, leader_epoch, tags: Vec::new(), arrivals, looked_at: None })
     }
 
     /// Queues an invalidation for each frontend that may be answering from its cache. Each is confirmed by a message.
@@ -326,7 +326,7 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 
 /// A process that was let in to have a lease.
 pub struct Admission {
-    coherence: Invalidator,
+    invalidator: Invalidator,
     frontend: usize,
     leader_epoch: LeaderEpoch,
     epoch: Epoch,
@@ -344,7 +344,7 @@ impl Admission {
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        let mut shared = self.coherence.lock();
+        let mut shared = self.invalidator.lock();
         if shared.leader_epoch != self.leader_epoch {
             return;
         }
@@ -362,7 +362,7 @@ impl Drop for Admission {
 /// Dropping it without [`finish`](Self::finish) leaves them pending, as is right for an unknown outcome.
 #[must_use]
 pub struct PendingWrite {
-    coherence: Invalidator,
+    invalidator: Invalidator,
     /// The tenure in which the frontends were told. In the next one, others may have come that were not.
     leader_epoch: LeaderEpoch,
     /// What was told, step by step.
@@ -376,7 +376,7 @@ pub struct PendingWrite {
 impl PendingWrite {
     /// The write was applied, or certainly will not be.
     pub fn finish(self) {
-        let mut shared = self.coherence.lock();
+        let mut shared = self.invalidator.lock();
         if shared.leader_epoch != self.leader_epoch {
             return;
         }

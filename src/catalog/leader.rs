@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::application::CatalogApplication;
 use super::command::{Command, SeedPart};
 use super::invalidation::Invalidator;
-use super::machine::CatalogApplication;
 use crate::codec::bounded;
 use crate::codec::{decode, encode};
 use crate::csv::read_seed;
@@ -25,7 +25,7 @@ const SEED_PART_BOOKS: usize = 1000;
 /// What only the leader answers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum LeaderRequest {
-    /// Decide these writes; answered with [`Decided`].
+    /// Decide these writes; answered with [`Decided`](crate::protocol::catalog::Decided).
     Decide(#[serde(deserialize_with = "bounded::list::<_, _, MAX_WRITES>")] Vec<Write>),
     /// Grant a frontend a lease; answered with a [`LeaseReply`].
     Lease(LeaseRequest),
@@ -43,11 +43,11 @@ const MAX_TAGS: usize = 8;
 /// Decides writes while this replica leads the catalog.
 pub struct CatalogLeader {
     /// The state that commands are applied to.
-    pub machine: Arc<CatalogApplication>,
+    pub application: Arc<CatalogApplication>,
     /// The group that this replica leads.
     pub consensus: Consensus,
     /// The frontends' caches.
-    pub coherence: Invalidator,
+    pub invalidator: Invalidator,
     /// To read the seed with.
     pub platform: Platform,
     /// The books of a new shop.
@@ -59,15 +59,15 @@ pub struct CatalogLeader {
 impl LeaderService for CatalogLeader {
     fn on_become_leader(&self, leader_epoch: LeaderEpoch) -> BoxFuture<'_, Result<(), WriteError>> {
         Box::pin(async move {
-            let holders = self.machine.state().lease_holders.clone();
-            for frontend in self.coherence.on_become_leader(leader_epoch, &holders).await {
+            let holders = self.application.state().lease_holders.clone();
+            for frontend in self.invalidator.on_become_leader(leader_epoch, &holders).await {
                 // The next leader need not wait for it again. If this fails it does.
                 let _ = self
                     .consensus
                     .propose(leader_epoch, encode(&Command::LeaseHolder { frontend, holder: None }))
                     .await;
             }
-            if self.machine.state().seeded {
+            if self.application.state().seeded {
                 return Ok(());
             }
             let seed = self.seed().await?;
@@ -81,7 +81,7 @@ impl LeaderService for CatalogLeader {
 
     fn observe(&self, question: &Bytes) -> Bytes {
         let Tags(tags) = decode(question).unwrap_or_default();
-        let pending: Vec<bool> = tags.iter().map(|tag| self.coherence.is_pending(tag)).collect();
+        let pending: Vec<bool> = tags.iter().map(|tag| self.invalidator.is_pending(tag)).collect();
         encode(&pending)
     }
 
@@ -93,7 +93,7 @@ impl LeaderService for CatalogLeader {
                 LeaderRequest::Decide(writes) => self.decide(writes).await,
                 LeaderRequest::Lease(request) => Ok(encode(&self.lease(&request).await?)),
                 LeaderRequest::EndLease(lease) => {
-                    self.coherence.end(&lease);
+                    self.invalidator.end(&lease);
                     Ok(Bytes::new())
                 }
             }
@@ -111,9 +111,9 @@ impl CatalogLeader {
     async fn decide(&self, writes: Vec<Write>) -> Result<Bytes, WriteError> {
         let command = Command::Writes(writes);
         let bytes = encode(&command);
-        let topic_of = |book_id| self.machine.state().books.get(&book_id).map(|book| normalized(&book.topic));
+        let topic_of = |book_id| self.application.state().books.get(&book_id).map(|book| normalized(&book.topic));
         let propose = |leader_epoch| self.consensus.propose(leader_epoch, bytes.clone());
-        let (outcome, under_way) = self.coherence.propose(command.writes(), topic_of, propose).await?;
+        let (outcome, under_way) = self.invalidator.propose(command.writes(), topic_of, propose).await?;
         let outcome = outcome.await;
         if !matches!(outcome, Err(WriteError::Unknown(_))) {
             under_way.finish();
@@ -123,7 +123,7 @@ impl CatalogLeader {
 
     /// Grants a frontend's process a lease, once the log notes that it may have one.
     async fn lease(&self, request: &LeaseRequest) -> Result<LeaseReply, WriteError> {
-        let admission = match self.coherence.admit(request) {
+        let admission = match self.invalidator.admit(request) {
             Ok(admission) => admission,
             Err(refusal) => return Ok(refusal),
         };
@@ -132,7 +132,7 @@ impl CatalogLeader {
             self.consensus.propose(leader_epoch, encode(&Command::LeaseHolder { frontend, holder })).await?;
         }
         self.consensus.confirm_leadership().await?;
-        Ok(self.coherence.grant(request, admission))
+        Ok(self.invalidator.grant(request, admission))
     }
 
     async fn seed(&self) -> Result<Vec<Book>, WriteError> {

@@ -6,19 +6,19 @@
 //! | [`state`] | the pure function from commands to the shop's state |
 //! | [`decisions`] | what was decided under which idempotency key |
 //! | [`memory`] | decisions that are found by their keys |
-//! | [`machine`] | the state as CSV tables, and back |
+//! | [`application`] | the state as CSV tables, and back |
 //! | [`leader`] | what only the leader does: decide writes |
 //! | [`footprint`] | what a write may change for readers |
 //! | [`invalidation`] | before a write, every frontend forgets what it changes |
 //! | [`sessions`] | which frontends may hold what, and until when |
 //! | [`routes`] | what a catalog server answers over HTTP |
 
+mod application;
 pub mod command;
 mod decisions;
 mod footprint;
 mod invalidation;
 mod leader;
-mod machine;
 mod memory;
 pub mod routes;
 mod sessions;
@@ -30,9 +30,9 @@ use std::time::Duration;
 
 use crate::http::body::Incoming;
 
+use self::application::{CatalogApplication, DecisionCounter};
 use self::leader::CatalogLeader;
 pub use self::leader::LeaderRequest;
-use self::machine::{CatalogApplication, DecisionCounter};
 pub use self::sessions::LeaseTerms;
 use crate::error::ApiError;
 use crate::http::client::Client;
@@ -80,20 +80,20 @@ impl Catalog {
     /// # Errors
     /// If it cannot be restored.
     pub async fn open(platform: &Platform, client: &Client, settings: Settings) -> Result<Catalog, StartError> {
-        let machine = Arc::new(CatalogApplication::default());
-        let opened = replica::open(platform, client, settings.replica, machine.clone()).await?;
+        let application = Arc::new(CatalogApplication::default());
+        let opened = replica::open(platform, client, settings.replica, application.clone()).await?;
         let leader = CatalogLeader {
-            machine: machine.clone(),
+            application: application.clone(),
             consensus: opened.consensus(),
-            coherence: invalidation::Invalidator::start(client, settings.frontends, settings.lease),
+            invalidator: invalidation::Invalidator::start(client, settings.frontends, settings.lease),
             platform: platform.clone(),
             seed: settings.seed,
             told: Mutex::default(),
         };
         let replica = opened.start(Arc::new(leader));
         Ok(Catalog {
-            reads: Reads::new(replica.clone(), machine.clone(), settings.may_answer_stale, settings.patience),
-            decisions: DecisionCounter(machine),
+            reads: Reads::new(replica.clone(), application.clone(), settings.may_answer_stale, settings.patience),
+            decisions: DecisionCounter(application),
             replica,
             platform: platform.clone(),
             patience: settings.patience,

@@ -24,8 +24,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::Catalog;
+use super::application::CatalogApplication;
 use super::leader::{LeaderRequest, pending};
-use super::machine::CatalogApplication;
 use crate::codec::bounded;
 use crate::error::ApiError;
 use crate::http::body;
@@ -174,8 +174,8 @@ impl Catalog {
 
     async fn search(&self, path: &str, topic: &str, page: Page) -> Result<Response, ApiError> {
         let topic = searched_topic(topic)?;
-        let respond = |machine: &CatalogApplication, observed: &Bytes| {
-            let books = machine.state().search(&topic, page.after, page.limit + 1);
+        let respond = |application: &CatalogApplication, observed: &Bytes| {
+            let books = application.state().search(&topic, page.after, page.limit + 1);
             let items = books.into_iter().map(SearchItem::from);
             let (items, next) = page.list(items, &search_path(&topic), |item| item.id.get())?;
             let answer = reply::json(StatusCode::OK, &SearchPage { topic: &topic, items, next });
@@ -185,10 +185,10 @@ impl Catalog {
     }
 
     async fn info(&self, path: &str, book_id: BookId) -> Result<Response, ApiError> {
-        let respond = |machine: &CatalogApplication, observed: &Bytes| {
+        let respond = |application: &CatalogApplication, observed: &Bytes| {
             let pending = Pending(pending(observed));
             let is_settled = pending.is_settled(0);
-            Ok(match machine.state().books.get(&book_id) {
+            Ok(match application.state().books.get(&book_id) {
                 Some(book) => cacheable(reply::json(StatusCode::OK, book), is_settled),
                 None => {
                     let absent = reply::problem(&unknown_book(book_id), path);
@@ -250,8 +250,8 @@ impl Catalog {
 
     async fn purchases_after(&self, question: PurchasesAfter) -> Result<Response, ApiError> {
         let PurchasesAfter { after } = question;
-        let purchases = |machine: &CatalogApplication| -> Result<Vec<Order>, ApiError> {
-            let state = machine.state();
+        let purchases = |application: &CatalogApplication| -> Result<Vec<Order>, ApiError> {
+            let state = application.state();
             match after <= state.orders {
                 true => Ok(state.purchases_after(after, PURCHASES_AT_ONCE)),
                 false => Err(ApiError::Unavailable(older_than_orders(state.orders))),

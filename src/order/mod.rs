@@ -3,14 +3,14 @@
 //! | file | its one idea |
 //! | --- | --- |
 //! | [`state`] | the pure function: a list that only grows, without gaps |
-//! | [`machine`] | the state as a CSV table, and back |
+//! | [`application`] | the state as a CSV table, and back |
 //! | [`purchase`] | a purchase, as the order leader makes it |
 //! | [`sequencer`] | what the catalog decided, recorded in the order of the numbers |
 //! | [`catalog_link`] | how the order servers reach the catalog |
 //! | [`routes`] | what an order server answers over HTTP |
 
+mod application;
 mod catalog_link;
-mod machine;
 mod purchase;
 mod routes;
 mod sequencer;
@@ -21,8 +21,8 @@ use std::time::Duration;
 
 use crate::http::body::Incoming;
 
+use self::application::OrderApplication;
 use self::catalog_link::CatalogLink;
-use self::machine::OrderApplication;
 use self::purchase::OrderLeader;
 use self::sequencer::Sequencer;
 use crate::cluster::{Probes, Timing};
@@ -73,15 +73,15 @@ impl OrderServer {
     /// # Errors
     /// If it cannot be restored.
     pub async fn open(platform: &Platform, client: &Client, settings: Settings) -> Result<OrderServer, StartError> {
-        let machine = Arc::new(OrderApplication::default());
-        let opened = replica::open(platform, client, settings.replica, machine.clone()).await?;
+        let application = Arc::new(OrderApplication::default());
+        let opened = replica::open(platform, client, settings.replica, application.clone()).await?;
         let Settings { catalogs, catalog_timing, catalog_probes, .. } = settings;
         let catalog = Arc::new(CatalogLink::start(client.clone(), catalogs, catalog_timing, catalog_probes));
-        let sequencer = Sequencer::start(opened.consensus(), machine.clone(), catalog.clone());
-        let leader = OrderLeader::start(machine.clone(), sequencer, catalog);
+        let sequencer = Sequencer::start(opened.consensus(), application.clone(), catalog.clone());
+        let leader = OrderLeader::start(application.clone(), sequencer, catalog);
         let replica = opened.start(Arc::new(leader));
         Ok(OrderServer {
-            reads: Reads::new(replica.clone(), machine, settings.may_answer_stale, settings.patience),
+            reads: Reads::new(replica.clone(), application, settings.may_answer_stale, settings.patience),
             replica,
             platform: platform.clone(),
             heard: Heard::default(),

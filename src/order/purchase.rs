@@ -9,8 +9,8 @@ use bytes::Bytes;
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+use super::application::OrderApplication;
 use super::catalog_link::CatalogLink;
-use super::machine::OrderApplication;
 use super::sequencer::Sequencer;
 use super::state::State;
 use crate::codec::bounded;
@@ -33,7 +33,7 @@ const _: () = assert!(BATCH_PURCHASES + MAX_PURCHASES <= MAX_WRITES, "what gathe
 
 /// Makes purchases while this replica leads the order group.
 pub struct OrderLeader {
-    machine: Arc<OrderApplication>,
+    application: Arc<OrderApplication>,
     sequencer: Sequencer,
     catalog: Arc<CatalogLink>,
     queue: mpsc::Sender<ToDecide>,
@@ -54,17 +54,17 @@ struct ToDecide {
 
 impl OrderLeader {
     /// Starts the task that sends purchases to the catalog.
-    pub fn start(machine: Arc<OrderApplication>, sequencer: Sequencer, catalog: Arc<CatalogLink>) -> OrderLeader {
+    pub fn start(application: Arc<OrderApplication>, sequencer: Sequencer, catalog: Arc<CatalogLink>) -> OrderLeader {
         let (queue, waiting) = mpsc::channel(QUEUED_PURCHASES);
         tokio::spawn(send_to_catalog(catalog.clone(), waiting));
-        OrderLeader { machine, sequencer, catalog, queue, room: Arc::new(Semaphore::new(QUEUED_PURCHASES)) }
+        OrderLeader { application, sequencer, catalog, queue, room: Arc::new(Semaphore::new(QUEUED_PURCHASES)) }
     }
 
     /// Makes purchases that came together, and tells what became of each.
     async fn buy(&self, purchases: Vec<Purchase>) -> Vec<PurchaseOutcome> {
         let mut outcomes = self.decide(&purchases).await;
         let mut bought: Vec<(Order, &mut PurchaseOutcome)> = Vec::with_capacity(outcomes.len());
-        self.machine.with(|state| {
+        self.application.with(|state| {
             for outcome in &mut outcomes {
                 if let Ok(PurchaseReply::Bought(order)) = outcome
                     && !state.has(order)
@@ -89,7 +89,7 @@ impl OrderLeader {
     /// What was, or is now, decided about each purchase.
     async fn decide(&self, purchases: &[Purchase]) -> Vec<PurchaseOutcome> {
         // Orders keep their key for ever, the catalog for a day.
-        let (recorded, recorded_orders) = self.machine.with(|state| -> (Vec<Option<PurchaseReply>>, u64) {
+        let (recorded, recorded_orders) = self.application.with(|state| -> (Vec<Option<PurchaseReply>>, u64) {
             (purchases.iter().map(|purchase| recorded(state, purchase)).collect(), state.last_order_id())
         });
         let write = |Purchase { key, is_keyless, heard, book_id, quantity }: &Purchase| Write {
@@ -105,7 +105,7 @@ impl OrderLeader {
             Some(reply) => Ok(reply),
             None => {
                 let reply = replies.next().expect("the catalog's replies are as many as the questions")?;
-                outcome_of(&self.machine, purchase, reply)
+                outcome_of(&self.application, purchase, reply)
             }
         };
         purchases.iter().zip(recorded).map(outcome).collect()
@@ -141,9 +141,9 @@ fn overloaded() -> WriteError {
 }
 
 /// What the catalog's reply means for a purchase.
-fn outcome_of(machine: &OrderApplication, purchase: &Purchase, reply: Reply) -> PurchaseOutcome {
+fn outcome_of(application: &OrderApplication, purchase: &Purchase, reply: Reply) -> PurchaseOutcome {
     // What the catalog has forgotten may have been recorded since the list was looked into.
-    let recorded = || machine.with(|state| recorded(state, purchase));
+    let recorded = || application.with(|state| recorded(state, purchase));
     match reply {
         Reply::Decided(decision) => decided(purchase, decision),
         Reply::KeyReused => Ok(PurchaseReply::KeyReused),
@@ -251,9 +251,9 @@ mod tests {
     }
 
     fn recorded(orders: Vec<Order>) -> OrderApplication {
-        let machine = OrderApplication::default();
-        machine.apply(BatchTime::default(), &[postcard::to_stdvec(&orders).unwrap().into()]).unwrap();
-        machine
+        let application = OrderApplication::default();
+        application.apply(BatchTime::default(), &[postcard::to_stdvec(&orders).unwrap().into()]).unwrap();
+        application
     }
 
     #[test]
@@ -262,11 +262,11 @@ mod tests {
         let order = an_order(1);
         let purchase = purchase_of(&order);
         for refusal in [Reply::KeyExpired { now }, Reply::ListBehind] {
-            let machine = recorded(vec![order.clone()]);
+            let application = recorded(vec![order.clone()]);
             let bought = Ok(PurchaseReply::Bought(order.clone()));
-            assert_eq!(outcome_of(&machine, &purchase, refusal.clone()), bought);
+            assert_eq!(outcome_of(&application, &purchase, refusal.clone()), bought);
             let other = Purchase { quantity: copies(2), ..purchase.clone() };
-            assert_eq!(outcome_of(&machine, &other, refusal), Ok(PurchaseReply::KeyReused));
+            assert_eq!(outcome_of(&application, &other, refusal), Ok(PurchaseReply::KeyReused));
         }
         let empty = recorded(vec![]);
         let expired = outcome_of(&empty, &purchase, Reply::KeyExpired { now });

@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::OrderServer;
-use super::machine::OrderApplication;
+use super::application::OrderApplication;
 use crate::error::ApiError;
 use crate::http::body;
 use crate::http::path::Path;
@@ -83,8 +83,8 @@ impl OrderServer {
     }
 
     async fn orders(&self, path: &str, page: Page) -> Result<Response, ApiError> {
-        let respond = |machine: &OrderApplication, _: &Bytes| {
-            let orders = machine.with(|state| state.page(page.after, page.limit + 1));
+        let respond = |application: &OrderApplication, _: &Bytes| {
+            let orders = application.with(|state| state.page(page.after, page.limit + 1));
             let orders = orders.into_iter().map(OrderView::from);
             let (orders, next) = page.list(orders, "/orders", |order| order.order_id.get())?;
             let page = OrderPage { orders, next };
@@ -94,8 +94,8 @@ impl OrderServer {
     }
 
     async fn order(&self, path: &str, order_id: OrderId) -> Result<Response, ApiError> {
-        let respond = |machine: &OrderApplication, _: &Bytes| {
-            let order = machine.with(|state| state.order(order_id).cloned());
+        let respond = |application: &OrderApplication, _: &Bytes| {
+            let order = application.with(|state| state.order(order_id).cloned());
             let order = order.ok_or_else(|| ApiError::NotFound(format!("there is no order {order_id}")))?;
             Ok(reply::json(StatusCode::OK, &OrderView::from(order)))
         };

@@ -15,8 +15,8 @@ use futures_util::stream::FuturesOrdered;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::application::OrderApplication;
 use super::catalog_link::CatalogLink;
-use super::machine::OrderApplication;
 use super::state::Reply;
 use crate::codec::{decode, encode};
 use crate::model::Order;
@@ -72,11 +72,11 @@ struct Waiting {
 
 impl Sequencer {
     /// Starts the task that records.
-    pub fn start(consensus: Consensus, machine: Arc<OrderApplication>, catalog: Arc<CatalogLink>) -> Sequencer {
+    pub fn start(consensus: Consensus, application: Arc<OrderApplication>, catalog: Arc<CatalogLink>) -> Sequencer {
         let (messages, inbox) = mpsc::channel(QUEUED_MESSAGES);
         let task = Task {
             consensus,
-            machine,
+            application,
             catalog,
             leader_epoch: 0,
             next: 1,
@@ -132,7 +132,7 @@ struct Silence {
 
 struct Task {
     consensus: Consensus,
-    machine: Arc<OrderApplication>,
+    application: Arc<OrderApplication>,
     catalog: Arc<CatalogLink>,
     leader_epoch: LeaderEpoch,
     /// The number of the next order to propose.
@@ -219,12 +219,12 @@ impl Task {
 
     /// Answers who waits for nothing any more.
     fn answer(&mut self) {
-        let last = self.machine.with(|state| state.last_order_id());
+        let last = self.application.with(|state| state.last_order_id());
         let still_waiting = self.waiting.split_off(&(last + 1));
         for Waiting { orders, recorded } in std::mem::replace(&mut self.waiting, still_waiting).into_values().flatten()
         {
             let has_its_number =
-                self.machine.with(|state| -> Vec<bool> { orders.iter().map(|order| state.has(order)).collect() });
+                self.application.with(|state| -> Vec<bool> { orders.iter().map(|order| state.has(order)).collect() });
             let outcome = |(has_its_number, order): (bool, &Order)| match has_its_number {
                 true => Ok(()),
                 false => {
@@ -288,7 +288,7 @@ impl Task {
         self.forget(&WriteError::Unknown(format!("the order is not recorded yet: {reason}")));
         self.asking = None;
         self.hole = None;
-        self.next = self.machine.with(|state| state.last_order_id()) + 1;
+        self.next = self.application.with(|state| state.last_order_id()) + 1;
         self.ask_at = Some(Instant::now() + self.ask_pause);
         self.why = Why::Missing;
     }
@@ -314,7 +314,7 @@ impl Task {
             return;
         }
         // What an earlier tenure had proposed may have been committed since.
-        self.next = self.next.max(self.machine.with(|state| state.last_order_id()) + 1);
+        self.next = self.next.max(self.application.with(|state| state.last_order_id()) + 1);
         let (catalog, after) = (self.catalog.clone(), self.next - 1);
         self.asking = Some(Box::pin(async move { catalog.purchases_after(after).await }));
     }

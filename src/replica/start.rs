@@ -96,7 +96,7 @@ pub async fn open(
     platform: &Platform,
     client: &Client,
     settings: Settings,
-    machine: Arc<dyn Application>,
+    application: Arc<dyn Application>,
 ) -> Result<Opened, StartError> {
     let folder = &settings.folder;
     let lock = lock_in_time(platform, folder).await.map_err(|error| match error.kind() {
@@ -106,7 +106,7 @@ pub async fn open(
 
     let group = Arc::new(settings.group.clone());
     let own = group.own;
-    let opened = Storage::open(platform, folder, (own, &group.label(own)), settings.log, machine).await?;
+    let opened = Storage::open(platform, folder, (own, &group.label(own)), settings.log, application).await?;
     let Storage { identity, log, state_machine } = opened;
     let (log_reader, durability) = (log.reader(), log.durability());
     let append_timeout = settings.election_timeout.min;

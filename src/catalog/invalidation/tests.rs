@@ -41,37 +41,37 @@ async fn leadership() -> (Invalidator, mpsc::UnboundedReceiver<(Vec<Tag>, onesho
 
     // So long that the frontend is not given up while the test keeps it from confirming.
     let terms = LeaseTerms { lease: 10 * MINUTE, clock_drift_percent: 0 };
-    let coherence = Invalidator::start(&Client::new(&platform), vec![member], terms);
-    coherence.on_become_leader(TENURE, &BTreeMap::new()).await;
+    let invalidator = Invalidator::start(&Client::new(&platform), vec![member], terms);
+    invalidator.on_become_leader(TENURE, &BTreeMap::new()).await;
     let request = LeaseRequest { frontend: "frontend-1".to_owned(), process: ProcessId::fresh(), session: None };
-    let Ok(admission) = coherence.admit(&request) else { panic!("the frontend is let in") };
-    assert!(matches!(coherence.grant(&request, admission), LeaseReply::Granted { .. }));
-    (coherence, hears)
+    let Ok(admission) = invalidator.admit(&request) else { panic!("the frontend is let in") };
+    assert!(matches!(invalidator.grant(&request, admission), LeaseReply::Granted { .. }));
+    (invalidator, hears)
 }
 
 /// Proposes a write of a book that is not in the state.
-fn propose(coherence: &Invalidator, action: Action) -> tokio::task::JoinHandle<PendingWrite> {
+fn propose(invalidator: &Invalidator, action: Action) -> tokio::task::JoinHandle<PendingWrite> {
     let write = Write { key: key("key"), is_keyless: false, heard: Decisions::default(), recorded_orders: 0, action };
-    let coherence = coherence.clone();
+    let invalidator = invalidator.clone();
     tokio::spawn(async move {
-        let proposed = coherence.propose(&[write], |_| None, |leader_epoch| assert_eq!(leader_epoch, TENURE)).await;
+        let proposed = invalidator.propose(&[write], |_| None, |leader_epoch| assert_eq!(leader_epoch, TENURE)).await;
         proposed.unwrap_or_else(|error| panic!("{error}")).1
     })
 }
 
 #[tokio::test]
 async fn a_book_that_begins_to_come_while_a_write_to_it_is_told_has_its_topic_forgotten_before_the_write() {
-    let (coherence, mut hears) = leadership().await;
+    let (invalidator, mut hears) = leadership().await;
     let topic = Tag::Topic("fall".to_owned());
-    let change = propose(&coherence, Action::Remove { book_id: book_id(8) });
+    let change = propose(&invalidator, Action::Remove { book_id: book_id(8) });
     let (told, confirm) = hears.recv().await.unwrap();
     assert_eq!(told, [Tag::Book(book_id(8))]);
 
     let (title, new_topic) = (text("title"), text("Fall"));
     let addition =
         Action::Add { book_id: Some(book_id(8)), title, topic: new_topic, price: cents(1), quantity: stock(1) };
-    let addition = propose(&coherence, addition);
-    while !coherence.is_pending(&topic) {
+    let addition = propose(&invalidator, addition);
+    while !invalidator.is_pending(&topic) {
         tokio::task::yield_now().await;
     }
     confirm.send(()).unwrap();
@@ -83,8 +83,8 @@ async fn a_book_that_begins_to_come_while_a_write_to_it_is_told_has_its_topic_fo
     addition.await.unwrap().finish();
     let (told, confirm) = hears.recv().await.unwrap();
     assert_eq!(told, std::slice::from_ref(&topic));
-    assert!(coherence.is_pending(&topic) && !change.is_finished());
+    assert!(invalidator.is_pending(&topic) && !change.is_finished());
     confirm.send(()).unwrap();
     change.await.unwrap().finish();
-    assert!(!coherence.is_pending(&topic));
+    assert!(!invalidator.is_pending(&topic));
 }

@@ -86,7 +86,7 @@ impl LeaderService for Leader {
 
 struct Bench {
     sequencer: Sequencer,
-    machine: Arc<OrderApplication>,
+    application: Arc<OrderApplication>,
     catalog: Arc<ScriptedCatalog>,
     _replica: Replica,
     _folder: tempfile::TempDir,
@@ -100,19 +100,19 @@ impl Bench {
         let catalog = Arc::new(ScriptedCatalog { decided: Mutex::new(decided), ..ScriptedCatalog::default() });
         let member = Member { id: "catalog-1".into(), address: http::testing::serve(catalog.clone()).await };
 
-        let machine = Arc::new(OrderApplication::default());
-        let opened = replica::open(&platform, &client, settings(folder.path()), machine.clone()).await.unwrap();
+        let application = Arc::new(OrderApplication::default());
+        let opened = replica::open(&platform, &client, settings(folder.path()), application.clone()).await.unwrap();
         let long = SECOND * 60;
         let timing = Timing { attempt_timeout: long, read_deadline: long, write_deadline: long };
         let probes = Probes { interval: SECOND / 10, timeout: SECOND, when_idle: false };
         let link = Arc::new(CatalogLink::start(client, vec![member], timing, probes));
-        let sequencer = Sequencer::start(opened.consensus(), machine.clone(), link);
+        let sequencer = Sequencer::start(opened.consensus(), application.clone(), link);
         let replica = opened.start(Arc::new(Leader(sequencer.clone())));
         replica.take_part(false).await.unwrap();
         while replica.leader().is_none() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        Bench { sequencer, machine, catalog, _replica: replica, _folder: folder }
+        Bench { sequencer, application, catalog, _replica: replica, _folder: folder }
     }
 
     async fn record(&self, order: Order) -> Result<(), WriteError> {
@@ -120,7 +120,7 @@ impl Bench {
     }
 
     fn recorded(&self) -> Vec<u64> {
-        self.machine.with(|state| state.page(0, 1000).iter().map(|order| order.order_id.get()).collect())
+        self.application.with(|state| state.page(0, 1000).iter().map(|order| order.order_id.get()).collect())
     }
 }
 

@@ -6,7 +6,7 @@
 //!
 //! The log may be lost alone, or put back as it was some time ago. So the mark also says in how many starts the
 //! replica wrote to its log, how that log is called, which of its segments it wrote to last, and how far at the least. The
-//! log always [writes first](Marker::claim), and nothing that it wrote in a new start or segment is answered before the mark
+//! log always [writes first](Identity::claim), and nothing that it wrote in a new start or segment is answered before the mark
 //! says as much: after a crash the log may be ahead of the mark, and a log that is behind has been lost.
 
 use std::io;

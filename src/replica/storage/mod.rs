@@ -78,10 +78,10 @@ impl Storage {
         folder: &Path,
         (own, name): (u64, &str),
         limits: LogLimits,
-        machine: Arc<dyn Application>,
+        application: Arc<dyn Application>,
     ) -> Result<Storage, StartError> {
         let identity = Identity::open(platform, folder, name).map_err(StartError::Io)?;
-        let tables = machine.cut().tables.iter().map(|table| table.name()).collect();
+        let tables = application.cut().tables.iter().map(|table| table.name()).collect();
         let snapshots =
             SnapshotStore::open(platform.disk.clone(), &folder.join("snapshot"), tables).map_err(StartError::Io)?;
         let covered = snapshots.current().and_then(|manifest| manifest.meta.last_log_id);
@@ -109,7 +109,7 @@ impl Storage {
             );
             return Err(LogError::Lost { path: folder.join("log"), what }.into());
         }
-        let state_machine = StateMachine::open(platform, machine, snapshots, log.durability()).await;
+        let state_machine = StateMachine::open(platform, application, snapshots, log.durability()).await;
         let state_machine = state_machine.map_err(StartError::Snapshot)?;
         Ok(Storage { identity, log, state_machine })
     }

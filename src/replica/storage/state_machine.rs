@@ -40,7 +40,7 @@ impl Applied {
 #[derive(Clone)]
 pub struct StateMachine {
     platform: Platform,
-    machine: Arc<dyn Application>,
+    application: Arc<dyn Application>,
     /// Locked while the machine changes, so that a cut and its position always belong together.
     applied: Arc<Mutex<Applied>>,
     announce: Arc<watch::Sender<u64>>,
@@ -57,12 +57,12 @@ impl StateMachine {
     /// If the snapshot is damaged.
     pub async fn open(
         platform: &Platform,
-        machine: Arc<dyn Application>,
+        application: Arc<dyn Application>,
         snapshots: SnapshotStore,
         durability: Durability,
     ) -> io::Result<Self> {
         let started = Instant::now();
-        let restored = machine.clone();
+        let restored = application.clone();
         let (snapshots, applied) = platform
             .blocking(move || {
                 let applied = match snapshots.current() {
@@ -77,7 +77,7 @@ impl StateMachine {
             .await?;
         Ok(StateMachine {
             platform: platform.clone(),
-            machine,
+            application,
             announce: Arc::new(watch::Sender::new(applied.index())),
             applied: Arc::new(Mutex::new(applied)),
             snapshots: Arc::new(Mutex::new(snapshots)),
@@ -104,7 +104,7 @@ impl StateMachine {
     /// The state and the position that it stands for.
     pub fn cut(&self) -> (SnapshotView, Applied) {
         let applied = self.lock_applied();
-        (self.machine.cut(), applied.clone())
+        (self.application.cut(), applied.clone())
     }
 
     /// Checks that the commands of a batch can be applied.
@@ -115,7 +115,7 @@ impl StateMachine {
         if batch.time.group_ms > MAX_GROUP_MS {
             return Err(ApplicationError("it comes from beyond all time".to_owned()));
         }
-        batch.commands.iter().try_for_each(|command| self.machine.check(command))
+        batch.commands.iter().try_for_each(|command| self.application.check(command))
     }
 
     /// Reads back a snapshot that has arrived, to have the state at hand when it is installed. Blocks.
@@ -124,7 +124,7 @@ impl StateMachine {
     /// If its tables are not what the manifest says, or cannot be understood.
     pub fn read_back(&self, received: &SnapshotFiles) -> io::Result<()> {
         let saved = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).load(&received.manifest)?;
-        received.keep_read_back(self.machine.restore(saved).map_err(io::Error::other)?);
+        received.keep_read_back(self.application.restore(saved).map_err(io::Error::other)?);
         Ok(())
     }
 
@@ -193,7 +193,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 EntryPayload::Normal(batch) => {
                     applied.group_ms = applied.group_ms.max(batch.time.group_ms);
                     let time = BatchTime { group_ms: applied.group_ms, ..batch.time };
-                    self.machine.apply(time, &batch.commands).map_err(|error| StorageError::IO {
+                    self.application.apply(time, &batch.commands).map_err(|error| StorageError::IO {
                         source: StorageIOError::apply(entry.log_id, AnyError::new(&error)),
                     })?
                 }
@@ -221,13 +221,13 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         _meta: &SnapshotMeta<u64, openraft::EmptyNode>,
         snapshot: Box<SnapshotFiles>,
     ) -> Result<(), StorageError> {
-        let machine = self.machine.clone();
+        let application = self.application.clone();
         let applied = self.applied.clone();
         let announce = self.announce.clone();
         self.on_snapshots(ErrorVerb::Write, move |snapshots| {
             let swap = snapshots.adopt(&snapshot, |saved| match snapshot.take_read_back() {
                 Some(swap) => Ok(swap),
-                None => machine.restore(saved).map_err(io::Error::other),
+                None => application.restore(saved).map_err(io::Error::other),
             })?;
             // Locked for this alone: asynchronous tasks take this lock.
             let mut applied = applied.lock().unwrap_or_else(PoisonError::into_inner);

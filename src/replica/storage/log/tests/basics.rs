@@ -167,8 +167,8 @@ fn nothing_is_purged_before_a_durable_snapshot_covers_it() {
     run(async {
         let disk = MemoryDisk::default();
         let covered = watch::Sender::new(Some(log_id(1, 3)));
-        let (machine, identity) = (platform(disk.clone()), identity(&disk).await.unwrap());
-        let mut log = Log::open(&machine, folder(), OWN, SMALL, identity, covered.subscribe()).await.unwrap();
+        let (application, identity) = (platform(disk.clone()), identity(&disk).await.unwrap());
+        let mut log = Log::open(&application, folder(), OWN, SMALL, identity, covered.subscribe()).await.unwrap();
         append_each(&mut log, 1, 0..9).await;
         log.purge(log_id(1, 3)).await.unwrap();
         {

@@ -259,7 +259,7 @@ mod tests {
     }
 
     fn busy_machine() -> CatalogApplication {
-        let machine = CatalogApplication::default();
+        let application = CatalogApplication::default();
         let book = |id, title| Book {
             id: book_id(id),
             title: words(title),
@@ -291,8 +291,8 @@ mod tests {
             write("e", update(101, None)),
             write("f", Action::Remove { book_id: book_id(3) }),
         ];
-        machine.apply(now(), &commands).unwrap();
-        machine
+        application.apply(now(), &commands).unwrap();
+        application
     }
 
     fn saved(cut: &SnapshotView) -> SnapshotReader {
@@ -315,8 +315,8 @@ mod tests {
 
     #[test]
     fn a_restored_catalog_is_the_one_that_was_saved() {
-        let machine = busy_machine();
-        let cut = machine.cut();
+        let application = busy_machine();
+        let cut = application.cut();
         let restored = CatalogApplication::default();
         restored.restore(saved(&cut)).unwrap()();
 
@@ -331,7 +331,7 @@ mod tests {
             recorded_orders: 0,
             action: buy(1),
         }]))];
-        assert_eq!(restored.apply(now(), &next).unwrap(), machine.apply(now(), &next).unwrap());
+        assert_eq!(restored.apply(now(), &next).unwrap(), application.apply(now(), &next).unwrap());
     }
 
     #[test]
@@ -399,8 +399,8 @@ mod tests {
 
     #[test]
     fn a_cut_does_not_change_with_the_state() {
-        let machine = busy_machine();
-        let cut = machine.cut();
+        let application = busy_machine();
+        let cut = application.cut();
         let before = text(&cut);
         let removal = Command::Writes(vec![Write {
             key: key("z"),
@@ -409,9 +409,9 @@ mod tests {
             recorded_orders: 0,
             action: Action::Remove { book_id: book_id(1) },
         }]);
-        machine.apply(now(), &[encode(&removal)]).unwrap();
+        application.apply(now(), &[encode(&removal)]).unwrap();
         assert_eq!(text(&cut), before);
-        assert_ne!(text(&machine.cut()), before);
+        assert_ne!(text(&application.cut()), before);
     }
 
     #[test]
