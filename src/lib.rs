@@ -11,6 +11,7 @@
 //! lists                   how many lists a node asks for, or makes, at once
 //! protocol                what nodes say to each other
 //! replica                 a group that agrees and survives; knows no role
+//! api                     what nodes answer: the one table of endpoints
 //! http                    HTTP on both sides
 //! csv  config             tables as CSV files; settings
 //! codec  error  telemetry  key_index
@@ -41,6 +42,7 @@
 /// The version of bazar, with the commit that it was built from, if that is known.
 pub const VERSION: &str = env!("VERSION_AND_COMMIT");
 
+pub mod api;
 pub mod catalog;
 pub mod cluster;
 mod codec;

@@ -17,11 +17,12 @@ use std::time::Duration;
 
 use crate::http::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
-use hyper::{Method, Request, StatusCode};
+use hyper::{Request, StatusCode};
 use serde_json::json;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::{Call, Endpoint};
 use crate::catalog::{self, Catalog, LeaseTerms};
 use crate::cluster::{Probes, Timing};
 use crate::config::{Config, EvictionPolicy, Node, Role, WithoutMajority};
@@ -210,6 +211,14 @@ enum Service {
 }
 
 impl Service {
+    fn role(&self) -> Role {
+        match self {
+            Service::Frontend(_) => Role::Frontend,
+            Service::Catalog(_) => Role::Catalog,
+            Service::Order(_) => Role::Order,
+        }
+    }
+
     fn replica(&self) -> Option<&Replica> {
         match self {
             Service::Frontend(_) => None,
@@ -229,7 +238,12 @@ struct NodeHandler {
 impl Handler for NodeHandler {
     async fn handle(&self, request: Request<Incoming>) -> Response {
         let path = request.uri().path().to_owned();
-        let answer = self.route(request, &path).await;
+        let call = Call::of(self.service.role(), request.method(), &path);
+        let is_between_replicas = call.as_ref().is_ok_and(|call| replica::is_between_replicas(call.endpoint));
+        let answer = match call {
+            Ok(call) => self.answer(&call, request).await,
+            Err(error) => Err(error),
+        };
         let mut response = answer.unwrap_or_else(|error| {
             if let ApiError::Internal(reason) = &error {
                 tracing::error!(path, reason, "a request failed");
@@ -237,7 +251,7 @@ impl Handler for NodeHandler {
             reply::problem(&error, &path)
         });
         // The replicas know by themselves whom they asked, and who leads.
-        if replica::is_between_replicas(&path) {
+        if is_between_replicas {
             return response;
         }
         let headers = response.headers_mut();
@@ -261,7 +275,7 @@ impl Handler for NodeHandler {
     }
 
     fn is_vital(&self, path: &str) -> bool {
-        is_between_nodes(path) || path == "/health"
+        is_between_nodes(path) || path == Endpoint::Health.path()
     }
 
     fn is_for_nodes(&self, path: &str) -> bool {
@@ -282,35 +296,23 @@ fn is_between_nodes(path: &str) -> bool {
 }
 
 impl NodeHandler {
-    async fn route(&self, request: Request<Incoming>, path: &str) -> Result<Response, ApiError> {
-        let is_get = matches!(*request.method(), Method::GET | Method::HEAD);
-        let path = path.strip_prefix("/api").unwrap_or(path);
-        match path {
-            "/health" if is_get => return Ok(reply::json(StatusCode::OK, &json!({ "status": "alive" }))),
-            "/ready" if is_get => return self.ready().await,
-            "/health" | "/ready" => return Err(ApiError::MethodNotAllowed { allow: "GET, HEAD" }),
-            _ => {}
-        }
-        if let Some(replica) = self.service.replica() {
-            match path {
-                "/cluster" if is_get => return Ok(reply::json(StatusCode::OK, &replica.status())),
-                "/cluster" => return Err(ApiError::MethodNotAllowed { allow: "GET, HEAD" }),
-                _ => {}
-            }
-            // What nodes say to each other has one spelling.
-            let path = request.uri().path();
-            if path == replica::STANDING && is_get {
+    async fn answer(&self, call: &Call<'_>, request: Request<Incoming>) -> Result<Response, ApiError> {
+        match (call.endpoint, self.service.replica()) {
+            (Endpoint::Health, _) => Ok(reply::json(StatusCode::OK, &json!({ "status": "alive" }))),
+            (Endpoint::Ready, _) => self.ready().await,
+            (Endpoint::Cluster, Some(replica)) => Ok(reply::json(StatusCode::OK, &replica.status())),
+            (Endpoint::Standing, Some(replica)) => {
                 let is_tried = request.uri().query() == Some(replica::TRIED);
-                return Ok(reply::json(StatusCode::OK, &replica.standing(is_tried).await));
+                Ok(reply::json(StatusCode::OK, &replica.standing(is_tried).await))
             }
-            if replica::is_between_replicas(path) {
-                return replica.handle(request).await;
+            (endpoint, Some(replica)) if replica::is_between_replicas(endpoint) => {
+                replica.handle(endpoint, request).await
             }
-        }
-        match &self.service {
-            Service::Frontend(frontend) => frontend.handle(request).await,
-            Service::Catalog(catalog) => catalog.handle(request).await,
-            Service::Order(order) => order.handle(request).await,
+            _ => match &self.service {
+                Service::Frontend(frontend) => frontend.handle(call, request).await,
+                Service::Catalog(catalog) => catalog.handle(call, request).await,
+                Service::Order(order) => order.handle(call, request).await,
+            },
         }
     }
 

@@ -71,7 +71,8 @@ fn each_source_file_that_a_document_names_exists() {
     let mut missing = Vec::new();
     for document in files(root(), ".md") {
         let text = prose(&fs::read_to_string(&document).unwrap());
-        let named = text.split('`').skip(1).step_by(2).filter(|name| name.ends_with(".rs") && !name.contains(['{', '*']));
+        let named =
+            text.split('`').skip(1).step_by(2).filter(|name| name.ends_with(".rs") && !name.contains(['{', '*']));
         for name in named {
             if !sources.iter().any(|source| source.ends_with(&format!("/{name}"))) {
                 missing.push(format!("{}: {name}", document.strip_prefix(root()).unwrap().display()));

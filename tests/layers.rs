@@ -16,6 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["lists"],
     &["protocol"],
     &["replica"],
+    &["api"],
     &["http"],
     &["csv", "config"],
     &["codec", "error", "telemetry", "key_index"],

@@ -34,6 +34,7 @@ use self::application::{CatalogApplication, DecisionCounter};
 use self::leader::CatalogLeader;
 pub use self::leader::LeaderRequest;
 pub use self::sessions::LeaseTerms;
+use crate::api::Call;
 use crate::error::ApiError;
 use crate::http::client::Client;
 use crate::http::reply::{self, Response};
@@ -111,9 +112,9 @@ impl Catalog {
     ///
     /// # Errors
     /// What the client is to be told.
-    pub async fn handle(&self, request: hyper::Request<Incoming>) -> Result<Response, ApiError> {
+    pub async fn handle(&self, call: &Call<'_>, request: hyper::Request<Incoming>) -> Result<Response, ApiError> {
         let path = (!request.method().is_safe()).then(|| request.uri().path().to_owned());
-        let answer = self.route(request).await;
+        let answer = self.route(call, request).await;
         let Some(path) = path else { return answer };
         let mut response = match answer {
             // Who hears of too few decisions is told how many there are.

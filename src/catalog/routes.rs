@@ -19,17 +19,17 @@ use crate::codec::{decode, encode};
 use crate::http::body::Incoming;
 use bytes::Bytes;
 use hyper::header::{HeaderValue, LOCATION};
-use hyper::{HeaderMap, Method, Request, StatusCode};
+use hyper::{HeaderMap, Request, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::Catalog;
 use super::application::CatalogApplication;
 use super::leader::{LeaderRequest, pending};
+use crate::api::{Call, Endpoint};
 use crate::codec::bounded;
 use crate::error::ApiError;
 use crate::http::body;
-use crate::http::path::Path;
 use crate::http::reply::{self, Response};
 use crate::model::{Book, BookId, Cents, Order, Quantity, QuantityChange, Text};
 use crate::protocol::cache::{CACHEABLE, Tag};
@@ -101,69 +101,49 @@ struct NewBook {
 }
 
 impl Catalog {
-    /// Answers a client's request, or an order server's.
-    pub(super) async fn route(&self, request: Request<Incoming>) -> Result<Response, ApiError> {
+    /// Answers a client's request, or another node's.
+    pub(super) async fn route(&self, call: &Call<'_>, request: Request<Incoming>) -> Result<Response, ApiError> {
         let (head, body) = request.into_parts();
-        let path = Path::parse(head.uri.path())?;
-        let get = || allow(&head.method, Method::GET, "GET, HEAD");
-        let put = || allow(&head.method, Method::PUT, "PUT");
-        let post = || allow(&head.method, Method::POST, "POST");
-        match path.segments()[..] {
-            ["search", topic] => {
-                get()?;
-                self.search(head.uri.path(), topic, Page::of(head.uri.query())?).await
-            }
-            ["info", id] => {
-                get()?;
-                self.info(head.uri.path(), book_id(id)?).await
-            }
-            ["update", id, "price"] => {
-                put()?;
+        let id = || book_id(call.parameter());
+        match call.endpoint {
+            Endpoint::Search => self.search(head.uri.path(), call.parameter(), Page::of(head.uri.query())?).await,
+            Endpoint::Info => self.info(head.uri.path(), id()?).await,
+            Endpoint::UpdatePrice => {
                 let change: PriceChange = self.read_json(&head.headers, body).await?;
-                self.update(&head.headers, book_id(id)?, Some(change.price), None).await
+                self.update(&head.headers, id()?, Some(change.price), None).await
             }
-            ["update", id, "stock"] => {
-                put()?;
+            Endpoint::UpdateStock => {
                 let change: StockChange = self.read_json(&head.headers, body).await?;
-                self.update(&head.headers, book_id(id)?, None, Some(change.quantity_change)).await
+                self.update(&head.headers, id()?, None, Some(change.quantity_change)).await
             }
-            ["update", id] => {
-                put()?;
+            Endpoint::Update => {
                 let change: Change = self.read_json(&head.headers, body).await?;
                 if change.price.is_none() && change.quantity_change.is_none() {
                     return Err(ApiError::Invalid("name a \"price\", a \"quantity_change\" or both".to_owned()));
                 }
-                self.update(&head.headers, book_id(id)?, change.price, change.quantity_change).await
+                self.update(&head.headers, id()?, change.price, change.quantity_change).await
             }
-            ["books"] => {
-                post()?;
+            Endpoint::AddBook => {
                 let book: NewBook = self.read_json(&head.headers, body).await?;
                 self.add(&head.headers, book).await
             }
-            ["books", id] => {
-                allow(&head.method, Method::DELETE, "DELETE")?;
-                let book_id = book_id(id)?;
+            Endpoint::RemoveBook => {
+                let book_id = id()?;
                 let outcome = self.write(&head.headers, Action::Remove { book_id }).await?.outcome;
                 book_or_error(outcome, book_id).map(|book| reply::json(StatusCode::OK, &book))
             }
-            ["internal", "catalog", "decide"] => {
-                post()?;
+            Endpoint::CatalogDecide => {
                 let Writes(writes) = internal(body).await?;
                 let decided = self.replica.call_leader(encode(&LeaderRequest::Decide(writes)), self.patience).await;
                 Ok(internal_answer(encode(&decided)))
             }
-            ["internal", "catalog", "purchases"] => {
-                post()?;
-                self.purchases_after(internal(body).await?).await
-            }
-            ["internal", "catalog", "lease"] => {
-                post()?;
+            Endpoint::CatalogPurchases => self.purchases_after(internal(body).await?).await,
+            Endpoint::CatalogLease => {
                 let request = encode(&LeaderRequest::Lease(internal(body).await?));
                 let reply = self.replica.call_leader(request, self.patience).await?;
                 Ok(internal_answer(reply))
             }
-            ["internal", "catalog", "lease", "end"] => {
-                post()?;
+            Endpoint::CatalogEndLease => {
                 let request = encode(&LeaderRequest::EndLease(internal(body).await?));
                 let reply = self.replica.call_leader(request, self.patience).await?;
                 Ok(internal_answer(reply))
@@ -292,11 +272,6 @@ fn cacheable(mut response: Response, is_cacheable: bool) -> Response {
     let cacheable = HeaderValue::from_static(if is_cacheable { "true" } else { "false" });
     response.headers_mut().insert(CACHEABLE, cacheable);
     response
-}
-
-fn allow(method: &Method, wanted: Method, allow: &'static str) -> Result<(), ApiError> {
-    let is_head = wanted == Method::GET && method == Method::HEAD;
-    if *method == wanted || is_head { Ok(()) } else { Err(ApiError::MethodNotAllowed { allow }) }
 }
 
 fn unknown_book(book_id: BookId) -> ApiError {

@@ -18,12 +18,14 @@ use tokio::time::Instant;
 
 use super::cached_response::CachedResponse;
 use super::lease::{Lease, LeaseStats};
+use crate::api::{Call, Endpoint};
+use crate::config::Role;
 use crate::error::ApiError;
-use crate::http::path::Path;
 use crate::http::serialized::SerializedResponse;
 use crate::model::BookId;
 use crate::protocol::cache::{Session, Tag};
 use crate::protocol::request::{Page, book_id, searched_topic};
+use hyper::Method;
 
 /// The largest answer that is held, in bytes: one that is larger would push out hundreds that are asked for more often.
 const MAX_ENTRY_BYTES: usize = 256 << 10;
@@ -52,16 +54,18 @@ pub enum CacheKey {
 }
 
 impl CacheKey {
-    /// The key of a request that can be cached.
+    /// What a request asks for; nothing if that is not kept.
     ///
     /// # Errors
-    /// Why it is no request of the catalog's.
-    pub fn parse(segments: &[&str], query: Option<&str>) -> Result<CacheKey, ApiError> {
-        match segments {
-            ["info", id] => Ok(CacheKey::Info(book_id(id)?)),
-            ["search", topic] => Ok(CacheKey::Search { topic: searched_topic(topic)?, page: Page::of(query)? }),
-            _ => Err(ApiError::UnknownPath),
-        }
+    /// If there can be no such thing.
+    pub fn of_call(call: &Call<'_>, query: Option<&str>) -> Result<Option<CacheKey>, ApiError> {
+        Ok(match call.endpoint {
+            Endpoint::Info => Some(CacheKey::Info(book_id(call.parameter())?)),
+            Endpoint::Search => {
+                Some(CacheKey::Search { topic: searched_topic(call.parameter())?, page: Page::of(query)? })
+            }
+            _ => None,
+        })
     }
 
     /// The key of the request that goes to `target`, if there is one.
@@ -71,7 +75,7 @@ impl CacheKey {
             return Some(CacheKey::Info(id));
         }
         let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-        CacheKey::parse(&Path::parse(path).ok()?.segments(), query).ok()
+        CacheKey::of_call(&Call::of(Role::Frontend, &Method::GET, path).ok()?, query).ok()?
     }
 
     /// What the answer depends on.

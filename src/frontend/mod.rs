@@ -38,8 +38,6 @@ use self::purchase_batcher::PurchaseBatcher;
 use self::routes::Fetched;
 use self::single_flight::SingleFlights;
 use crate::cluster::{Probes, Timing, Upstream};
-use crate::error::ApiError;
-use crate::http::body::Incoming;
 use crate::http::client::Client;
 use crate::http::reply::Response;
 use crate::http::serialized::SerializedResponse;
@@ -147,13 +145,5 @@ impl Frontend {
     /// The cached answer to a plain GET, if there is one that holds.
     pub fn try_fast(&self, target: &str) -> Option<SerializedResponse> {
         self.cache.get_prepared(&CacheKey::of(target)?)
-    }
-
-    /// Answers a request.
-    ///
-    /// # Errors
-    /// What the client is to be told.
-    pub async fn handle(&self, request: hyper::Request<Incoming>) -> Result<Response, ApiError> {
-        self.route(request).await
     }
 }

@@ -27,15 +27,15 @@ use super::cache::CacheKey;
 use super::cached_response::CachedResponse;
 use super::index_page::welcome;
 use super::once_more;
+use crate::api::{Call, Endpoint};
 use crate::cluster::{Answered, Ask};
 use crate::error::ApiError;
 use crate::http::body;
-use crate::http::path::Path;
 use crate::http::reply::{self, Response};
 use crate::http::server::X_REQUEST_ID;
 use crate::model::{Book, BookId};
 use crate::protocol::cache::CACHEABLE;
-use crate::protocol::cache::{ANNOUNCE, INVALIDATE, Invalidation, MAX_INVALIDATION_BYTES, Tag, normalized};
+use crate::protocol::cache::{Invalidation, MAX_INVALIDATION_BYTES, Tag, normalized};
 use crate::protocol::purchase::{self, Purchase};
 use crate::protocol::request::{
     CONSISTENCY, Page, SERVED_BY, WriteIdentity, book_id, internal_answer, order_id, search_path,
@@ -61,46 +61,38 @@ pub(super) struct Fetch {
 
 impl Frontend {
     /// Answers a customer, or the catalog's leader.
-    pub(super) async fn route(&self, request: Request<Incoming>) -> Result<Response, ApiError> {
+    ///
+    /// # Errors
+    /// What the client is to be told.
+    pub async fn handle(&self, call: &Call<'_>, request: Request<Incoming>) -> Result<Response, ApiError> {
         let (head, body) = request.into_parts();
-        let path = Path::parse(head.uri.path())?;
-        let (method, headers) = (&head.method, &head.headers);
-        match (method, &path.segments()[..]) {
-            (&Method::GET | &Method::HEAD, []) => Ok(welcome(headers)),
-            (&Method::GET | &Method::HEAD, segments @ (["search", _] | ["info", _])) => {
-                self.cached(CacheKey::parse(segments, head.uri.query())?, headers).await
-            }
-            (&Method::POST | &Method::PUT, ["purchase", id]) | (&Method::POST, ["buy", id]) => {
-                self.purchase(book_id(id)?, headers, body, head.uri.path()).await
-            }
-            (&Method::GET | &Method::HEAD, ["orders"]) => {
-                let page @ Page { limit, after } = Page::of(head.uri.query())?;
+        let (headers, query) = (&head.headers, head.uri.query());
+        let id = || book_id(call.parameter());
+        match call.endpoint {
+            Endpoint::Index => Ok(welcome(headers)),
+            Endpoint::Search | Endpoint::Info => match CacheKey::of_call(call, query)? {
+                Some(key) => self.cached(key, headers).await,
+                None => Err(ApiError::UnknownPath),
+            },
+            Endpoint::Purchase | Endpoint::Buy => self.purchase(id()?, headers, body, head.uri.path()).await,
+            Endpoint::Orders => {
+                let page @ Page { limit, after } = Page::of(query)?;
                 let _turn = self.lists.turn(&page).await?;
                 self.read_order(format!("/orders?limit={limit}&after={after}"), headers).await
             }
-            (&Method::GET | &Method::HEAD, ["orders", id]) => {
-                self.read_order(format!("/orders/{}", order_id(id)?), headers).await
-            }
-            (&Method::PUT, ["update", id]) => {
-                self.change(Method::PUT, format!("/update/{}", book_id(id)?), headers, body).await
-            }
-            (&Method::PUT, ["update", id, what @ ("price" | "stock")]) => {
-                self.change(Method::PUT, format!("/update/{}/{what}", book_id(id)?), headers, body).await
-            }
-            (&Method::POST, ["books"]) => self.change(Method::POST, "/books".to_owned(), headers, body).await,
-            (&Method::DELETE, ["books", id]) => {
-                self.change(Method::DELETE, format!("/books/{}", book_id(id)?), headers, body).await
-            }
-            (&Method::POST, ["invalidate", id]) => self.drop_book(book_id(id)?, headers).await,
-            (&Method::POST, ["invalidate-cache"]) => Ok(self.drop_everything()),
-            (&Method::GET | &Method::HEAD, ["cache-stats"]) => Ok(reply::json(StatusCode::OK, &self.cache.stats())),
-            (&Method::GET | &Method::HEAD, ["cluster"]) => self.cluster().await,
-            (&Method::POST, ["internal", "cache", _]) if self.process.is_meant_by(headers) => match head.uri.path() {
-                INVALIDATE => self.invalidate(body).await,
-                ANNOUNCE => Ok(self.forget_for_leader()),
-                _ => Err(ApiError::UnknownPath),
-            },
-            (_, segments) => Err(unanswered(segments)),
+            Endpoint::Order => self.read_order(format!("/orders/{}", order_id(call.parameter())?), headers).await,
+            Endpoint::Update => self.change(Method::PUT, format!("/update/{}", id()?), headers, body).await,
+            Endpoint::UpdatePrice => self.change(Method::PUT, format!("/update/{}/price", id()?), headers, body).await,
+            Endpoint::UpdateStock => self.change(Method::PUT, format!("/update/{}/stock", id()?), headers, body).await,
+            Endpoint::AddBook => self.change(Method::POST, "/books".to_owned(), headers, body).await,
+            Endpoint::RemoveBook => self.change(Method::DELETE, format!("/books/{}", id()?), headers, body).await,
+            Endpoint::InvalidateBook => self.drop_book(id()?, headers).await,
+            Endpoint::InvalidateCache => Ok(self.drop_everything()),
+            Endpoint::CacheStats => Ok(reply::json(StatusCode::OK, &self.cache.stats())),
+            Endpoint::Cluster => self.cluster().await,
+            Endpoint::CacheInvalidate if self.process.is_meant_by(headers) => self.invalidate(body).await,
+            Endpoint::CacheAnnounce if self.process.is_meant_by(headers) => Ok(self.forget_for_leader()),
+            _ => Err(ApiError::UnknownPath),
         }
     }
 
@@ -296,17 +288,4 @@ fn served_by(by: String, mut response: Response) -> Response {
         response.headers_mut().insert(SERVED_BY, by);
     }
     response
-}
-
-/// The error for a request that no route takes.
-fn unanswered(segments: &[&str]) -> ApiError {
-    let allow = match segments {
-        [] | ["search" | "info", _] | ["orders"] | ["orders", _] | ["cache-stats"] | ["cluster"] => "GET, HEAD",
-        ["purchase", _] => "POST, PUT",
-        ["buy" | "invalidate", _] | ["books"] | ["invalidate-cache"] => "POST",
-        ["update", _] | ["update", _, "price" | "stock"] => "PUT",
-        ["books", _] => "DELETE",
-        _ => return ApiError::UnknownPath,
-    };
-    ApiError::MethodNotAllowed { allow }
 }

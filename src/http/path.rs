@@ -35,6 +35,11 @@ impl<'a> Path<'a> {
         }
     }
 
+    /// The segment at `position`; nothing if there are fewer.
+    pub fn segment(&self, position: usize) -> &str {
+        self.0.get(position).map_or("", AsRef::as_ref)
+    }
+
     /// The segments, to be matched: `match path.segments()[..] { ["info", id] => …, _ => … }`.
     pub fn segments(&self) -> Vec<&str> {
         self.0.iter().map(AsRef::as_ref).collect()

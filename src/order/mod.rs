@@ -19,16 +19,12 @@ mod state;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::http::body::Incoming;
-
 use self::application::OrderApplication;
 use self::catalog_link::CatalogLink;
 use self::purchase::OrderLeader;
 use self::sequencer::Sequencer;
 use crate::cluster::{Probes, Timing};
-use crate::error::ApiError;
 use crate::http::client::Client;
-use crate::http::reply::Response;
 use crate::platform::Platform;
 use crate::protocol::fence::Heard;
 use crate::reads::Reads;
@@ -94,13 +90,5 @@ impl OrderServer {
     /// Its replica.
     pub fn replica(&self) -> &Replica {
         &self.replica
-    }
-
-    /// Answers a request.
-    ///
-    /// # Errors
-    /// What the client is to be told.
-    pub async fn handle(&self, request: hyper::Request<Incoming>) -> Result<Response, ApiError> {
-        self.route(request).await
     }
 }

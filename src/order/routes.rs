@@ -12,15 +12,15 @@
 
 use crate::http::body::Incoming;
 use bytes::Bytes;
-use hyper::{HeaderMap, Method, Request, StatusCode};
+use hyper::{HeaderMap, Request, StatusCode};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::OrderServer;
 use super::application::OrderApplication;
+use crate::api::{Call, Endpoint};
 use crate::error::ApiError;
 use crate::http::body;
-use crate::http::path::Path;
 use crate::http::reply::{self, Response};
 use crate::model::{BookId, OrderId};
 use crate::protocol::purchase::{self, OrderView, Purchase, PurchaseOutcome, PurchaseReply};
@@ -35,22 +35,17 @@ struct OrderPage {
 }
 
 impl OrderServer {
-    /// Answers a client's request.
-    pub(super) async fn route(&self, request: Request<Incoming>) -> Result<Response, ApiError> {
+    /// Answers a client's request, or a frontend's.
+    ///
+    /// # Errors
+    /// What the client is to be told.
+    pub async fn handle(&self, call: &Call<'_>, request: Request<Incoming>) -> Result<Response, ApiError> {
         let (head, body) = request.into_parts();
-        let path = Path::parse(head.uri.path())?;
-        match (&head.method, &path.segments()[..]) {
-            (&Method::POST | &Method::PUT, ["purchase", id]) | (&Method::POST, ["buy", id]) => {
-                self.purchase(&head.headers, body, book_id(id)?).await
-            }
-            (&Method::GET | &Method::HEAD, ["orders"]) => {
-                self.orders(head.uri.path(), Page::of(head.uri.query())?).await
-            }
-            (&Method::GET | &Method::HEAD, ["orders", id]) => self.order(head.uri.path(), order_id(id)?).await,
-            (&Method::POST, ["internal", "order", "purchases"]) => self.purchases(body).await,
-            (_, ["purchase", _]) => Err(ApiError::MethodNotAllowed { allow: "POST, PUT" }),
-            (_, ["buy", _]) => Err(ApiError::MethodNotAllowed { allow: "POST" }),
-            (_, ["orders"] | ["orders", _]) => Err(ApiError::MethodNotAllowed { allow: "GET, HEAD" }),
+        match call.endpoint {
+            Endpoint::Purchase | Endpoint::Buy => self.purchase(&head.headers, body, book_id(call.parameter())?).await,
+            Endpoint::Orders => self.orders(head.uri.path(), Page::of(head.uri.query())?).await,
+            Endpoint::Order => self.order(head.uri.path(), order_id(call.parameter())?).await,
+            Endpoint::OrderPurchases => self.purchases(body).await,
             _ => Err(ApiError::UnknownPath),
         }
     }

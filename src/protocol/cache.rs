@@ -9,19 +9,20 @@ use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 
+use crate::api::Endpoint;
 use crate::model::BookId;
 
 /// Where the catalog's leader sends invalidations, on each frontend.
-pub const INVALIDATE: &str = "/internal/cache/invalidate";
+pub const INVALIDATE: &str = Endpoint::CacheInvalidate.path();
 
 /// Where a new leader of the catalog announces itself, on each frontend.
-pub const ANNOUNCE: &str = "/internal/cache/announce";
+pub const ANNOUNCE: &str = Endpoint::CacheAnnounce.path();
 
 /// Where a frontend asks for its lease, on each catalog server.
-pub const LEASE: &str = "/internal/catalog/lease";
+pub const LEASE: &str = Endpoint::CatalogLease.path();
 
 /// Where a frontend that stops gives its lease back, on each catalog server.
-pub const END_LEASE: &str = "/internal/catalog/lease/end";
+pub const END_LEASE: &str = Endpoint::CatalogEndLease.path();
 
 /// Says whether an answer may be cached: not while a write to it is under way.
 pub const CACHEABLE: HeaderName = HeaderName::from_static("bazar-cacheable");

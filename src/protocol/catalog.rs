@@ -2,14 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::api::Endpoint;
 use crate::model::{Book, BookId, Cents, Copies, Key, OrderId, Quantity, QuantityChange, Text, UnixMillis};
 use crate::protocol::fence::Decisions;
 
 /// Where an order server has writes decided, on each catalog server; answered with [`Decided`].
-pub const DECIDE: &str = "/internal/catalog/decide";
+pub const DECIDE: &str = Endpoint::CatalogDecide.path();
 
 /// Where an order server asks for what was decided, on each catalog server.
-pub const PURCHASES: &str = "/internal/catalog/purchases";
+pub const PURCHASES: &str = Endpoint::CatalogPurchases.path();
 
 /// Writes of one command, at most: what applying them takes, each replica does nothing else. Order servers send fewer.
 pub const MAX_WRITES: usize = 4096;

@@ -10,6 +10,7 @@ use hyper::header::{HeaderValue, LOCATION};
 use hyper::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
+use crate::api::Endpoint;
 use crate::codec;
 use crate::error::ApiError;
 use crate::http::body;
@@ -20,7 +21,7 @@ use crate::protocol::request::{key_expired, key_reused};
 use crate::replica::WriteError;
 
 /// Where a frontend sends purchases, on each order server.
-pub const PURCHASES: &str = "/internal/order/purchases";
+pub const PURCHASES: &str = Endpoint::OrderPurchases.path();
 
 /// Purchases of one request, at most.
 pub const MAX_PURCHASES: usize = 1024;

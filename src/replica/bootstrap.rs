@@ -27,9 +27,10 @@ use uuid::Uuid;
 use super::application::WriteError;
 use super::consensus::leadership::Leadership;
 use super::rpc::client::Peers;
-use super::rpc::wire::{self, Answer, BootstrapState};
+use super::rpc::wire::{Answer, BootstrapState};
 use super::storage::identity::ClusterId;
 use super::storage::raft_types::{self, Raft};
+use crate::api::Endpoint;
 use crate::platform::BoxFuture;
 
 /// How often peers are asked again.
@@ -179,7 +180,8 @@ impl Bootstrap {
         }
         // Whoever asks is believed nothing: the founder itself is asked what it founds.
         let founder = self.peers.group.founder();
-        let founds = self.peers.post::<_, BootstrapState>(founder, wire::ORIGIN, &(), ASK_TIMEOUT / 2).await;
+        let founds =
+            self.peers.post::<_, BootstrapState>(founder, Endpoint::BootstrapState, &(), ASK_TIMEOUT / 2).await;
         if !founds.is_ok_and(|origin| origin.cluster == Some(cluster)) {
             return refuse("the founder of the group does not say so");
         }
@@ -241,7 +243,7 @@ impl Bootstrap {
             let (name, own) = (group.label(number), group.own_id());
             return refuse(&format!("{own} knows no {name}: restart it with a configuration that names all replicas"));
         }
-        let origin = self.peers.post(number, wire::ORIGIN, &(), ASK_TIMEOUT).await;
+        let origin = self.peers.post(number, Endpoint::BootstrapState, &(), ASK_TIMEOUT).await;
         origin.map_err(|error| WriteError::Unavailable(format!("{} was asked first: {error}", group.label(number))))
     }
 
@@ -317,7 +319,7 @@ impl Bootstrap {
         for (number, member) in self.peers.group.others() {
             let mut attempts = 0;
             loop {
-                match self.peers.post::<_, BootstrapState>(number, wire::ORIGIN, &(), ASK_TIMEOUT).await {
+                match self.peers.post::<_, BootstrapState>(number, Endpoint::BootstrapState, &(), ASK_TIMEOUT).await {
                     Ok(origin) if origin.has_history => return Err(self.lost_memory(number)),
                     Ok(_) => break,
                     Err(error) => self.remind(&mut attempts, &format!("{} to start", member.id), &error),
@@ -330,7 +332,8 @@ impl Bootstrap {
         for (number, member) in self.peers.group.others() {
             let mut attempts = 0;
             loop {
-                match self.peers.post::<_, Answer<()>>(number, wire::PREPARE, &cluster, ASK_TIMEOUT).await {
+                match self.peers.post::<_, Answer<()>>(number, Endpoint::BootstrapPrepare, &cluster, ASK_TIMEOUT).await
+                {
                     Ok(Ok(())) => break,
                     Ok(Err(error)) => self.remind(&mut attempts, &format!("{} to get ready", member.id), &error),
                     Err(error) => self.remind(&mut attempts, &format!("{} to get ready", member.id), &error),
@@ -348,7 +351,8 @@ impl Bootstrap {
         let mut attempts = 0;
         while self.peers.identity.cluster().is_none() {
             for (number, _) in self.peers.group.others() {
-                let origin = self.peers.post::<_, BootstrapState>(number, wire::ORIGIN, &(), ASK_TIMEOUT).await;
+                let origin =
+                    self.peers.post::<_, BootstrapState>(number, Endpoint::BootstrapState, &(), ASK_TIMEOUT).await;
                 // The mark may have come while the question was under way.
                 if origin.is_ok_and(|origin| origin.has_history) && self.peers.identity.cluster().is_none() {
                     return Err(self.lost_memory(number));
@@ -367,7 +371,8 @@ impl Bootstrap {
         loop {
             let mut reason = NO_LEADER.to_owned();
             for (number, _) in self.peers.group.others() {
-                match self.peers.post::<_, Answer<ClusterId>>(number, wire::JOIN, &own, ASK_TIMEOUT).await {
+                match self.peers.post::<_, Answer<ClusterId>>(number, Endpoint::BootstrapJoin, &own, ASK_TIMEOUT).await
+                {
                     Ok(Ok(cluster)) => {
                         tracing::info!(%cluster, "joining the {} group", self.peers.group.name);
                         return Ok(self.peers.identity.set(cluster).await?);
@@ -401,7 +406,7 @@ impl Bootstrap {
             };
             let mut reason = NO_LEADER.to_owned();
             // All at once: one that hangs keeps nobody from being asked.
-            let post = |number| self.peers.post::<_, Answer<()>>(number, wire::ADMIT, &own, ADMIT_TIMEOUT);
+            let post = |number| self.peers.post::<_, Answer<()>>(number, Endpoint::BootstrapAdmit, &own, ADMIT_TIMEOUT);
             let mut answers: FuturesUnordered<_> = asked.into_iter().map(post).collect();
             loop {
                 let answer = tokio::select! {

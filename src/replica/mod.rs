@@ -35,6 +35,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::api::Endpoint;
 use crate::http::body::Incoming;
 pub use application::{
     Application, ApplicationError, BatchTime, LeaderEpoch, LeaderService, SnapshotReader, SnapshotView, Swap,
@@ -185,12 +186,12 @@ impl Replica {
         }
     }
 
-    /// Answers a request of another replica: one whose path begins with `/internal/`.
+    /// Answers a request of another replica: one that [is between replicas](is_between_replicas).
     ///
     /// # Errors
     /// If it is none that a replica makes.
-    pub async fn handle(&self, request: hyper::Request<Incoming>) -> Result<Response, ApiError> {
-        self.inner.service.handle(request).await
+    pub async fn handle(&self, endpoint: Endpoint, request: hyper::Request<Incoming>) -> Result<Response, ApiError> {
+        self.inner.service.handle(endpoint, request.into_parts()).await
     }
 
     /// What the group is called in messages.
@@ -254,12 +255,15 @@ impl Replica {
     }
 }
 
-/// Whether a path belongs to the replicas' conversation, which [`Replica::handle`] answers.
-pub fn is_between_replicas(path: &str) -> bool {
-    path.starts_with("/internal/raft/") || path.starts_with("/internal/replica/")
+/// Whether an endpoint belongs to the replicas' conversation, which [`Replica::handle`] answers.
+pub fn is_between_replicas(endpoint: Endpoint) -> bool {
+    ["/internal/raft/", "/internal/replica/"].iter().any(|part| endpoint.path().starts_with(part))
 }
 
 /// How long a request between replicas may take, where that is longer than any other may.
 pub fn request_timeout(path: &str) -> Option<Duration> {
-    [rpc::wire::SNAPSHOT, rpc::wire::ADMIT].contains(&path).then_some(rpc::client::SNAPSHOT_TIMEOUT)
+    [Endpoint::RaftSnapshot, Endpoint::BootstrapAdmit]
+        .map(Endpoint::path)
+        .contains(&path)
+        .then_some(rpc::client::SNAPSHOT_TIMEOUT)
 }

@@ -15,11 +15,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::api::Endpoint;
 use crate::codec::{decode, encode};
 use crate::http::body::Incoming;
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::{Method, StatusCode};
+use hyper::StatusCode;
 use openraft::error::RaftError;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest};
 use openraft::{EntryPayload, Snapshot};
@@ -38,7 +39,7 @@ use super::consensus::recognition::Recognition;
 use super::rpc::client::{SNAPSHOT_TIMEOUT, SnapshotHeader};
 use super::rpc::guard;
 use super::rpc::refusals::Direction;
-use super::rpc::wire::{self, Answer, Envelope, MAX_APPEND_ENTRIES};
+use super::rpc::wire::{Answer, Envelope, MAX_APPEND_ENTRIES};
 use super::storage::log::Durability;
 use super::storage::raft_types::{LogId, Raft, TypeConfig, Vote, last_confirmed_by};
 use super::storage::snapshot::{Manifest, SnapshotFiles};
@@ -88,60 +89,61 @@ pub struct Service {
 }
 
 impl Service {
-    /// Answers a request whose path begins with `/internal/`.
+    /// Answers a request to one of the replicas' endpoints.
     ///
     /// # Errors
     /// If the request is none that a replica makes.
-    pub async fn handle(&self, request: hyper::Request<Incoming>) -> Result<Response, ApiError> {
-        let path = request.uri().path().to_owned();
-        if request.method() != Method::POST {
-            return Err(ApiError::MethodNotAllowed { allow: "POST" });
-        }
-        let limit_bytes = match path.as_str() {
-            wire::APPEND => MAX_APPEND_BYTES,
-            wire::LEADER => MAX_LEADER_REQUEST_BYTES,
-            wire::READ_INDEX => MAX_READ_INDEX_BYTES,
-            wire::SNAPSHOT | wire::VOTE | wire::VOTE_FOR_SUCCESSOR | wire::PRE_VOTE | wire::HAND_OVER => {
-                MAX_SMALL_REQUEST_BYTES
-            }
-            wire::STANCE | wire::CAN_SERVE | wire::ORIGIN | wire::PREPARE | wire::JOIN | wire::ADMIT => {
-                MAX_SMALL_REQUEST_BYTES
-            }
-            _ => return Err(ApiError::UnknownPath),
+    pub async fn handle(
+        &self,
+        endpoint: Endpoint,
+        (head, body): (hyper::http::request::Parts, Incoming),
+    ) -> Result<Response, ApiError> {
+        let limit_bytes = match endpoint {
+            Endpoint::RaftAppend => MAX_APPEND_BYTES,
+            Endpoint::LeaderCall => MAX_LEADER_REQUEST_BYTES,
+            Endpoint::ReadIndex => MAX_READ_INDEX_BYTES,
+            _ => MAX_SMALL_REQUEST_BYTES,
         };
-        let envelope = Envelope::of(request.headers());
+        let envelope = Envelope::of(&head.headers);
         let sender = self.member(envelope).map_or("a stranger", |(_, id)| id);
-        let checked = self.check_addressee(envelope).and_then(|()| match path.as_str() {
-            wire::ORIGIN | wire::PREPARE | wire::JOIN => Ok(()),
+        let checked = self.check_addressee(envelope).and_then(|()| match endpoint {
+            Endpoint::BootstrapState | Endpoint::BootstrapPrepare | Endpoint::BootstrapJoin => Ok(()),
             _ => self.check_cluster(envelope),
         });
-        let checked = match (checked, path.as_str()) {
-            (Ok(()), wire::APPEND | wire::VOTE | wire::VOTE_FOR_SUCCESSOR | wire::HAND_OVER | wire::SNAPSHOT) => {
-                self.check_begun(envelope).await
-            }
+        let checked = match (checked, endpoint) {
+            (
+                Ok(()),
+                Endpoint::RaftAppend
+                | Endpoint::RaftVote
+                | Endpoint::RaftVoteForSuccessor
+                | Endpoint::RaftHandOver
+                | Endpoint::RaftSnapshot,
+            ) => self.check_begun(envelope).await,
             (checked, _) => checked,
         };
         let answered = match checked {
             // What is rare is boxed, so that what is frequent has less to move.
-            Ok(()) if path == wire::SNAPSHOT => Box::pin(self.receive_snapshot(request.into_body())).await,
-            Ok(()) => self.answer(&path, request.into_body(), limit_bytes).await,
+            Ok(()) if endpoint == Endpoint::RaftSnapshot => Box::pin(self.receive_snapshot(body)).await,
+            Ok(()) => self.answer(endpoint, body, limit_bytes).await,
             Err(refusal) => Err(refusal),
         };
         match &answered {
             Err(refusal @ (ApiError::Misdirected(_) | ApiError::Conflict(_))) => {
                 self.bootstrap.peers.refusals.note(Direction::From, sender, &refusal.to_string());
             }
-            Ok(_) if path != wire::ORIGIN => self.bootstrap.peers.refusals.clear(Direction::From, || sender.to_owned()),
+            Ok(_) if endpoint != Endpoint::BootstrapState => {
+                self.bootstrap.peers.refusals.clear(Direction::From, || sender.to_owned())
+            }
             _ => {}
         }
         answered
     }
 
-    async fn answer(&self, path: &str, body: Incoming, limit_bytes: usize) -> Result<Response, ApiError> {
+    async fn answer(&self, endpoint: Endpoint, body: Incoming, limit_bytes: usize) -> Result<Response, ApiError> {
         let bytes = body::read_from_node(body, limit_bytes, BODY_TIMEOUT).await?;
         let (own, log) = (self.bootstrap.peers.group.own, &self.bootstrap.peers.log);
-        match path {
-            wire::APPEND => {
+        match endpoint {
+            Endpoint::RaftAppend => {
                 // Decoded, many small entries take much more room than they did on their way.
                 let (_, _, entries): (Vote, Option<LogId>, u64) = beginning(&bytes)?;
                 at_most(MAX_APPEND_ENTRIES, entries)?;
@@ -157,27 +159,27 @@ impl Service {
                 }
                 answer(&appended)
             }
-            wire::VOTE | wire::VOTE_FOR_SUCCESSOR => {
+            Endpoint::RaftVote | Endpoint::RaftVoteForSuccessor => {
                 let request: VoteRequest<u64> = message(&bytes)?;
                 log.examine(|log| guard::candidate(&request, own, log)).map_err(ApiError::Conflict)?;
-                match self.ballot.refusal().filter(|_| path == wire::VOTE) {
+                match self.ballot.refusal().filter(|_| endpoint == Endpoint::RaftVote) {
                     Some(refusal) => answer(&Ok::<_, RaftError<u64>>(refusal)),
                     None => Box::pin(self.vote(request)).await,
                 }
             }
-            wire::STANCE => answer(&self.recognition.stance()),
-            wire::PRE_VOTE => answer(&self.ballot.would_vote(message(&bytes)?)),
-            wire::HAND_OVER => answer(&Box::pin(self.receive_hand_over(message(&bytes)?)).await),
-            wire::CAN_SERVE => answer(&Ok::<_, WriteError>(self.leader.service.can_serve().await.is_ok())),
-            wire::READ_INDEX => {
+            Endpoint::RaftStance => answer(&self.recognition.stance()),
+            Endpoint::RaftPreVote => answer(&self.ballot.would_vote(message(&bytes)?)),
+            Endpoint::RaftHandOver => answer(&Box::pin(self.receive_hand_over(message(&bytes)?)).await),
+            Endpoint::RaftCanServe => answer(&Ok::<_, WriteError>(self.leader.service.can_serve().await.is_ok())),
+            Endpoint::ReadIndex => {
                 at_most(QUEUED_READS as u64, beginning(&bytes)?)?;
                 answer(&self.reads.position_as_leader(message(&bytes)?).await)
             }
-            wire::LEADER => answer(&self.leader.call_here(message::<Bytes>(&bytes)?).await),
-            wire::ORIGIN => answer(&self.bootstrap.origin().await),
-            wire::PREPARE => answer(&Box::pin(self.bootstrap.prepare(message(&bytes)?)).await),
-            wire::JOIN => answer(&Box::pin(self.bootstrap.allow_join(message(&bytes)?)).await),
-            wire::ADMIT => answer(&Box::pin(self.bootstrap.admit(message(&bytes)?)).await),
+            Endpoint::LeaderCall => answer(&self.leader.call_here(message::<Bytes>(&bytes)?).await),
+            Endpoint::BootstrapState => answer(&self.bootstrap.origin().await),
+            Endpoint::BootstrapPrepare => answer(&Box::pin(self.bootstrap.prepare(message(&bytes)?)).await),
+            Endpoint::BootstrapJoin => answer(&Box::pin(self.bootstrap.allow_join(message(&bytes)?)).await),
+            Endpoint::BootstrapAdmit => answer(&Box::pin(self.bootstrap.admit(message(&bytes)?)).await),
             _ => Err(ApiError::UnknownPath),
         }
     }

@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::consensus::leadership::Leadership;
 use super::{Freshness, Inner};
+use crate::api::Endpoint;
 
 /// Where every replica says how it stands. With the query [`TRIED`] it first tries to make a read current.
-pub const STANDING: &str = "/internal/standing";
+pub const STANDING: &str = Endpoint::Standing.path();
 
 /// See [`STANDING`].
 pub const TRIED: &str = "tried";

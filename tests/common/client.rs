@@ -4,6 +4,8 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use bazar::api::{COMMON_STATUSES, Call};
+use bazar::config::Role;
 use serde_json::Value;
 
 /// Longer than any deadline of the shop's own, so that its own answer is what a test sees.
@@ -120,8 +122,18 @@ impl Ask<'_> {
         if outcome.as_ref().map_or(true, |answer| answer.header("connection") == Some("close")) {
             client.connection = None;
         }
-        outcome
+        outcome.inspect(|answer| assert_is_listed(&line, answer.status))
     }
+}
+
+/// The table of endpoints lists every status that is ever seen.
+fn assert_is_listed(line: &str, status: u16) {
+    let (method, target) = line.split_once(' ').unwrap();
+    let path = target.split('?').next().unwrap();
+    let method = method.parse().unwrap();
+    let endpoints = Role::ALL.into_iter().filter_map(|role| Call::of(role, &method, path).ok());
+    let is_own = endpoints.into_iter().any(|call| call.endpoint.row().statuses.contains(&status));
+    assert!(is_own || COMMON_STATUSES.contains(&status), "{line} is answered {status}, which src/api.rs does not list");
 }
 
 fn read_answer(line: &str, stream: &mut impl BufRead) -> io::Result<Answer> {

@@ -11,9 +11,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::leadership::{self, Leadership};
+use crate::api::Endpoint;
 use crate::replica::application::{LeaderService, WriteError};
 use crate::replica::rpc::client::Peers;
-use crate::replica::rpc::wire::{self, Answer};
+use crate::replica::rpc::wire::Answer;
 use crate::replica::storage::raft_types::Raft;
 
 /// Carries requests to whoever leads. Cheap to clone.
@@ -87,7 +88,7 @@ impl LeaderForward {
 
     async fn call_there(&self, leader: u64, request: &Bytes) -> Result<Bytes, WriteError> {
         let answer: Result<Answer<Bytes>, _> =
-            self.peers.post(leader, wire::LEADER, request, self.answer_timeout).await;
+            self.peers.post(leader, Endpoint::LeaderCall, request, self.answer_timeout).await;
         match answer {
             Ok(answer) => answer,
             Err(error) if error.is_definite() => Err(WriteError::NotLeader),

@@ -17,9 +17,10 @@ use tokio::time::Instant;
 
 use super::elector::ElectionTimeout;
 use super::proposer::Proposer;
+use crate::api::Endpoint;
 use crate::replica::application::WriteError;
 use crate::replica::rpc::client::Peers;
-use crate::replica::rpc::wire::{self, Answer};
+use crate::replica::rpc::wire::Answer;
 use crate::replica::storage::raft_types::{Raft, ServerMetrics};
 
 /// How long openraft is waited for to stop.
@@ -159,7 +160,7 @@ impl LeadershipTransfer {
     /// Tells `candidate` to stand. Whether it does.
     async fn name(&self, candidate: u64, term: u64) -> bool {
         let answer: Result<Answer<()>, _> =
-            self.peers.post(candidate, wire::HAND_OVER, &term, self.bounds.vote()).await;
+            self.peers.post(candidate, Endpoint::RaftHandOver, &term, self.bounds.vote()).await;
         matches!(answer, Ok(Ok(())))
     }
 

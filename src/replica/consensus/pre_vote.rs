@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 
 use super::leader_contact::LeaderContact;
 use super::leadership;
+use crate::api::Endpoint;
 use crate::replica::rpc::client::Peers;
-use crate::replica::rpc::wire;
 use crate::replica::storage::raft_types::{LogId, Raft};
 
 /// Would you vote for me?
@@ -70,7 +70,7 @@ impl Ballot {
         let question = Question { last_log_id: self.last_log_id() };
         let others: BTreeSet<u64> = memberships.iter().flatten().copied().filter(|voter| *voter != server.id).collect();
         let ask = |voter: u64| async move {
-            let answer = peers.post(voter, wire::PRE_VOTE, &question, timeout).await;
+            let answer = peers.post(voter, Endpoint::RaftPreVote, &question, timeout).await;
             answer.is_ok_and(|would_vote: bool| would_vote).then_some(voter)
         };
         let mut answers: FuturesUnordered<_> = others.into_iter().map(ask).collect();

@@ -15,9 +15,10 @@ use tokio::time::Instant;
 
 use super::leader_contact::LeaderContact;
 use super::leadership::{self, Leadership};
+use crate::api::Endpoint;
 use crate::replica::application::{LeaderService, WriteError};
 use crate::replica::rpc::client::Peers;
-use crate::replica::rpc::wire::{self, Answer};
+use crate::replica::rpc::wire::Answer;
 use crate::replica::storage::raft_types::{self, Raft};
 
 /// Reads that may wait for the next round; more are refused.
@@ -257,7 +258,7 @@ impl ReadRounds {
             }
             Leadership::Other(leader) => {
                 tokio::select! {
-                    answer = self.peers.post(leader, wire::READ_INDEX, &questions, self.round_timeout) => {
+                    answer = self.peers.post(leader, Endpoint::ReadIndex, &questions, self.round_timeout) => {
                         answer.unwrap_or_else(|error| Err(WriteError::Unavailable(error.to_string())))
                     }
                     // A leader that was replaced is not waited for.

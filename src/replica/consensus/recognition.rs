@@ -11,6 +11,7 @@ use openraft::raft::AppendEntriesRequest;
 use tokio::sync::{Mutex, watch};
 
 use super::leadership_transfer::Willingness;
+use crate::api::Endpoint;
 use crate::error::ApiError;
 use crate::replica::rpc::client::Peers;
 use crate::replica::rpc::guard;
@@ -99,7 +100,7 @@ impl Recognition {
     }
 
     async fn stance_of(&self, number: u64) -> Result<Stance, wire::PeerError> {
-        self.peers.post(number, wire::STANCE, &(), self.patience).await
+        self.peers.post(number, Endpoint::RaftStance, &(), self.patience).await
     }
 
     fn check_leader(&self, told: &Vote) -> Result<(), ApiError> {

@@ -13,8 +13,9 @@ use tokio::time::Instant;
 
 use super::leadership::Leadership;
 use super::leadership_transfer::LeadershipTransfer;
+use crate::api::Endpoint;
 use crate::replica::application::LeaderService;
-use crate::replica::rpc::wire::{self, Answer};
+use crate::replica::rpc::wire::Answer;
 use crate::telemetry::Trouble;
 
 /// How long after a look at itself and the others a leader that is hindered looks again.
@@ -77,7 +78,7 @@ impl StepAside {
     async fn others_that_can_serve(&self) -> BTreeSet<u64> {
         let LeadershipTransfer { peers, bounds, .. } = &*self.transfer;
         let ask = |other| async move {
-            let answer: Result<Answer<bool>, _> = peers.post(other, wire::CAN_SERVE, &(), bounds.vote()).await;
+            let answer: Result<Answer<bool>, _> = peers.post(other, Endpoint::RaftCanServe, &(), bounds.vote()).await;
             matches!(answer, Ok(Ok(true))).then_some(other)
         };
         let asked = self.transfer.other_voters().into_iter().map(ask);

@@ -25,6 +25,7 @@ use super::guard;
 use super::reach::Reach;
 use super::refusals::{Direction, Refusals};
 use super::wire::{self, PeerError};
+use crate::api::Endpoint;
 use crate::codec::encode;
 use crate::http::client::{CallError, Client, Request};
 use crate::platform::Platform;
@@ -88,11 +89,11 @@ impl Peers {
     pub async fn post<Q: Serialize, A: serde::de::DeserializeOwned>(
         &self,
         number: u64,
-        path: &'static str,
+        endpoint: Endpoint,
         message: &Q,
         timeout: Duration,
     ) -> Result<A, PeerError> {
-        self.send(number, Request::post(path, encode(message)), timeout).await
+        self.send(number, Request::post(endpoint.path(), encode(message)), timeout).await
     }
 
     async fn send<A: serde::de::DeserializeOwned>(
@@ -169,7 +170,7 @@ fn rpc_error<E: std::error::Error>(error: &PeerError) -> RpcError<E> {
 impl Peer {
     async fn call<Q: Serialize, A>(
         &self,
-        path: &'static str,
+        endpoint: Endpoint,
         message: &Q,
         timeout: Duration,
     ) -> Result<A, RpcError<openraft::error::Infallible>>
@@ -177,7 +178,7 @@ impl Peer {
         Result<A, RaftError<u64>>: serde::de::DeserializeOwned,
     {
         let answer: Result<Result<A, RaftError<u64>>, PeerError> =
-            self.peers.post(self.number, path, message, timeout).await;
+            self.peers.post(self.number, endpoint, message, timeout).await;
         answer.map_err(|error| rpc_error(&error))?.map_err(|error| RemoteError::new(self.number, error).into())
     }
 
@@ -186,7 +187,7 @@ impl Peer {
         request: &AppendEntriesRequest<TypeConfig>,
     ) -> Result<AppendEntriesResponse<u64>, RpcError<openraft::error::Infallible>> {
         let answer: Result<Result<AppendEntriesResponse<u64>, RaftError<u64>>, PeerError> =
-            self.peers.post(self.number, wire::APPEND, request, self.peers.append_timeout).await;
+            self.peers.post(self.number, Endpoint::RaftAppend, request, self.peers.append_timeout).await;
         match &answer {
             Ok(_) => self.peers.reach.answered(&self.peers.group, self.number),
             Err(error) => self.peers.reach.failed(&self.peers.group, self.number, error),
@@ -244,11 +245,11 @@ impl RaftNetwork<TypeConfig> for Peer {
         rpc: VoteRequest<u64>,
         option: RPCOption,
     ) -> Result<VoteResponse<u64>, RpcError<openraft::error::Infallible>> {
-        let path = match self.peers.is_successor.load(Ordering::Relaxed) {
-            true => wire::VOTE_FOR_SUCCESSOR,
-            false => wire::VOTE,
+        let endpoint = match self.peers.is_successor.load(Ordering::Relaxed) {
+            true => Endpoint::RaftVoteForSuccessor,
+            false => Endpoint::RaftVote,
         };
-        let answer: VoteResponse<u64> = self.call(path, &rpc, option.hard_ttl()).await?;
+        let answer: VoteResponse<u64> = self.call(endpoint, &rpc, option.hard_ttl()).await?;
         match answer.vote == rpc.vote {
             true => Ok(answer),
             false => Ok(VoteResponse { vote: self.peers.later_vote(self.number, answer.vote)?, ..answer }),
@@ -268,7 +269,7 @@ impl RaftNetwork<TypeConfig> for Peer {
             bytes = manifest.tables.iter().map(|table| table.bytes).sum::<u64>(), "sending a snapshot"
         );
         let body = snapshot_stream(self.peers.platform.clone(), vote, *snapshot.snapshot);
-        let request = Request::post_stream(wire::SNAPSHOT, body);
+        let request = Request::post_stream(Endpoint::RaftSnapshot.path(), body);
         let answer: Result<Result<SnapshotResponse<u64>, Fatal<u64>>, _> = tokio::select! {
             answer = self.peers.send(self.number, request, SNAPSHOT_TIMEOUT) => answer,
             closed = cancel => return Err(closed.into()),

@@ -17,35 +17,6 @@ use crate::replica::storage::raft_types::Vote;
 /// Says of a request which group and which replica it is for, and which one sends it: see [`Envelope`].
 const ENVELOPE: HeaderName = HeaderName::from_static("bazar-envelope");
 
-/// openraft's AppendEntries.
-pub const APPEND: &str = "/internal/raft/append";
-/// openraft's RequestVote.
-pub const VOTE: &str = "/internal/raft/vote";
-/// The same, from a follower to which the leader handed over.
-pub const VOTE_FOR_SUCCESSOR: &str = "/internal/raft/vote-for-successor";
-/// Asks whether a replica would be voted for.
-pub const PRE_VOTE: &str = "/internal/raft/pre-vote";
-/// Tells a follower to succeed the leader of a term.
-pub const HAND_OVER: &str = "/internal/raft/hand-over";
-/// Asks whether a replica could serve if it led.
-pub const CAN_SERVE: &str = "/internal/raft/can-serve";
-/// Asks where a replica stands.
-pub const STANCE: &str = "/internal/raft/stance";
-/// A snapshot, streamed.
-pub const SNAPSHOT: &str = "/internal/raft/snapshot";
-/// A read index.
-pub const READ_INDEX: &str = "/internal/replica/read-index";
-/// A request to whoever leads.
-pub const LEADER: &str = "/internal/replica/leader";
-/// What a replica knows of its own beginnings.
-pub const ORIGIN: &str = "/internal/replica/origin";
-/// Asks a replica to become part of a new group.
-pub const PREPARE: &str = "/internal/replica/prepare";
-/// Asks for the group's permission to come back with an empty disk.
-pub const JOIN: &str = "/internal/replica/join";
-/// Asks the leader to make a replica a voter.
-pub const ADMIT: &str = "/internal/replica/admit";
-
 /// Entries in one AppendEntries request; the log bounds their bytes besides.
 pub const MAX_APPEND_ENTRIES: u64 = 512;
 
