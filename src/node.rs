@@ -22,7 +22,7 @@ use serde_json::json;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{Call, Endpoint};
+use crate::api::{BETWEEN_NODES, Call, Endpoint};
 use crate::catalog::{self, Catalog, LeaseTerms};
 use crate::cluster::{Probes, Timing};
 use crate::config::{Config, EvictionPolicy, Node, Role, WithoutMajority};
@@ -292,7 +292,7 @@ impl Handler for NodeHandler {
 
 /// Whether the other nodes of the cluster say something at `path`, each with bounds of its own.
 fn is_between_nodes(path: &str) -> bool {
-    path.starts_with("/internal/")
+    path.starts_with(BETWEEN_NODES)
 }
 
 impl NodeHandler {

@@ -12,6 +12,7 @@ use percent_encoding::percent_decode_str;
 use crate::error::ApiError;
 
 /// A path, decoded.
+#[derive(Default)]
 pub struct Path<'a>(Vec<Cow<'a, str>>);
 
 impl<'a> Path<'a> {
