@@ -9,16 +9,19 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http_body_util::{BodyExt, Collected, Either, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
 use hyper::HeaderMap;
 use hyper::body::{self, Body, Frame, SizeHint};
 use hyper::header::CONTENT_TYPE;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 
-use super::budget::{Taken, UNIT_BYTES, UNSENT};
+use super::budget::{self, Budget, Taken, UNIT_BYTES, UNSENT, UNSENT_BY_CUSTOMERS};
 use super::io_timeout::IoTimeout;
 use crate::error::ApiError;
+
+/// What a connection holds while a body on it is not whole, in bytes, besides the body: what was read and is not taken yet.
+const CONNECTION_BUFFERS_BYTES: usize = 128 << 10;
 
 /// A request's body as its handler gets it: whole, or as it comes.
 pub type Incoming = Either<Full<Bytes>, Arriving>;
@@ -83,17 +86,18 @@ pub async fn gather(body: Arriving, limit_bytes: usize, deadline: Duration) -> R
 /// # Errors
 /// [`ApiError::BodyTooLarge`] if it is, or is announced to be, longer than `limit_bytes`;
 /// [`ApiError::RequestTimeout`] if it is not there after `deadline`; [`ApiError::Malformed`] if the
-/// client breaks off.
+/// client breaks off; [`ApiError::Overloaded`] if too much is on its way already.
 pub async fn read(body: Incoming, limit_bytes: usize, deadline: Duration) -> Result<Bytes, ApiError> {
-    within(body, limit_bytes, deadline, async |body| collect(body).await).await
+    within(body, limit_bytes, deadline, async |body| collect(body, &UNSENT_BY_CUSTOMERS).await).await
 }
 
-/// Reads a whole body that another node sends, within what all of them have sent so far of others.
+/// Reads a whole body that another node sends, within what all of them have sent so far of others, and count until nobody
+/// holds them any more.
 ///
 /// # Errors
-/// As [`read`]; and [`ApiError::Overloaded`] if too much is on its way already.
+/// As [`read`].
 pub async fn read_from_node(body: Incoming, limit_bytes: usize, deadline: Duration) -> Result<Bytes, ApiError> {
-    within(body, limit_bytes, deadline, async |body| collect_counted(body).await).await
+    within(body, limit_bytes, deadline, async |body| collect(body, &UNSENT).await).await
 }
 
 async fn within(
@@ -128,27 +132,37 @@ enum Broken {
     Refused(ApiError),
 }
 
-async fn collect(body: Limited<Incoming>) -> Result<Bytes, Broken> {
-    body.collect().await.map(Collected::to_bytes).map_err(Broken::Off)
-}
-
-async fn collect_counted(mut body: Limited<Incoming>) -> Result<Bytes, Broken> {
-    // Most come in one piece.
-    let Some(first) = next(&mut body).await? else { return Ok(Bytes::new()) };
-    let Some(mut more) = next(&mut body).await? else { return Ok(first) };
-    let mut whole = BytesMut::from(first);
-    let mut counted: Vec<Taken> = Vec::new();
+/// Reads a body into one piece. What is not whole at the first look is copied, for a frame keeps all that was read together
+/// with it, and counted, with what its connection holds besides.
+async fn collect(mut body: Limited<Incoming>, budget: &'static Budget) -> Result<Bytes, Broken> {
+    let Some(mut first) = next(&mut body).await? else { return Ok(Bytes::new()) };
+    let (mut whole, mut counted): (BytesMut, Vec<Taken>) = (BytesMut::new(), Vec::new());
+    let second = {
+        let mut second = std::pin::pin!(next(&mut body));
+        match futures_util::poll!(&mut second) {
+            Poll::Ready(second) => second?,
+            Poll::Pending => {
+                counted.push(budget.take(first.len() + CONNECTION_BUFFERS_BYTES).map_err(Broken::Refused)?);
+                whole.extend_from_slice(&std::mem::take(&mut first));
+                second.await?
+            }
+        }
+    };
+    let Some(mut more) = second else {
+        return Ok(if whole.is_empty() { first } else { budget::attach(counted, whole.freeze()) });
+    };
+    whole.extend_from_slice(&std::mem::take(&mut first));
     let mut uncounted_bytes = 0;
     loop {
         uncounted_bytes += more.len();
         if uncounted_bytes >= UNIT_BYTES {
-            counted.push(UNSENT.take(uncounted_bytes).map_err(Broken::Refused)?);
+            counted.push(budget.take(uncounted_bytes).map_err(Broken::Refused)?);
             uncounted_bytes = 0;
         }
         whole.extend_from_slice(&more);
         match next(&mut body).await? {
             Some(another) => more = another,
-            None => return Ok(whole.freeze()),
+            None => return Ok(budget::attach(counted, whole.freeze())),
         }
     }
 }

@@ -8,8 +8,11 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::error::ApiError;
 
-/// What nodes have sent of bodies that are not whole yet, in bytes, their first pieces aside.
+/// What nodes have sent of bodies that are not whole or not dealt with yet, in bytes, their first pieces aside.
 pub static UNSENT: Budget = Budget::new(256 << 20);
+
+/// What customers have sent of bodies that are not whole or not dealt with yet, in bytes, their first pieces aside.
+pub static UNSENT_BY_CUSTOMERS: Budget = Budget::new(256 << 20);
 
 /// What customers have yet to take of large answers, in bytes.
 pub static UNTAKEN: Budget = Budget::new(256 << 20);
@@ -65,13 +68,21 @@ impl Budget {
 impl Taken {
     /// Keeps it as long as anybody holds `bytes`.
     pub fn attach_to(self, bytes: Bytes) -> Bytes {
-        Bytes::from_owner(Held { bytes, _taken: self })
+        attach(vec![self], bytes)
+    }
+}
+
+/// Keeps all of them as long as anybody holds `bytes`.
+pub fn attach(taken: Vec<Taken>, bytes: Bytes) -> Bytes {
+    match taken.is_empty() {
+        true => bytes,
+        false => Bytes::from_owner(Held { bytes, _taken: taken }),
     }
 }
 
 struct Held {
     bytes: Bytes,
-    _taken: Taken,
+    _taken: Vec<Taken>,
 }
 
 impl AsRef<[u8]> for Held {

@@ -89,9 +89,10 @@ pub enum Tag {
     Topic(String),
 }
 
-/// A topic as searches compare it and tags name it.
+/// A topic as searches compare it and tags name it: without blanks around it, and letter by letter in lower case, where a
+/// sigma at the end of a word is a sigma.
 pub fn normalized(topic: &str) -> String {
-    topic.to_lowercase()
+    topic.trim().chars().flat_map(char::to_lowercase).map(|letter| if letter == 'ς' { 'σ' } else { letter }).collect()
 }
 
 /// One unbroken time in which one leader is in office. Never used again.

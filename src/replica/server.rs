@@ -47,12 +47,18 @@ use super::storage::state_machine::StateMachine;
 use crate::csv::is_unreadable;
 use crate::error::ApiError;
 use crate::http::body;
-use crate::http::budget::UNSENT;
+use crate::http::budget::{Taken, UNSENT};
 use crate::http::reply::{self, Response};
 use crate::platform::{DiskFile, Platform, is_descriptor_shortage, naming};
 
 /// The largest AppendEntries, in bytes: what a log hands out at once, or a single entry that is larger.
 const MAX_APPEND_BYTES: usize = 32 << 20;
+
+/// The largest AppendEntries with several entries, in bytes: twice what a log hands out at once.
+const MAX_SEVERAL_ENTRIES_BYTES: usize = 2 << 20;
+
+/// The number of [`EntryPayload::Normal`] among its like, as postcard writes it.
+const NORMAL_PAYLOAD: u32 = 1;
 
 /// The largest request to the leader, in bytes: what another node may bring in one.
 const MAX_LEADER_REQUEST_BYTES: usize = 17 << 20;
@@ -105,7 +111,8 @@ impl Service {
             _ => MAX_SMALL_REQUEST_BYTES,
         };
         let envelope = Envelope::of(&head.headers);
-        let sender = self.member(envelope).map_or("a stranger", |(_, id)| id);
+        let member = self.member(envelope);
+        let (number, sender) = (member.map(|(number, _)| number), member.map_or("a stranger", |(_, id)| id));
         let checked = self.check_addressee(envelope).and_then(|()| match endpoint {
             Endpoint::BootstrapState | Endpoint::BootstrapPrepare | Endpoint::BootstrapJoin => Ok(()),
             _ => self.check_cluster(envelope),
@@ -124,7 +131,7 @@ impl Service {
         let answered = match checked {
             // What is rare is boxed, so that what is frequent has less to move.
             Ok(()) if endpoint == Endpoint::RaftSnapshot => Box::pin(self.receive_snapshot(body)).await,
-            Ok(()) => self.answer(endpoint, body, limit_bytes).await,
+            Ok(()) => self.answer(endpoint, number, body, limit_bytes).await,
             Err(refusal) => Err(refusal),
         };
         match &answered {
@@ -139,20 +146,27 @@ impl Service {
         answered
     }
 
-    async fn answer(&self, endpoint: Endpoint, body: Incoming, limit_bytes: usize) -> Result<Response, ApiError> {
+    async fn answer(
+        &self,
+        endpoint: Endpoint,
+        asker: Option<u64>,
+        body: Incoming,
+        limit_bytes: usize,
+    ) -> Result<Response, ApiError> {
         let bytes = body::read_from_node(body, limit_bytes, BODY_TIMEOUT).await?;
         let (own, log) = (self.bootstrap.peers.group.own, &self.bootstrap.peers.log);
         match endpoint {
             Endpoint::RaftAppend => {
-                // Decoded, many small entries take much more room than they did on their way.
-                let (_, _, entries): (Vote, Option<LogId>, u64) = beginning(&bytes)?;
-                at_most(MAX_APPEND_ENTRIES, entries)?;
+                let vote = check_append(&bytes)?;
+                self.recognition.of_leader(&vote).await?;
                 let request: AppendEntriesRequest<TypeConfig> = message(&bytes)?;
-                self.recognition.of_leader(&request.vote).await?;
-                log.examine(|log| guard::append(&request, own, log)).map_err(ApiError::Conflict)?;
+                let conflict = log.examine(|log| guard::append(&request, own, log)).map_err(ApiError::Conflict)?;
                 self.check_commands(&request)?;
+                if let Some(told) = conflict {
+                    Box::pin(self.recognition.of_conflict(&vote, told)).await?;
+                }
                 let last = last_confirmed_by(&request);
-                let _engaged = self.engage(&request.vote);
+                let _engaged = self.engage(&vote);
                 let appended = self.raft.append_entries(request).await;
                 if let (Some(last), Ok(AppendEntriesResponse::Success)) = (last, &appended) {
                     self.durability.reached(last.index).await.map_err(internal)?;
@@ -167,7 +181,7 @@ impl Service {
                     None => Box::pin(self.vote(request)).await,
                 }
             }
-            Endpoint::RaftStance => answer(&self.recognition.stance()),
+            Endpoint::RaftStance => answer(&self.recognition.stance(asker, &message(&bytes)?)),
             Endpoint::RaftPreVote => answer(&self.ballot.would_vote(message(&bytes)?)),
             Endpoint::RaftHandOver => answer(&Box::pin(self.receive_hand_over(message(&bytes)?)).await),
             Endpoint::RaftCanServe => answer(&Ok::<_, WriteError>(self.leader.service.can_serve().await.is_ok())),
@@ -261,11 +275,16 @@ impl Service {
     }
 
     async fn receive_snapshot(&self, body: Incoming) -> Result<Response, ApiError> {
-        let arriving = Arriving { body, next: Bytes::new() };
+        let mut arriving = Arriving { body, next: Bytes::new() };
         let received = async {
-            let (vote, manifest, arriving) = self.read_snapshot_header(arriving).await?;
+            let (SnapshotHeader { vote, manifest }, _counted) = read_snapshot_header(&mut arriving).await?;
+            self.recognition.of_leader(&vote).await?;
             // Only now: whoever says nothing sensible keeps nobody waiting.
             let turn = self.receiving.lock().await;
+            let manifest: Manifest =
+                serde_json::from_str(&manifest).map_err(|error| ApiError::Malformed(error.to_string()))?;
+            self.check_snapshot(&vote, &manifest)?;
+            self.recognition.of_snapshot(&vote, &manifest.meta.snapshot_id).await?;
             let files = self.store_snapshot(vote, manifest, arriving).await?;
             Ok::<_, ApiError>((vote, files, turn))
         };
@@ -277,24 +296,6 @@ impl Service {
         let installed = self.raft.install_full_snapshot(vote, snapshot).await;
         let installed: Result<SnapshotResponse<u64>, _> = installed;
         answer(&installed)
-    }
-
-    async fn read_snapshot_header(&self, mut arriving: Arriving) -> Result<(Vote, Manifest, Arriving), ApiError> {
-        let read = async {
-            let length = arriving.take(4).await?;
-            let length = u32::from_le_bytes([length[0], length[1], length[2], length[3]]) as usize;
-            if length > MAX_SNAPSHOT_HEADER_BYTES {
-                return Err(ApiError::BodyTooLarge { limit_bytes: MAX_SNAPSHOT_HEADER_BYTES });
-            }
-            let _counted = UNSENT.take(length)?;
-            message::<SnapshotHeader>(&arriving.take(length).await?)
-        };
-        let header = tokio::time::timeout(BODY_TIMEOUT, read).await.map_err(|_| ApiError::RequestTimeout)??;
-        let manifest: Manifest =
-            serde_json::from_str(&header.manifest).map_err(|error| ApiError::Malformed(error.to_string()))?;
-        self.recognition.of_leader(&header.vote).await?;
-        self.check_snapshot(&header.vote, &manifest)?;
-        Ok((header.vote, manifest, arriving))
     }
 
     /// Checked once more when it is there: the group goes on meanwhile.
@@ -366,6 +367,37 @@ impl Service {
         self.failed.send_replace(Some(what.clone()));
         ApiError::Internal(what)
     }
+}
+
+/// Checks what AppendEntries begins with, before all of it is decoded: many small things take much more room then than they
+/// did on their way. Returns who leads.
+fn check_append(bytes: &[u8]) -> Result<Vote, ApiError> {
+    let (vote, _, entries): (Vote, Option<LogId>, u64) = beginning(bytes)?;
+    at_most(MAX_APPEND_ENTRIES, entries)?;
+    if bytes.len() <= MAX_SEVERAL_ENTRIES_BYTES {
+        return Ok(vote);
+    }
+    // Only a batch of commands is as large, and it comes alone.
+    at_most(1, entries)?;
+    let (_, _, _, (_, kind)): (Vote, Option<LogId>, u64, (LogId, u32)) = beginning(bytes)?;
+    match kind == NORMAL_PAYLOAD {
+        true => Ok(vote),
+        false => Err(ApiError::Malformed("an entry without commands cannot be as large".to_owned())),
+    }
+}
+
+/// Reads what precedes the tables of a snapshot; it is counted among what others have yet to complete.
+async fn read_snapshot_header(arriving: &mut Arriving) -> Result<(SnapshotHeader, Taken), ApiError> {
+    let read = async {
+        let length = arriving.take(4).await?;
+        let length = u32::from_le_bytes([length[0], length[1], length[2], length[3]]) as usize;
+        if length > MAX_SNAPSHOT_HEADER_BYTES {
+            return Err(ApiError::BodyTooLarge { limit_bytes: MAX_SNAPSHOT_HEADER_BYTES });
+        }
+        let counted = UNSENT.take(length)?;
+        Ok((message(&arriving.take(length).await?)?, counted))
+    };
+    tokio::time::timeout(BODY_TIMEOUT, read).await.map_err(|_| ApiError::RequestTimeout)?
 }
 
 /// A body as it comes.

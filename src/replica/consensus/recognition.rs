@@ -4,6 +4,9 @@
 //! so raise its term, or give it a leader for good that is none: it would refuse the rightful one of that term. So what
 //! a message says of another replica is hearsay. Before it changes this replica's vote, that other replica is asked, at its
 //! configured address, where it stands. That takes one more round trip at each change of leader.
+//!
+//! The same holds for what a leader says that takes something away: that this replica's log has other entries than its own,
+//! and that its state is to be replaced by a snapshot.
 
 use std::time::Duration;
 
@@ -15,9 +18,9 @@ use crate::api::Endpoint;
 use crate::error::ApiError;
 use crate::replica::rpc::client::Peers;
 use crate::replica::rpc::guard;
-use crate::replica::rpc::wire::{self, Stance};
+use crate::replica::rpc::wire::{PeerError, Stance, StanceQuestion};
 use crate::replica::storage::own_log::Own;
-use crate::replica::storage::raft_types::{Raft, Vote};
+use crate::replica::storage::raft_types::{LogId, Raft, Vote};
 
 /// Learns who stands and who leads.
 pub struct Recognition {
@@ -35,9 +38,15 @@ impl Recognition {
         Recognition { raft, peers, willingness, patience, turn: Mutex::default() }
     }
 
-    /// Where this replica stands.
-    pub fn stance(&self) -> Stance {
-        Stance { vote: self.own_vote(), hands_over: *self.willingness.borrow() != Willingness::Willing }
+    /// Where this replica stands, and what `asker` wants to know besides.
+    pub fn stance(&self, asker: Option<u64>, question: &StanceQuestion) -> Stance {
+        let (vote, entry) = self.peers.log.examine(|log| (log.vote(), question.index.and_then(|index| log.at(index))));
+        let hands_over = *self.willingness.borrow() != Willingness::Willing;
+        let sends_snapshot = match (asker, &question.snapshot) {
+            (Some(asker), Some(snapshot_id)) => self.peers.sends_snapshot(asker, snapshot_id),
+            _ => false,
+        };
+        Stance { vote, hands_over, entry, sends_snapshot }
     }
 
     /// Returns once openraft follows this leader, or a later one.
@@ -45,7 +54,7 @@ impl Recognition {
     /// # Errors
     /// [`ApiError::Conflict`] if it is none.
     pub async fn of_leader(&self, told: &Vote) -> Result<(), ApiError> {
-        if *told == self.own_vote() {
+        if *told == self.own_vote() && told.leader_id.voted_for() != Some(self.peers.group.own) {
             return Ok(());
         }
         self.check_leader(told)?;
@@ -67,12 +76,40 @@ impl Recognition {
         }
     }
 
+    /// Returns if this leader has the entry `told` in its log, where this replica has another: only then is that other taken
+    /// out. What this replica has confirmed may be committed, though it does not know that yet.
+    ///
+    /// # Errors
+    /// [`ApiError::Conflict`] if the leader does not say so.
+    pub async fn of_conflict(&self, leader: &Vote, told: LogId) -> Result<(), ApiError> {
+        let question = StanceQuestion { index: Some(told.index), ..StanceQuestion::default() };
+        match self.stance_of_leader(leader, question).await?.entry {
+            Some(entry) if entry == told => Ok(()),
+            _ => Err(ApiError::Conflict(format!("its leader says that it has no entry {told}"))),
+        }
+    }
+
+    /// Returns if this leader is sending this snapshot to this replica.
+    ///
+    /// # Errors
+    /// [`ApiError::Conflict`] if it does not say so.
+    pub async fn of_snapshot(&self, leader: &Vote, snapshot_id: &str) -> Result<(), ApiError> {
+        let question = StanceQuestion { snapshot: Some(snapshot_id.to_owned()), ..StanceQuestion::default() };
+        match self.stance_of_leader(leader, question).await?.sends_snapshot {
+            true => Ok(()),
+            false => {
+                Err(ApiError::Conflict(format!("its leader says that it is not sending the snapshot {snapshot_id:?}")))
+            }
+        }
+    }
+
     /// Whether the leader of `term`, whom this replica follows, hands over.
     pub async fn of_hand_over(&self, term: u64) -> bool {
         let vote = self.own_vote();
         let leader = vote.leader_id.voted_for().filter(|_| vote.committed && vote.leader_id.term == term);
         let Some(leader) = leader.filter(|leader| *leader != self.peers.group.own) else { return false };
-        self.stance_of(leader).await.is_ok_and(|stance| stance.hands_over && stance.vote == vote)
+        let stance = self.stance_of(leader, StanceQuestion::default()).await;
+        stance.is_ok_and(|stance| stance.hands_over && stance.vote == vote)
     }
 
     async fn follow(&self, told: &Vote) -> Result<(), ApiError> {
@@ -86,21 +123,26 @@ impl Recognition {
 
     /// Asks who is said to stand or lead.
     async fn ask(&self, told: &Vote) -> Result<(), ApiError> {
+        self.stance_of_leader(told, StanceQuestion::default()).await.map(drop)
+    }
+
+    /// What the replica that stands or leads with this vote says, if it does.
+    async fn stance_of_leader(&self, told: &Vote, question: StanceQuestion) -> Result<Stance, ApiError> {
         let conflict = |what: String| ApiError::Conflict(what);
         let Some(named) = told.leader_id.voted_for() else {
             return Err(conflict(format!("it names nobody in term {}", told.leader_id.term)));
         };
         let name = self.peers.group.label(named);
-        let stance = self.stance_of(named).await;
+        let stance = self.stance_of(named, question).await;
         let stance = stance.map_err(|error| conflict(format!("{name} was asked first where it stands: {error}")))?;
         match stance.vote.leader_id == told.leader_id && stance.vote.committed >= told.committed {
-            true => Ok(()),
+            true => Ok(stance),
             false => Err(conflict(format!("{name} says itself that it is at {}, and not at {told}", stance.vote))),
         }
     }
 
-    async fn stance_of(&self, number: u64) -> Result<Stance, wire::PeerError> {
-        self.peers.post(number, Endpoint::RaftStance, &(), self.patience).await
+    async fn stance_of(&self, number: u64, question: StanceQuestion) -> Result<Stance, PeerError> {
+        self.peers.post(number, Endpoint::RaftStance, &question, self.patience).await
     }
 
     fn check_leader(&self, told: &Vote) -> Result<(), ApiError> {

@@ -2,8 +2,8 @@
 
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -60,6 +60,8 @@ pub struct Peers {
     /// Of the same log.
     pub log: LogReader,
     pub refusals: Refusals,
+    /// To whom a snapshot is being sent now, and which.
+    pub sending: Arc<Mutex<Vec<(u64, String)>>>,
     /// How long a follower may take to store entries and to say so. After as long without a word it stands for
     /// election anyway.
     pub append_timeout: Duration,
@@ -81,7 +83,34 @@ pub struct SnapshotHeader {
     pub manifest: String,
 }
 
+/// A snapshot is being sent, until this is dropped.
+struct SendingSnapshot<'a> {
+    sending: &'a Mutex<Vec<(u64, String)>>,
+    sent: (u64, String),
+}
+
+impl Drop for SendingSnapshot<'_> {
+    fn drop(&mut self) {
+        let mut sending = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(position) = sending.iter().position(|sent| *sent == self.sent) {
+            sending.swap_remove(position);
+        }
+    }
+}
+
 impl Peers {
+    /// Whether the snapshot of this name is being sent to this peer.
+    pub fn sends_snapshot(&self, number: u64, snapshot_id: &str) -> bool {
+        let sending = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
+        sending.iter().any(|(to, sent)| *to == number && sent == snapshot_id)
+    }
+
+    fn note_sending(&self, number: u64, snapshot_id: &str) -> SendingSnapshot<'_> {
+        let sent = (number, snapshot_id.to_owned());
+        self.sending.lock().unwrap_or_else(PoisonError::into_inner).push(sent.clone());
+        SendingSnapshot { sending: &self.sending, sent }
+    }
+
     /// Posts `message` to the replica of this number and reads its answer.
     ///
     /// # Errors
@@ -268,6 +297,8 @@ impl RaftNetwork<TypeConfig> for Peer {
             to = self.peers.group.label(self.number), snapshot = %manifest.meta.snapshot_id,
             bytes = manifest.tables.iter().map(|table| table.bytes).sum::<u64>(), "sending a snapshot"
         );
+        // The peer asks before it believes it.
+        let _sending = self.peers.note_sending(self.number, &manifest.meta.snapshot_id);
         let body = snapshot_stream(self.peers.platform.clone(), vote, *snapshot.snapshot);
         let request = Request::post_stream(Endpoint::RaftSnapshot.path(), body);
         let answer: Result<Result<SnapshotResponse<u64>, Fatal<u64>>, _> = tokio::select! {

@@ -53,28 +53,36 @@ pub fn leader(told: &Vote, number: u64, own: &impl Own) -> Result<(), Refusal> {
     }
 }
 
-/// Checks entries from a leader.
-pub fn append(request: &AppendEntriesRequest<TypeConfig>, number: u64, own: &impl Own) -> Result<(), Refusal> {
+/// Checks entries from a leader. Returns the first in whose place this replica has another, which openraft would take out
+/// with all that follow.
+pub fn append(
+    request: &AppendEntriesRequest<TypeConfig>,
+    number: u64,
+    own: &impl Own,
+) -> Result<Option<LogId>, Refusal> {
     leader(&request.vote, number, own)?;
     // Nothing more is looked at, and openraft tells the sender so.
     let is_deposed = request.vote.partial_cmp(&own.vote()).is_none_or(std::cmp::Ordering::is_lt);
     if is_deposed {
-        return Ok(());
+        return Ok(None);
     }
     let mut last = request.prev_log_id;
-    last.iter().try_for_each(|prev| position(prev, &request.vote, own))?;
+    let mut conflict = match &last {
+        Some(prev) => position(prev, &request.vote, own)?,
+        None => None,
+    };
     for entry in &request.entries {
         let next = last.map_or(0, |last| last.index + 1);
         if entry.log_id.index != next || last.is_some_and(|last| last.leader_id > entry.log_id.leader_id) {
             return Err(format!("entry {} does not follow", entry.log_id));
         }
-        position(&entry.log_id, &request.vote, own)?;
+        conflict = conflict.or(position(&entry.log_id, &request.vote, own)?);
         if let EntryPayload::Membership(members) = &entry.payload {
             membership(members)?;
         }
         last = Some(entry.log_id);
     }
-    let Some(committed) = request.leader_commit else { return Ok(()) };
+    let Some(committed) = request.leader_commit else { return Ok(conflict) };
     let is_its_own = |committed: LogId| match last {
         Some(last) if committed.index > last.index => committed.leader_id >= last.leader_id,
         Some(last) if committed.index == last.index => committed == last,
@@ -91,7 +99,7 @@ pub fn append(request: &AppendEntriesRequest<TypeConfig>, number: u64, own: &imp
         && own.last().is_none_or(|known| goes_on(known, committed))
         && is_its_own(committed);
     match committed.leader_id.term <= request.vote.leader_id.term && is_possible {
-        true => Ok(()),
+        true => Ok(conflict),
         false => Err(format!("it says that {committed} is committed, which is not in its log")),
     }
 }
@@ -156,15 +164,16 @@ pub fn membership(members: &Membership<u64, EmptyNode>) -> Result<(), Refusal> {
     if are_sound { Ok(()) } else { Err("the members of the group cannot be these".to_owned()) }
 }
 
-/// Checks one position of a leader's log: it may be anything that this replica does not know to be otherwise.
-fn position(told: &LogId, leader: &Vote, own: &impl Own) -> Result<(), Refusal> {
+/// Checks one position of a leader's log: it may be anything that this replica does not know to be otherwise. Returns it if
+/// this replica has another entry there.
+fn position(told: &LogId, leader: &Vote, own: &impl Own) -> Result<Option<LogId>, Refusal> {
     if told.index > MAX_INDEX || told.leader_id.term > leader.leader_id.term {
         return Err(format!("entry {told} cannot be in the log of a leader of term {}", leader.leader_id.term));
     }
-    let is_committed = own.committed().is_some_and(|committed| told.index <= committed.index);
-    match own.at(told.index).filter(|known| is_committed && known != told) {
-        None => Ok(()),
-        Some(known) => Err(format!(
+    let Some(known) = own.at(told.index).filter(|known| known != told) else { return Ok(None) };
+    match own.committed().is_some_and(|committed| told.index <= committed.index) {
+        false => Ok(Some(*told)),
+        true => Err(format!(
             "the leader of term {} has {told} where {known} is committed: its group has lost what it acknowledged",
             leader.leader_id.term
         )),

@@ -12,7 +12,7 @@ use crate::http::client::{CallError, Client, Request};
 use crate::http::reply;
 use crate::replica::application::WriteError;
 use crate::replica::storage::identity::ClusterId;
-use crate::replica::storage::raft_types::Vote;
+use crate::replica::storage::raft_types::{LogId, Vote};
 
 /// Says of a request which group and which replica it is for, and which one sends it: see [`Envelope`].
 const ENVELOPE: HeaderName = HeaderName::from_static("bazar-envelope");
@@ -31,6 +31,15 @@ pub struct BootstrapState {
     pub cluster: Option<ClusterId>,
 }
 
+/// What is asked of a replica besides where it stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct StanceQuestion {
+    /// Which entry it has at this index.
+    pub index: Option<u64>,
+    /// Whether it is sending the snapshot of this name to whoever asks.
+    pub snapshot: Option<String>,
+}
+
 /// Where a replica stands in the elections of its group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Stance {
@@ -38,6 +47,10 @@ pub struct Stance {
     pub vote: Vote,
     /// Whether it has another replica lead in its place.
     pub hands_over: bool,
+    /// The entry that was asked for, if it has it.
+    pub entry: Option<LogId>,
+    /// Whether it is sending the snapshot that was asked for.
+    pub sends_snapshot: bool,
 }
 
 /// An answer from a replica, or why it gave none.

@@ -56,6 +56,11 @@ pub fn vote(term: u64, leader: u64) -> Vec<u8> {
     [candidate(term, leader), vec![1]].concat()
 }
 
+/// AppendEntries without entries, which are to come behind this one of another term.
+pub fn append_behind(term: u64, leader: u64, other_term: u64, index: u64) -> Vec<u8> {
+    [vote(term, leader), vec![1], varint(other_term), varint(index), vec![0, 0]].concat()
+}
+
 /// A request for a vote, from one whose log is empty.
 pub fn request_vote(term: u64, stands: u64) -> Vec<u8> {
     [candidate(term, stands), vec![0, 0]].concat()

@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use super::forging::{Stranger, append, number, request_vote, varint, vote};
+use super::forging::{Stranger, append, append_behind, number, request_vote, varint, vote};
 use crate::common::cluster::Cluster;
 use crate::common::until;
 
@@ -96,4 +96,29 @@ fn a_follower_that_missed_an_election_learns_its_leader_from_that_leader_only() 
     cluster.kill9(&lost);
     customer.post("/purchase/1").expect(201);
     assert_eq!(cluster.audit().orders.len(), 1);
+}
+
+#[test]
+fn what_a_follower_has_confirmed_stays_though_a_stranger_says_that_its_leader_has_something_else() {
+    let mut cluster = Cluster::new(1, 3, 1).open();
+    let mut customer = cluster.client("frontend-1");
+    customer.post("/purchase/1").expect(201);
+    let (leader, follower) = (cluster.leader("catalog"), cluster.follower("catalog"));
+    let third = third(&cluster, &leader, &follower);
+    let known = term(&cluster, &leader);
+    let followers = [follower, third];
+    let last = |id: &str| cluster.status(id).unwrap()["last_log_index"].as_u64().unwrap();
+    until("all hold the same", || followers.iter().all(|id| last(id) == last(&leader)));
+    let confirmed = last(&leader);
+    for id in &followers {
+        let message = append_behind(known, number(&leader), 0, confirmed);
+        Stranger::new(&cluster, id).post("raft/append", message).problem(409, "conflict");
+        assert_eq!(last(id), confirmed);
+    }
+    cluster.kill9(&leader);
+    customer.post("/purchase/1").expect(201);
+    cluster.start(&leader);
+    cluster.wait_ready();
+    cluster.agreed_tables("catalog");
+    assert_eq!(cluster.audit().orders.len(), 2);
 }
