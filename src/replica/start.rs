@@ -121,6 +121,7 @@ pub async fn open(
         is_successor: Arc::default(),
         durability,
         log: log_of_peers,
+        doubted: Arc::default(),
         sending: Arc::default(),
         refusals,
         append_timeout,

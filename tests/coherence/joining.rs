@@ -93,9 +93,10 @@ async fn a_joiner_whose_leader_dies_at_any_step_votes_in_the_end() {
     }
 }
 
-#[tokio::test]
-async fn a_joiner_of_a_pair_answers_nobody_before_it_holds_everything() {
-    const PAIR: [&str; 2] = ["catalog-1", "catalog-2"];
+const PAIR: [&str; 2] = ["catalog-1", "catalog-2"];
+
+/// A pair whose leader's log begins with a snapshot; and that leader, and the other.
+async fn pair_with_a_snapshot() -> (Shop, String, &'static str) {
     let settings = QUICK.replace("[replication]", "[replication]\nsegment_bytes = 4096\nsnapshot_log_bytes = 8192");
     let mut shop = Shop::new(&[&PAIR[..], &["frontend-1", "order-1"]].concat(), &settings);
     PAIR.iter().for_each(|id| shop.start(id));
@@ -110,6 +111,24 @@ async fn a_joiner_of_a_pair_answers_nobody_before_it_holds_everything() {
         (status(&shop, &leader).await["snapshot_index"].as_u64().unwrap() > KEPT_ENTRIES).then_some(())
     })
     .await;
+    (shop, leader, joiner)
+}
+
+#[tokio::test]
+async fn a_snapshot_that_was_damaged_on_its_way_is_asked_for_again() {
+    let (mut shop, leader, joiner) = pair_with_a_snapshot().await;
+    shop.kill(joiner);
+    shop.switchboard.hold(&leader, joiner, Hold::Damage("Pioneer Valley"));
+    shop.start_joining(joiner);
+    until("it serves", async || (shop.get(joiner, "/ready").await.status() == StatusCode::OK).then_some(())).await;
+    assert!(shop.switchboard.held(&leader, joiner).is_none(), "nothing was damaged");
+    let answer = shop.get(joiner, "/info/7").await;
+    assert!(answer.text().contains("Spring in the Pioneer Valley") && !answer.is_stale(), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn a_joiner_of_a_pair_answers_nobody_before_it_holds_everything() {
+    let (mut shop, leader, joiner) = pair_with_a_snapshot().await;
     shop.kill(joiner);
     shop.disk(joiner).hold_snapshots();
     shop.start_joining(joiner);

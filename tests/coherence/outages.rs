@@ -6,12 +6,14 @@
 use std::time::Duration;
 
 use bazar::http::client::Request;
+use bytes::Bytes;
 use hyper::header::{CACHE_CONTROL, HeaderValue};
 use hyper::{Method, StatusCode};
 use serde_json::json;
 use tokio::time::Instant;
 
 use crate::shop::{Answer, Shop, until};
+use crate::switchboard::Hold;
 
 const CATALOGS: [&str; 3] = ["catalog-1", "catalog-2", "catalog-3"];
 const ORDERS: [&str; 3] = ["order-1", "order-2", "order-3"];
@@ -235,5 +237,34 @@ async fn what_a_group_that_is_gone_cannot_have_done_is_refused_and_at_once() {
         group.iter().for_each(|id| shop.start(id));
         until("it sells again", async || (buy(&shop, "at-last").await.0.status() == StatusCode::CREATED).then_some(()))
             .await;
+    }
+}
+
+/// Whoever wants something of a group finds out that nobody reaches its leader, which all still hear.
+#[tokio::test]
+async fn a_leader_that_sends_and_that_nobody_reaches_is_replaced() {
+    for group in [&CATALOGS[..], &ORDERS] {
+        let shop = open().await;
+        let deaf = until("one leads", async || {
+            let status = shop.document(group[0], "/cluster").await;
+            status["leader"].as_str().map(str::to_owned)
+        })
+        .await;
+        others(&deaf).into_iter().for_each(|id| shop.switchboard.hold(id, &deaf, Hold::Everything));
+        let began = Instant::now();
+        let answer = until("a copy is bought again", async || {
+            let request = Request::post("/buy/7", Bytes::from_static(b"{}"));
+            let answer = shop.ask(FRONTEND, request, ELECTED_WITHIN).await?;
+            (answer.status() == StatusCode::CREATED).then_some(answer)
+        })
+        .await;
+        assert!(began.elapsed() < ELECTED_WITHIN, "{:?}: {}", began.elapsed(), answer.text());
+        // It learns that it was replaced.
+        shop.switchboard.open();
+        until("it follows", async || {
+            let status = shop.document(&deaf, "/cluster").await;
+            (status["leader"].as_str()? != deaf).then_some(())
+        })
+        .await;
     }
 }

@@ -22,6 +22,8 @@ pub enum Hold {
     Answers,
     /// Requests to this path. The connection that brings one brings nothing else from then on.
     Path(&'static str),
+    /// The first time that this text is sent, another arrives. Then the line is open.
+    Damage(&'static str),
 }
 
 /// All lines. Its clones are one.
@@ -62,6 +64,11 @@ impl Switchboard {
             self.hold(one, other, Hold::Everything);
             self.hold(other, one, Hold::Everything);
         }
+    }
+
+    /// What is held of a line.
+    pub fn held(&self, caller: &str, callee: &str) -> Option<Hold> {
+        self.lock().held.get(&(caller.to_owned(), callee.to_owned())).copied()
     }
 
     /// Opens all lines.
@@ -118,6 +125,19 @@ impl Line {
     }
 }
 
+impl Line {
+    /// What arrives in place of `bytes`, if that is to be damaged.
+    fn damaged(&self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let mut exchange = self.switchboard.lock();
+        let Some(Hold::Damage(text)) = exchange.held.get(&self.ends).copied() else { return None };
+        let position = bytes.windows(text.len()).position(|window| window == text.as_bytes())?;
+        exchange.held.remove(&self.ends);
+        let mut damaged = bytes.to_vec();
+        damaged[position] ^= 1;
+        Some(damaged)
+    }
+}
+
 /// Whether a request to `path` begins here.
 fn is_to(path: &str, bytes: &[u8]) -> bool {
     let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
@@ -145,10 +165,13 @@ impl AsyncWrite for Call {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         std::task::ready!(self.line.wait(context, |hold| match hold {
             Hold::Everything => true,
-            Hold::Answers => false,
+            Hold::Answers | Hold::Damage(_) => false,
             Hold::Path(path) => is_to(path, bytes),
         }));
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        match self.line.damaged(bytes) {
+            Some(damaged) => Pin::new(&mut self.stream).poll_write(context, &damaged),
+            None => Pin::new(&mut self.stream).poll_write(context, bytes),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

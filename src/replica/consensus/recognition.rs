@@ -5,9 +5,13 @@
 //! a message says of another replica is hearsay. Before it changes this replica's vote, that other replica is asked, at its
 //! configured address, where it stands. That takes one more round trip at each change of leader.
 //!
+//! A leader that this replica follows already is asked again when it has not answered something else: it may be heard, and yet
+//! be reached by nobody.
+//!
 //! The same holds for what a leader says that takes something away: that this replica's log has other entries than its own,
 //! and that its state is to be replaced by a snapshot.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use openraft::raft::AppendEntriesRequest;
@@ -55,7 +59,10 @@ impl Recognition {
     /// [`ApiError::Conflict`] if it is none.
     pub async fn of_leader(&self, told: &Vote) -> Result<(), ApiError> {
         if *told == self.own_vote() && told.leader_id.voted_for() != Some(self.peers.group.own) {
-            return Ok(());
+            return match self.is_doubted(told) {
+                true => Box::pin(self.confirm(told)).await,
+                false => Ok(()),
+            };
         }
         self.check_leader(told)?;
         if self.is_news(told) {
@@ -110,6 +117,20 @@ impl Recognition {
         let Some(leader) = leader.filter(|leader| *leader != self.peers.group.own) else { return false };
         let stance = self.stance_of(leader, StanceQuestion::default()).await;
         stance.is_ok_and(|stance| stance.hands_over && stance.vote == vote)
+    }
+
+    /// Whether this leader did not answer when it was asked something.
+    fn is_doubted(&self, leader: &Vote) -> bool {
+        let doubted = self.peers.doubted.load(Ordering::Relaxed);
+        doubted != 0 && leader.leader_id.voted_for() == Some(doubted)
+    }
+
+    /// Returns once a leader that was doubted answers. One that is heard and not reached is of no use to anybody: who
+    /// follows it no more elects another.
+    async fn confirm(&self, told: &Vote) -> Result<(), ApiError> {
+        self.ask(told).await?;
+        self.peers.doubted.store(0, Ordering::Relaxed);
+        Ok(())
     }
 
     async fn follow(&self, told: &Vote) -> Result<(), ApiError> {
