@@ -110,12 +110,18 @@ fn complain(text: &impl Display) {
 }
 
 fn run(cli: &Cli, config: Config) -> anyhow::Result<()> {
-    let filter = telemetry::filter(&config.log.level).map_err(|error| WrongUse(error.to_string()))?;
+    let filter = telemetry::filter(&config.log.level).map_err(|error| WrongUse(error.to_string()));
     let Some(role) = cli.role.filter(|_| !cli.check) else {
-        check::files(&config).map_err(WrongUse)?;
+        let node = cli.role.and_then(|role| role.one()).map(|role| choose(cli, &config, role).map(drop));
+        let checked = [filter.map(drop), node.unwrap_or(Ok(())), check::files(&config).map_err(WrongUse)];
+        let mistakes: Vec<String> = checked.into_iter().filter_map(Result::err).map(|mistake| mistake.0).collect();
+        if !mistakes.is_empty() {
+            return Err(WrongUse(mistakes.join("\n")).into());
+        }
         let summary = summary::of(&config, &cli.config);
         return answered(io::stdout().write_all(summary.as_bytes()).and_then(|()| io::stdout().flush()));
     };
+    let filter = filter?;
     match role.one() {
         None => supervise(cli, &config),
         Some(role) => {

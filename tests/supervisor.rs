@@ -375,6 +375,21 @@ fn a_log_level_that_does_not_exist_is_refused() {
 }
 
 #[test]
+fn a_check_tells_all_that_keeps_the_flags_from_working() {
+    let shop = Shop::new("");
+    let check = |flags: &[&str]| {
+        let output = shop.command(flags).env("RUST_LOG", "debgu").output().unwrap();
+        (output.status.code(), text(&output.stderr))
+    };
+    let flags = ["--check", "--role", "order", "--id", "order-7", "--seed", "no-such-seed.csv"];
+    let (code, told) = check(&flags);
+    assert_eq!(code, Some(2), "{told}");
+    for part in ["RUST_LOG", "no-such-seed.csv", "\"order-7\": --id must be one of"] {
+        assert!(told.contains(part), "{told}");
+    }
+}
+
+#[test]
 fn the_log_tells_what_was_started_and_why_it_stopped() {
     let shop = Shop::new("");
     let log = shop.folder.path().join("log");
