@@ -41,6 +41,8 @@ pub enum Fault {
     OrderLeaderCutOffFromPeers,
     CatalogLeaderHeardByNobody,
     OrderLeaderHeardByNobody,
+    CatalogLeaderReachedByNobody,
+    OrderLeaderReachedByNobody,
     OrdersCutOffFromCatalogLeader,
     OrderLeaderCutOffFromCatalog,
     FrontendFrozen,
@@ -122,6 +124,12 @@ impl Fault {
             CatalogLeaderHeardByNobody | OrderLeaderHeardByNobody => {
                 let id = [shop.leader(self.role())?];
                 shop.lines.hold(&id, &shop.ids());
+                sleep(LASTS);
+                shop.lines.open();
+            }
+            CatalogLeaderReachedByNobody | OrderLeaderReachedByNobody => {
+                let id = [shop.leader(self.role())?];
+                shop.lines.hold(&shop.ids(), &id);
                 sleep(LASTS);
                 shop.lines.open();
             }
