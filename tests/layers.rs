@@ -28,6 +28,7 @@ const LAYERS: &[&[&str]] = &[
 const REPLICA: &[&[&str]] = &[
     &["start", "status", "standing"],
     &["server"],
+    &["append_turn"],
     &["bootstrap"],
     &["consensus"],
     &["rpc"],

@@ -17,6 +17,7 @@
 //! | [`bootstrap`] | how a group begins and how an empty replica comes back |
 //! | [`standing`], [`status`] | how a replica stands, for those who balance over its group, and for people |
 
+mod append_turn;
 mod application;
 mod bootstrap;
 mod consensus;

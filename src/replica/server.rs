@@ -28,6 +28,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Mutex, watch};
 
+use super::append_turn::AppendTurn;
 use super::application::WriteError;
 use super::bootstrap::Bootstrap;
 use super::consensus::forward::LeaderForward;
@@ -90,6 +91,8 @@ pub struct Service {
     pub bootstrap: Bootstrap,
     /// Why this replica cannot go on.
     pub failed: watch::Sender<Option<String>>,
+    /// AppendEntries are looked at, and handed on, one at a time.
+    pub append_turn: AppendTurn,
     /// Snapshots are received one at a time.
     pub receiving: Mutex<()>,
 }
@@ -160,14 +163,28 @@ impl Service {
                 let vote = check_append(&bytes)?;
                 self.recognition.of_leader(&vote).await?;
                 let request: AppendEntriesRequest<TypeConfig> = message(&bytes)?;
-                let conflict = log.examine(|log| guard::append(&request, own, log)).map_err(ApiError::Conflict)?;
                 self.check_commands(&request)?;
-                if let Some(told) = conflict {
-                    Box::pin(self.recognition.of_conflict(&vote, told)).await?;
-                }
                 let last = last_confirmed_by(&request);
+                let mut confirmed = None;
+                let turn = loop {
+                    let turn = self.append_turn.take().await;
+                    let told = match log.examine(|log| guard::append(&request, own, log)) {
+                        Ok(conflict) if conflict == confirmed => break turn,
+                        Ok(conflict) => conflict,
+                        Err(refusal) => {
+                            turn.give_back();
+                            return Err(ApiError::Conflict(refusal));
+                        }
+                    };
+                    turn.give_back();
+                    if let Some(told) = told {
+                        Box::pin(self.recognition.of_conflict(&vote, told)).await?;
+                    }
+                    confirmed = told;
+                };
                 let _engaged = self.engage(&vote);
                 let appended = self.raft.append_entries(request).await;
+                turn.give_back();
                 if let (Some(last), Ok(AppendEntriesResponse::Success)) = (last, &appended) {
                     self.durability.reached(last.index).await.map_err(internal)?;
                 }

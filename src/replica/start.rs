@@ -10,6 +10,7 @@ use openraft::SnapshotPolicy;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
+use super::append_turn::AppendTurn;
 use super::application::{Application, LeaderService};
 use super::bootstrap::Bootstrap;
 use super::consensus::elector::{ElectionTimeout, Elector};
@@ -304,6 +305,7 @@ impl Opened {
             leader: leader.clone(),
             bootstrap: bootstrap.clone(),
             failed,
+            append_turn: AppendTurn::new(raft.clone()),
             receiving: Mutex::new(()),
         };
         let leadership = watched;
