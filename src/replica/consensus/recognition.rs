@@ -5,20 +5,24 @@
 //! a message says of another replica is hearsay. Before it changes this replica's vote, that other replica is asked, at its
 //! configured address, where it stands. That takes one more round trip at each change of leader.
 //!
-//! A leader that this replica follows already is asked again when it [did not answer](super::leader_reach).
+//! A leader that this replica follows already is asked again when it has not answered something else: it may be heard, and yet
+//! be reached by nobody.
 //!
 //! The same holds for what a leader says that takes something away: that this replica's log has other entries than its own,
 //! and that its state is to be replaced by a snapshot.
 
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
 use openraft::raft::AppendEntriesRequest;
 use tokio::sync::{Mutex, watch};
 
-use super::leader_reach::LeaderReach;
 use super::leadership_transfer::Willingness;
+use crate::api::Endpoint;
 use crate::error::ApiError;
 use crate::replica::rpc::client::Peers;
 use crate::replica::rpc::guard;
-use crate::replica::rpc::wire::{Stance, StanceQuestion};
+use crate::replica::rpc::wire::{PeerError, Stance, StanceQuestion};
 use crate::replica::storage::own_log::Own;
 use crate::replica::storage::raft_types::{LogId, Raft, Vote};
 
@@ -26,15 +30,16 @@ use crate::replica::storage::raft_types::{LogId, Raft, Vote};
 pub struct Recognition {
     raft: Raft,
     peers: Peers,
-    reach: LeaderReach,
     willingness: watch::Receiver<Willingness>,
+    /// How long a replica may take to say where it stands.
+    patience: Duration,
     /// Held from the last look at a new leader until openraft follows it: openraft would not survive two of one term.
     turn: Mutex<()>,
 }
 
 impl Recognition {
-    pub fn new(raft: Raft, peers: Peers, reach: LeaderReach, willingness: watch::Receiver<Willingness>) -> Recognition {
-        Recognition { raft, peers, reach, willingness, turn: Mutex::default() }
+    pub fn new(raft: Raft, peers: Peers, willingness: watch::Receiver<Willingness>, patience: Duration) -> Recognition {
+        Recognition { raft, peers, willingness, patience, turn: Mutex::default() }
     }
 
     /// Where this replica stands, and what `asker` wants to know besides.
@@ -54,7 +59,7 @@ impl Recognition {
     /// [`ApiError::Conflict`] if it is none.
     pub async fn of_leader(&self, told: &Vote) -> Result<(), ApiError> {
         if *told == self.own_vote() && told.leader_id.voted_for() != Some(self.peers.group.own) {
-            return match told.leader_id.voted_for().is_some_and(|leader| self.reach.is_doubted(leader)) {
+            return match self.is_doubted(told) {
                 true => Box::pin(self.confirm(told)).await,
                 false => Ok(()),
             };
@@ -110,14 +115,21 @@ impl Recognition {
         let vote = self.own_vote();
         let leader = vote.leader_id.voted_for().filter(|_| vote.committed && vote.leader_id.term == term);
         let Some(leader) = leader.filter(|leader| *leader != self.peers.group.own) else { return false };
-        let stance = self.reach.stance_of(leader, &StanceQuestion::default()).await;
+        let stance = self.stance_of(leader, StanceQuestion::default()).await;
         stance.is_ok_and(|stance| stance.hands_over && stance.vote == vote)
     }
 
-    /// Returns once a leader that was doubted answers.
+    /// Whether this leader did not answer when it was asked something.
+    fn is_doubted(&self, leader: &Vote) -> bool {
+        let doubted = self.peers.doubted.load(Ordering::Relaxed);
+        doubted != 0 && leader.leader_id.voted_for() == Some(doubted)
+    }
+
+    /// Returns once a leader that was doubted answers. One that is heard and not reached is of no use to anybody: who
+    /// follows it no more elects another.
     async fn confirm(&self, told: &Vote) -> Result<(), ApiError> {
         self.ask(told).await?;
-        self.reach.trust();
+        self.peers.doubted.store(0, Ordering::Relaxed);
         Ok(())
     }
 
@@ -142,12 +154,16 @@ impl Recognition {
             return Err(conflict(format!("it names nobody in term {}", told.leader_id.term)));
         };
         let name = self.peers.group.label(named);
-        let stance = self.reach.stance_of(named, &question).await;
+        let stance = self.stance_of(named, question).await;
         let stance = stance.map_err(|error| conflict(format!("{name} was asked first where it stands: {error}")))?;
         match stance.vote.leader_id == told.leader_id && stance.vote.committed >= told.committed {
             true => Ok(stance),
             false => Err(conflict(format!("{name} says itself that it is at {}, and not at {told}", stance.vote))),
         }
+    }
+
+    async fn stance_of(&self, number: u64, question: StanceQuestion) -> Result<Stance, PeerError> {
+        self.peers.post(number, Endpoint::RaftStance, &question, self.patience).await
     }
 
     fn check_leader(&self, told: &Vote) -> Result<(), ApiError> {
