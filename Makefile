@@ -22,7 +22,7 @@ bench: toolchain ## Measure the shop on this machine, in under three minutes; AR
 bench-peers: toolchain ## Measure the shop beside nginx, HAProxy, etcd and PostgreSQL, in under four minutes; ARGS as above
 	cargo bench --locked --bench peers -- $(ARGS)
 
-faults: toolchain ## Measure how long there is no service after each of two dozen faults, in ten minutes; ARGS=--help tells more
+faults: toolchain ## Measure how long there is no service after each of two dozen faults, in eleven minutes; ARGS=--help tells more
 	cargo bench --locked --bench faults -- $(ARGS)
 
 cost: toolchain ## Count instructions and compare with the baseline (needs valgrind); RECORD=1 records a new one

@@ -194,11 +194,6 @@ impl Row {
 }
 
 impl Endpoint {
-    /// All that there are.
-    pub fn all() -> impl Iterator<Item = Endpoint> {
-        TABLE.iter().map(|row| row.endpoint)
-    }
-
     /// Its row of the table.
     pub const fn row(self) -> &'static Row {
         const ROWS: &[Row] = &TABLE;

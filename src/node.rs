@@ -15,7 +15,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::http::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::{Request, StatusCode};
 use serde_json::json;
@@ -28,6 +27,7 @@ use crate::cluster::{Probes, Timing};
 use crate::config::{Config, EvictionPolicy, Node, Role, WithoutMajority};
 use crate::error::ApiError;
 use crate::frontend::{self, CacheLimits, Frontend};
+use crate::http::body::Incoming;
 use crate::http::client::Client;
 use crate::http::reply::{self, Response};
 use crate::http::serialized::SerializedResponse;

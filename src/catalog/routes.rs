@@ -15,8 +15,6 @@
 //! A client's request means the same at every replica. A write carries its key in `Idempotency-Key` and
 //! what a frontend has heard of in `Bazar-Decisions`; a replica makes up what is missing.
 
-use crate::codec::{decode, encode};
-use crate::http::body::Incoming;
 use bytes::Bytes;
 use hyper::header::{HeaderValue, LOCATION};
 use hyper::{HeaderMap, Request, StatusCode};
@@ -27,15 +25,16 @@ use super::Catalog;
 use super::application::CatalogApplication;
 use super::leader::{LeaderRequest, pending};
 use crate::api::{Call, Endpoint};
-use crate::codec::bounded;
+use crate::codec::{bounded, decode, encode};
 use crate::error::ApiError;
 use crate::http::body;
+use crate::http::body::Incoming;
 use crate::http::reply::{self, Response};
 use crate::model::{Book, BookId, Cents, Order, Quantity, QuantityChange, Text};
 use crate::protocol::cache::{CACHEABLE, Tag};
-use crate::protocol::catalog::Decided;
-use crate::protocol::catalog::{Action, Decision, MAX_WRITES, Outcome, Reply, Write};
-use crate::protocol::catalog::{PURCHASES_AT_ONCE, PurchasesAfter, older_than_orders};
+use crate::protocol::catalog::{
+    Action, Decided, Decision, MAX_WRITES, Outcome, PURCHASES_AT_ONCE, PurchasesAfter, Reply, Write, older_than_orders,
+};
 use crate::protocol::request::{
     Page, WriteIdentity, book_id, internal_answer, internal_body, search_path, searched_topic,
 };

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use hyper::StatusCode;
+use hyper::{Method, StatusCode};
 use moka::notification::RemovalCause;
 use moka::policy::EvictionPolicy;
 use tokio::time::Instant;
@@ -25,7 +25,6 @@ use crate::http::serialized::SerializedResponse;
 use crate::model::BookId;
 use crate::protocol::cache::{Session, Tag};
 use crate::protocol::request::{Page, book_id, searched_topic};
-use hyper::Method;
 
 /// The largest answer that is held, in bytes: one that is larger would push out hundreds that are asked for more often.
 const MAX_ENTRY_BYTES: usize = 256 << 10;

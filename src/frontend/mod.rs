@@ -78,7 +78,7 @@ pub struct Frontend {
     cache: Arc<Cache>,
     /// Whether caching has begun, or is not to be waited for.
     has_begun: watch::Receiver<bool>,
-    flights: SingleFlights<(CacheKey, Noted), Fetched>,
+    single_flights: SingleFlights<(CacheKey, Noted), Fetched>,
     overviews: SingleFlights<(), Response>,
     looks: SingleFlights<(), Result<(), String>>,
     lists: Arc<Lists>,
@@ -87,7 +87,7 @@ pub struct Frontend {
     /// How many decisions of the catalog it has heard of.
     heard: Arc<Heard>,
     /// One for each order server, by its position in the balancer.
-    couriers: Vec<PurchaseBatcher>,
+    batchers: Vec<PurchaseBatcher>,
     probe_timeout: Duration,
     max_body_bytes: usize,
     body_timeout: Duration,
@@ -127,12 +127,12 @@ impl Frontend {
             process,
             cache,
             has_begun,
-            flights: SingleFlights::default(),
+            single_flights: SingleFlights::default(),
             overviews: SingleFlights::default(),
             looks: SingleFlights::default(),
             lists: Arc::new(Lists::new(settings.timing.read_deadline)),
             catalog,
-            couriers: PurchaseBatcher::start_all(&orders),
+            batchers: PurchaseBatcher::start_all(&orders),
             orders,
             heard,
             probe_timeout: settings.probes.timeout,

@@ -15,27 +15,25 @@
 
 use std::future::Future;
 
-use crate::codec::decode;
-use crate::http::body::Incoming;
 use bytes::Bytes;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use serde_json::json;
 
-use super::Frontend;
 use super::cache::CacheKey;
 use super::cached_response::CachedResponse;
 use super::index_page::welcome;
-use super::once_more;
+use super::{Frontend, once_more};
 use crate::api::{Call, Endpoint};
 use crate::cluster::{Answered, Ask};
+use crate::codec::decode;
 use crate::error::ApiError;
 use crate::http::body;
+use crate::http::body::Incoming;
 use crate::http::reply::{self, Response};
 use crate::http::server::X_REQUEST_ID;
 use crate::model::{Book, BookId};
-use crate::protocol::cache::CACHEABLE;
-use crate::protocol::cache::{Invalidation, MAX_INVALIDATION_BYTES, Tag, normalized};
+use crate::protocol::cache::{CACHEABLE, Invalidation, MAX_INVALIDATION_BYTES, Tag, normalized};
 use crate::protocol::purchase::{self, Purchase};
 use crate::protocol::request::{
     CONSISTENCY, Page, SERVED_BY, WriteIdentity, book_id, internal_answer, order_id, search_path,
@@ -122,7 +120,7 @@ impl Frontend {
             // A question under way may be older than a write that nobody told this frontend of.
             return self.fetch(key, request_id).await;
         }
-        let fetched = self.flights.share((key.clone(), noted), self.fetch(key.clone(), request_id)).await;
+        let fetched = self.single_flights.share((key.clone(), noted), self.fetch(key.clone(), request_id)).await;
         match fetched {
             // Such an answer may show the state before a write that was acknowledged before this request came,
             // for the write's invalidation came before the question. A settled one cannot: its question would
@@ -183,7 +181,7 @@ impl Frontend {
             let purchase = Purchase { heard, ..purchase.clone() };
             async move {
                 let attempt = |server: usize, timeout| {
-                    self.couriers[server].carry(purchase.clone(), request_id.cloned(), timeout)
+                    self.batchers[server].carry(purchase.clone(), request_id.cloned(), timeout)
                 };
                 self.orders.write_through(attempt).await
             }

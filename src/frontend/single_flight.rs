@@ -38,10 +38,10 @@ where
             match under_way.get(&key) {
                 Some(flight) => (flight.clone(), true),
                 None => {
-                    let (flights, landed) = (self.under_way.clone(), key.clone());
+                    let (single_flights, landed) = (self.under_way.clone(), key.clone());
                     let task = tokio::spawn(async move {
                         let answer = ask.await;
-                        flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&landed);
+                        single_flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&landed);
                         answer
                     });
                     let flight = task.map(Result::ok).boxed().shared();
@@ -64,7 +64,7 @@ mod tests {
 
     #[tokio::test]
     async fn questions_asked_together_share_one_answer_and_later_ones_do_not() {
-        let flights: SingleFlights<u8, u32> = SingleFlights::default();
+        let single_flights: SingleFlights<u8, u32> = SingleFlights::default();
         let (asked, gate) = (Arc::new(AtomicU32::new(0)), Arc::new(Notify::new()));
         let ask = || {
             let (asked, gate) = (asked.clone(), gate.clone());
@@ -73,26 +73,26 @@ mod tests {
                 asked.fetch_add(1, Ordering::SeqCst) + 1
             }
         };
-        let (first, second) = (flights.share(7, ask()), flights.share(7, ask()));
+        let (first, second) = (single_flights.share(7, ask()), single_flights.share(7, ask()));
         let release = async { gate.notify_one() };
         let (first, second, ()) = tokio::join!(first, second, release);
         assert_eq!((first, second), (Some((1, false)), Some((1, true))));
 
         gate.notify_one();
-        assert_eq!(flights.share(7, ask()).await, Some((2, false)));
+        assert_eq!(single_flights.share(7, ask()).await, Some((2, false)));
     }
 
     #[tokio::test]
     async fn a_question_is_answered_even_if_the_first_who_asked_leaves() {
-        let flights: SingleFlights<u8, u32> = SingleFlights::default();
+        let single_flights: SingleFlights<u8, u32> = SingleFlights::default();
         let gate = Arc::new(Notify::new());
         let waiting = gate.clone();
-        let mut first = Box::pin(flights.share(7, async move {
+        let mut first = Box::pin(single_flights.share(7, async move {
             waiting.notified().await;
             1
         }));
         assert!(futures_util::poll!(&mut first).is_pending());
-        let second = flights.share(7, async { 2 });
+        let second = single_flights.share(7, async { 2 });
         drop(first);
         gate.notify_one();
         assert_eq!(second.await, Some((1, true)));

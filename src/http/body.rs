@@ -29,13 +29,13 @@ pub type Incoming = Either<Full<Bytes>, Arriving>;
 /// A body as it comes. While more of it is waited for, the connection's [`IoTimeout`] knows that its peer has the turn.
 pub struct Arriving {
     body: body::Incoming,
-    pace: Arc<IoTimeout>,
+    io_timeout: Arc<IoTimeout>,
 }
 
 impl Arriving {
-    /// Tells `pace` of waits for `body`.
-    pub(super) fn new(body: body::Incoming, pace: Arc<IoTimeout>) -> Arriving {
-        Arriving { body, pace }
+    /// Tells `io_timeout` of waits for `body`.
+    pub(super) fn new(body: body::Incoming, io_timeout: Arc<IoTimeout>) -> Arriving {
+        Arriving { body, io_timeout }
     }
 }
 
@@ -49,8 +49,8 @@ impl Body for Arriving {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(context);
         match &frame {
-            Poll::Pending => self.pace.awaits_body(),
-            Poll::Ready(_) => self.pace.has_body(),
+            Poll::Pending => self.io_timeout.awaits_body(),
+            Poll::Ready(_) => self.io_timeout.has_body(),
         }
         frame
     }
@@ -66,7 +66,7 @@ impl Body for Arriving {
 
 impl Drop for Arriving {
     fn drop(&mut self) {
-        self.pace.has_body();
+        self.io_timeout.has_body();
     }
 }
 

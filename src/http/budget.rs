@@ -8,10 +8,10 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::error::ApiError;
 
-/// What nodes have sent of bodies that are not whole or not dealt with yet, in bytes, their first pieces aside.
+/// What nodes have sent of bodies that come in pieces and are not dealt with yet, in bytes.
 pub static UNSENT: Budget = Budget::new(256 << 20);
 
-/// What customers have sent of bodies that are not whole or not dealt with yet, in bytes, their first pieces aside.
+/// What customers have sent of bodies that come in pieces and are not dealt with yet, in bytes.
 pub static UNSENT_BY_CUSTOMERS: Budget = Budget::new(256 << 20);
 
 /// What customers have yet to take of large answers, in bytes.

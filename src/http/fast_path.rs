@@ -1,4 +1,4 @@
-//! The express lane: plain GETs that need no waiting are answered below hyper.
+//! The fast path: plain GETs that need no waiting are answered below hyper.
 //!
 //! Most of a read's cost, once its answer is at hand, is in taking the request apart and the response together.
 //! So between two requests this layer looks first: if the next one is a plain GET and the handler has its answer
@@ -43,7 +43,7 @@ const MAX_HEADERS: usize = 32;
 /// A stream of which hyper sees only what it must answer.
 struct FastPath<H> {
     stream: TimedStream,
-    pace: Arc<IoTimeout>,
+    io_timeout: Arc<IoTimeout>,
     handler: Arc<H>,
     lane: Lane,
     /// What has arrived and was given to nobody yet.
@@ -97,10 +97,10 @@ enum Front<'a> {
 }
 
 impl<H: Handler> FastPath<H> {
-    fn new(stream: TimedStream, pace: Arc<IoTimeout>, handler: Arc<H>, max_body_bytes: usize) -> Self {
+    fn new(stream: TimedStream, io_timeout: Arc<IoTimeout>, handler: Arc<H>, max_body_bytes: usize) -> Self {
         FastPath {
             stream,
-            pace,
+            io_timeout,
             handler,
             lane: Lane::Between,
             waiting: BytesMut::new(),
@@ -125,7 +125,7 @@ impl<H: Handler> FastPath<H> {
                 Next::Read if self.is_at_end => return Poll::Ready(Ok(())),
                 Next::Read => ready!(self.poll_fill(context))?,
                 Next::Give(lane) => {
-                    self.pace.handed_on();
+                    self.io_timeout.handed_on();
                     self.lane = lane;
                     return Poll::Ready(Ok(()));
                 }
@@ -171,17 +171,17 @@ impl<H: Handler> FastPath<H> {
         while !self.answers.is_empty() {
             let Poll::Ready(sent) = self.answers.poll_write(self.stream.unwatched(), context) else {
                 // From here on the client has its time to take them.
-                self.pace.holds_back(self.arrived_at);
+                self.io_timeout.holds_back(self.arrived_at);
                 return Poll::Pending;
             };
             if sent? == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             if !self.answers.is_empty() {
-                self.pace.answered(true, Instant::now());
+                self.io_timeout.answered(true, Instant::now());
             }
         }
-        self.pace.all_sent(self.waiting.is_empty(), self.arrived_at);
+        self.io_timeout.all_sent(self.waiting.is_empty(), self.arrived_at);
         Poll::Ready(Ok(()))
     }
 
@@ -193,7 +193,7 @@ impl<H: Handler> FastPath<H> {
         self.is_at_end = read_bytes == 0;
         self.skip_empty_lines();
         if !self.waiting.is_empty() {
-            self.pace.received(self.arrived_at);
+            self.io_timeout.received(self.arrived_at);
         }
         Poll::Ready(Ok(()))
     }
@@ -224,7 +224,7 @@ impl<H: Handler> FastPath<H> {
     /// Whether `text`, which hyper says, is its own refusal of what it was given. That is answered here instead, for
     /// hyper's has no body.
     fn takes_for_refusal(&mut self, text: &[u8]) -> bool {
-        if !self.has_refused && self.pace.owes_nothing() && text.starts_with(b"HTTP/1.") {
+        if !self.has_refused && self.io_timeout.owes_nothing() && text.starts_with(b"HTTP/1.") {
             self.refuse(&match text.get(9..12) {
                 Some(b"431" | b"414") => ApiError::HeaderTooLarge,
                 _ => not_http(),
@@ -308,70 +308,70 @@ pub struct HyperSide<H>(Arc<Mutex<FastPath<H>>>);
 /// This layer's side of the stream.
 pub struct FastPathSide<H>(Arc<Mutex<FastPath<H>>>);
 
-/// Puts the lane between `stream` and hyper. `pace` watches the stream, and learns when hyper has answered.
+/// Puts the lane between `stream` and hyper. `io_timeout` watches the stream, and learns when hyper has answered.
 pub fn split<H: Handler>(
     stream: TimedStream,
-    pace: Arc<IoTimeout>,
+    io_timeout: Arc<IoTimeout>,
     handler: Arc<H>,
     max_body_bytes: usize,
 ) -> (FastPathSide<H>, HyperSide<H>) {
-    let express = Arc::new(Mutex::new(FastPath::new(stream, pace, handler, max_body_bytes)));
-    (FastPathSide(express.clone()), HyperSide(express))
+    let fast_path = Arc::new(Mutex::new(FastPath::new(stream, io_timeout, handler, max_body_bytes)));
+    (FastPathSide(fast_path.clone()), HyperSide(fast_path))
 }
 
 impl<H: Handler> FastPathSide<H> {
     /// Answers what can be answered. Ready when hyper has something to do.
     pub fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
-        let mut express = lock(&self.0);
-        if let Lane::Between = express.lane
-            && express.failure.is_none()
-            && let Err(failure) = ready!(express.poll_answer(context))
+        let mut fast_path = lock(&self.0);
+        if let Lane::Between = fast_path.lane
+            && fast_path.failure.is_none()
+            && let Err(failure) = ready!(fast_path.poll_answer(context))
         {
-            express.failure = Some(failure);
+            fast_path.failure = Some(failure);
         }
         Poll::Ready(())
     }
 }
 
 /// Never contended: one task has both sides.
-fn lock<H>(express: &Mutex<FastPath<H>>) -> MutexGuard<'_, FastPath<H>> {
-    express.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<H>(fast_path: &Mutex<FastPath<H>>) -> MutexGuard<'_, FastPath<H>> {
+    fast_path.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<H: Handler> AsyncRead for HyperSide<H> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let express = &mut *lock(&self.0);
-        if let Some(failure) = express.failure.take() {
+        let fast_path = &mut *lock(&self.0);
+        if let Some(failure) = fast_path.failure.take() {
             return Poll::Ready(Err(failure));
         }
-        if let Lane::Between = express.lane {
-            ready!(express.poll_answer(context))?;
+        if let Lane::Between = fast_path.lane {
+            ready!(fast_path.poll_answer(context))?;
         }
-        match express.lane {
+        match fast_path.lane {
             Lane::Between => Poll::Ready(Ok(())),
-            Lane::Hyper { missing_bytes: 0 } => express.poll_end(context),
+            Lane::Hyper { missing_bytes: 0 } => fast_path.poll_end(context),
             Lane::Hyper { missing_bytes } => {
-                let given = express.give(missing_bytes, buffer);
-                express.lane = Lane::Hyper { missing_bytes: missing_bytes - given };
+                let given = fast_path.give(missing_bytes, buffer);
+                fast_path.lane = Lane::Hyper { missing_bytes: missing_bytes - given };
                 Poll::Ready(Ok(()))
             }
-            Lane::HyperForGood if !express.waiting.is_empty() => {
-                express.give(usize::MAX, buffer);
+            Lane::HyperForGood if !fast_path.waiting.is_empty() => {
+                fast_path.give(usize::MAX, buffer);
                 Poll::Ready(Ok(()))
             }
-            Lane::HyperForGood if express.is_at_end => Poll::Ready(Ok(())),
-            Lane::HyperForGood => Pin::new(&mut express.stream).poll_read(context, buffer),
+            Lane::HyperForGood if fast_path.is_at_end => Poll::Ready(Ok(())),
+            Lane::HyperForGood => Pin::new(&mut fast_path.stream).poll_read(context, buffer),
         }
     }
 }
 
 impl<H: Handler> AsyncWrite for HyperSide<H> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let express = &mut *lock(&self.0);
-        if express.takes_for_refusal(bytes) {
+        let fast_path = &mut *lock(&self.0);
+        if fast_path.takes_for_refusal(bytes) {
             return Poll::Ready(Ok(bytes.len()));
         }
-        Pin::new(&mut express.stream).poll_write(context, bytes)
+        Pin::new(&mut fast_path.stream).poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -379,11 +379,11 @@ impl<H: Handler> AsyncWrite for HyperSide<H> {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let express = &mut *lock(&self.0);
-        if express.takes_for_refusal(slices.first().map_or(&[], |slice| slice)) {
+        let fast_path = &mut *lock(&self.0);
+        if fast_path.takes_for_refusal(slices.first().map_or(&[], |slice| slice)) {
             return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
         }
-        Pin::new(&mut express.stream).poll_write_vectored(context, slices)
+        Pin::new(&mut fast_path.stream).poll_write_vectored(context, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -391,18 +391,18 @@ impl<H: Handler> AsyncWrite for HyperSide<H> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let express = &mut *lock(&self.0);
-        if express.has_refused {
-            return express.poll_send(context);
+        let fast_path = &mut *lock(&self.0);
+        if fast_path.has_refused {
+            return fast_path.poll_send(context);
         }
-        ready!(Pin::new(&mut express.stream).poll_flush(context))?;
-        express.pace.flushed();
+        ready!(Pin::new(&mut fast_path.stream).poll_flush(context))?;
+        fast_path.io_timeout.flushed();
         // Hyper flushes once it has written all it has, and a response is whole when the handler has answered.
-        if let Lane::Hyper { missing_bytes: 0 } = express.lane
-            && express.pace.is_answered()
+        if let Lane::Hyper { missing_bytes: 0 } = fast_path.lane
+            && fast_path.io_timeout.is_answered()
         {
-            express.lane = Lane::Between;
-            if !express.waiting.is_empty() {
+            fast_path.lane = Lane::Between;
+            if !fast_path.waiting.is_empty() {
                 // Hyper was told that nothing is there, and waits to be called.
                 context.waker().wake_by_ref();
             }
@@ -411,9 +411,9 @@ impl<H: Handler> AsyncWrite for HyperSide<H> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let express = &mut *lock(&self.0);
-        express.lane = Lane::HyperForGood;
-        ready!(express.poll_send(context))?;
-        Pin::new(&mut express.stream).poll_shutdown(context)
+        let fast_path = &mut *lock(&self.0);
+        fast_path.lane = Lane::HyperForGood;
+        ready!(fast_path.poll_send(context))?;
+        Pin::new(&mut fast_path.stream).poll_shutdown(context)
     }
 }

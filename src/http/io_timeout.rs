@@ -192,14 +192,14 @@ impl IoTimeout {
 /// A stream that tells its [`IoTimeout`] when bytes move, and closes without a reset.
 pub struct TimedStream {
     stream: Box<dyn Stream>,
-    pace: Arc<IoTimeout>,
+    io_timeout: Arc<IoTimeout>,
     linger: Option<Pin<Box<Sleep>>>,
 }
 
 impl TimedStream {
-    /// Watches `stream` for `pace`.
-    pub fn new(stream: Box<dyn Stream>, pace: Arc<IoTimeout>) -> Self {
-        TimedStream { stream, pace, linger: None }
+    /// Watches `stream` for `io_timeout`.
+    pub fn new(stream: Box<dyn Stream>, io_timeout: Arc<IoTimeout>) -> Self {
+        TimedStream { stream, io_timeout, linger: None }
     }
 
     /// The stream itself, for whoever tells the pace by itself.
@@ -209,7 +209,7 @@ impl TimedStream {
 
     fn note_sent(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if matches!(outcome, Poll::Ready(Ok(1..))) {
-            self.pace.sent();
+            self.io_timeout.sent();
         }
         outcome
     }
@@ -225,7 +225,7 @@ impl AsyncRead for TimedStream {
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
         // Old clients send an empty line after a body, which begins nothing.
         if buffer.filled()[before..].iter().any(|byte| !b"\r\n".contains(byte)) {
-            self.pace.received(Instant::now());
+            self.io_timeout.received(Instant::now());
         }
         Poll::Ready(Ok(()))
     }
@@ -284,15 +284,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_header_that_begins_long_after_the_last_answer_has_its_own_time() {
-        let pace = Arc::new(IoTimeout::new(HEADER, IDLE));
-        pace.working();
-        pace.answered(true, Instant::now());
+        let io_timeout = Arc::new(IoTimeout::new(HEADER, IDLE));
+        io_timeout.working();
+        io_timeout.answered(true, Instant::now());
         let verdict = tokio::spawn({
-            let pace = pace.clone();
-            async move { pace.too_slow().await }
+            let io_timeout = io_timeout.clone();
+            async move { io_timeout.too_slow().await }
         });
         sleep(IDLE / 2).await;
-        pace.received(Instant::now());
+        io_timeout.received(Instant::now());
         let start = Instant::now();
         verdict.await.unwrap();
         assert_eq!(start.elapsed().as_secs(), HEADER.as_secs());
@@ -300,32 +300,32 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_server_may_work_as_long_as_it_likes() {
-        let pace = IoTimeout::new(HEADER, IDLE);
-        pace.working();
-        assert!(tokio::time::timeout(IDLE * 10, pace.too_slow()).await.is_err());
+        let io_timeout = IoTimeout::new(HEADER, IDLE);
+        io_timeout.working();
+        assert!(tokio::time::timeout(IDLE * 10, io_timeout.too_slow()).await.is_err());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_does_not_take_its_response_is_too_slow() {
         let (mine, _peer) = tokio::io::duplex(16);
-        let pace = Arc::new(IoTimeout::new(HEADER, IDLE));
-        let mut stream = TimedStream::new(Box::new(mine), pace.clone());
-        pace.working();
-        pace.answered(true, Instant::now());
+        let io_timeout = Arc::new(IoTimeout::new(HEADER, IDLE));
+        let mut stream = TimedStream::new(Box::new(mine), io_timeout.clone());
+        io_timeout.working();
+        io_timeout.answered(true, Instant::now());
         let response = [0; 64];
         tokio::select! {
             _ = tokio::io::AsyncWriteExt::write_all(&mut stream, &response) => panic!("nobody read it"),
-            () = pace.too_slow() => {}
+            () = io_timeout.too_slow() => {}
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_takes_its_response_byte_by_byte_keeps_its_connection() {
         let (mine, mut peer) = tokio::io::duplex(1);
-        let pace = Arc::new(IoTimeout::new(HEADER, IDLE));
-        let mut stream = TimedStream::new(Box::new(mine), pace.clone());
-        pace.working();
-        pace.answered(true, Instant::now());
+        let io_timeout = Arc::new(IoTimeout::new(HEADER, IDLE));
+        let mut stream = TimedStream::new(Box::new(mine), io_timeout.clone());
+        io_timeout.working();
+        io_timeout.answered(true, Instant::now());
         let reader = tokio::spawn(async move {
             for _ in 0..8 {
                 sleep(IDLE / 2).await;
@@ -334,7 +334,7 @@ mod tests {
         });
         tokio::select! {
             written = tokio::io::AsyncWriteExt::write_all(&mut stream, &[0; 8]) => written.unwrap(),
-            () = pace.too_slow() => panic!("bytes moved all the time"),
+            () = io_timeout.too_slow() => panic!("bytes moved all the time"),
         }
         reader.await.unwrap();
     }

@@ -45,7 +45,7 @@ impl Places {
     }
 
     /// A place for a connection, unless all are taken by those that cannot leave.
-    pub fn take(self: &Arc<Self>, pace: &Arc<IoTimeout>) -> Option<Place> {
+    pub fn take(self: &Arc<Self>, io_timeout: &Arc<IoTimeout>) -> Option<Place> {
         let mut taken = self.lock();
         if taken.by_number.len() >= self.limit && taken.leaving.is_empty() {
             self.make_room(&mut taken);
@@ -55,7 +55,7 @@ impl Places {
         }
         let number = taken.next_number;
         taken.next_number += 1;
-        taken.by_number.insert(number, pace.clone());
+        taken.by_number.insert(number, io_timeout.clone());
         Some(Place { places: self.clone(), number })
     }
 
@@ -66,13 +66,14 @@ impl Places {
 
     /// Asks those away that could have left for the longest. Their places are free at once.
     fn make_room(&self, taken: &mut Taken) {
-        let since = taken.by_number.iter().filter_map(|(number, pace)| Some(((self.may_leave)(pace)?, *number)));
+        let since =
+            taken.by_number.iter().filter_map(|(number, io_timeout)| Some(((self.may_leave)(io_timeout)?, *number)));
         let mut candidates: Vec<(Instant, u64)> = since.collect();
         candidates.sort_unstable();
         for (_, number) in candidates.into_iter().take((self.limit / PLACES_FOR_ONE_FREED).max(1)) {
-            if let Some(pace) = taken.by_number.remove(&number) {
-                pace.ask_to_leave();
-                taken.leaving.insert(number, pace);
+            if let Some(io_timeout) = taken.by_number.remove(&number) {
+                io_timeout.ask_to_leave();
+                taken.leaving.insert(number, io_timeout);
             }
         }
     }
@@ -84,15 +85,15 @@ impl Places {
 
 impl Place {
     /// Whether a connection that was asked to leave may be cut off.
-    pub fn may_leave(&self, pace: &IoTimeout) -> bool {
-        (self.places.may_leave)(pace).is_some()
+    pub fn may_leave(&self, io_timeout: &IoTimeout) -> bool {
+        (self.places.may_leave)(io_timeout).is_some()
     }
 
     /// The connection was asked to leave, and does not.
     pub fn stay(&self) {
         let mut taken = self.places.lock();
-        if let Some(pace) = taken.leaving.remove(&self.number) {
-            taken.by_number.insert(self.number, pace);
+        if let Some(io_timeout) = taken.leaving.remove(&self.number) {
+            taken.by_number.insert(self.number, io_timeout);
         }
     }
 }
@@ -119,12 +120,12 @@ mod tests {
     async fn the_longest_idle_makes_room_and_those_at_work_stay() {
         let places = Places::new(3, IoTimeout::idle_since);
         let connections = [connection(), connection(), connection()];
-        let _taken = connections.each_ref().map(|pace| places.take(pace).unwrap());
+        let _taken = connections.each_ref().map(|io_timeout| places.take(io_timeout).unwrap());
         connections[0].working();
-        for pace in &connections[1..] {
+        for io_timeout in &connections[1..] {
             tokio::time::advance(Duration::from_millis(10)).await;
-            pace.answered(true, Instant::now());
-            pace.flushed();
+            io_timeout.answered(true, Instant::now());
+            io_timeout.flushed();
         }
         let fourth = connection();
         fourth.working();
@@ -142,7 +143,7 @@ mod tests {
     async fn nobody_else_is_asked_to_leave_before_those_who_were_are_gone_or_stay() {
         let places = Places::new(2, IoTimeout::idle_since);
         let connections = [connection(), connection()];
-        let [first, second] = connections.each_ref().map(|pace| places.take(pace).unwrap());
+        let [first, second] = connections.each_ref().map(|io_timeout| places.take(io_timeout).unwrap());
         let third = connection();
         third.working();
         let _third = places.take(&third).unwrap();

@@ -1,6 +1,6 @@
 //! What RFC 9110 and RFC 9112 ask of every request, beyond what hyper sees to.
 //!
-//! Knows no path. The express lane takes only what passes here as well, so both give the same answers.
+//! Knows no path. The fast path takes only what passes here as well, so both give the same answers.
 
 use hyper::header::{EXPECT, HOST, TRANSFER_ENCODING};
 use hyper::http::request::Parts;

@@ -140,22 +140,22 @@ pub async fn serve<H: Handler>(
         while connections.try_join_next().is_some() {}
         // A token of its own: connections that share one would contend for its lock.
         let stop = stopping.child_token();
-        let pace = Arc::new(IoTimeout::new(limits.header_timeout, limits.idle_timeout));
-        let mut place = places.take(&pace);
+        let io_timeout = Arc::new(IoTimeout::new(limits.header_timeout, limits.idle_timeout));
+        let mut place = places.take(&io_timeout);
         if place.is_none() && places.are_leaving() {
             // Those that were asked to leave have their turn before somebody is refused.
             tokio::task::yield_now().await;
-            place = places.take(&pace);
+            place = places.take(&io_timeout);
         }
         if let Some(place) = place {
             let handler = handler.clone();
-            connections.spawn(converse(stream, pace, place, handler, true, limits, stop));
+            connections.spawn(converse(stream, io_timeout, place, handler, true, limits, stop));
             continue;
         }
-        let pace = Arc::new(IoTimeout::new(RESERVE_TIMEOUT, RESERVE_TIMEOUT));
-        if let Some(place) = reserve.take(&pace) {
+        let io_timeout = Arc::new(IoTimeout::new(RESERVE_TIMEOUT, RESERVE_TIMEOUT));
+        if let Some(place) = reserve.take(&io_timeout) {
             let handler = reserve_handler.clone();
-            connections.spawn(converse(stream, pace, place, handler, false, reserve_limits, stop));
+            connections.spawn(converse(stream, io_timeout, place, handler, false, reserve_limits, stop));
         }
     }
 
@@ -225,26 +225,30 @@ impl Entrance {
 /// Answers the requests of one connection until it ends.
 async fn converse<H: Handler>(
     stream: Box<dyn Stream>,
-    pace: Arc<IoTimeout>,
+    io_timeout: Arc<IoTimeout>,
     place: Place,
     handler: Arc<H>,
     keep_alive: bool,
     limits: Limits,
     stop: CancellationToken,
 ) {
-    let (express, stream) =
-        fast_path::split(TimedStream::new(stream, pace.clone()), pace.clone(), handler.clone(), limits.max_body_bytes);
+    let (fast_path, stream) = fast_path::split(
+        TimedStream::new(stream, io_timeout.clone()),
+        io_timeout.clone(),
+        handler.clone(),
+        limits.max_body_bytes,
+    );
     let service = service_fn(|request: Request<hyper::body::Incoming>| {
-        let request = request.map(|body| Arriving::new(body, pace.clone()));
-        let (handler, pace, stop) = (handler.clone(), pace.clone(), &stop);
+        let request = request.map(|body| Arriving::new(body, io_timeout.clone()));
+        let (handler, io_timeout, stop) = (handler.clone(), io_timeout.clone(), &stop);
         async move {
-            pace.working();
+            io_timeout.working();
             let farewell = async {
                 stop.cancelled().await;
                 tokio::time::sleep(limits.drain_timeout.saturating_sub(FAREWELL)).await;
             };
             let response = request_context::answer(&*handler, request, &limits, farewell).await;
-            pace.answered(true, Instant::now());
+            io_timeout.answered(true, Instant::now());
             Ok::<_, Infallible>(response)
         }
     });
@@ -260,12 +264,12 @@ async fn converse<H: Handler>(
             .serve_connection(TokioIo::new(stream), service)
     );
     // A set of one: it is looked at only when it was woken itself, and not each time that the connection moves.
-    let mut watch = FuturesUnordered::from_iter([watch(&pace, Some(&stop))]);
+    let mut watch = FuturesUnordered::from_iter([watch(&io_timeout, Some(&stop))]);
     let mut is_stopping = false;
     loop {
         let answered = std::future::poll_fn(|context| {
             // An idle connection is hyper's to close.
-            match express.poll(context) {
+            match fast_path.poll(context) {
                 Poll::Pending if !is_stopping => Poll::Pending,
                 _ => connection.as_mut().poll(context),
             }
@@ -283,16 +287,16 @@ async fn converse<H: Handler>(
                     tracing::debug!("cut a connection whose peer was too slow");
                     return;
                 }
-                Verdict::Leave if place.may_leave(&pace) => return,
+                Verdict::Leave if place.may_leave(&io_timeout) => return,
                 Verdict::Leave if !is_stopping => {
                     // It was asked for something meanwhile, and is one of those that stay.
                     place.stay();
-                    watch.push(self::watch(&pace, Some(&stop)));
+                    watch.push(self::watch(&io_timeout, Some(&stop)));
                 }
                 Verdict::Stop | Verdict::Leave => {
                     is_stopping = true;
                     connection.as_mut().graceful_shutdown();
-                    watch.push(self::watch(&pace, None));
+                    watch.push(self::watch(&io_timeout, None));
                 }
             }
         }
@@ -307,7 +311,7 @@ enum Verdict {
 }
 
 /// Waits for the peer to be too slow, and for `stop` if there is one.
-async fn watch(pace: &IoTimeout, stop: Option<&CancellationToken>) -> Verdict {
+async fn watch(io_timeout: &IoTimeout, stop: Option<&CancellationToken>) -> Verdict {
     let stopped = async {
         match stop {
             Some(stop) => stop.cancelled().await,
@@ -315,8 +319,8 @@ async fn watch(pace: &IoTimeout, stop: Option<&CancellationToken>) -> Verdict {
         }
     };
     tokio::select! {
-        () = pace.too_slow() => Verdict::TooSlow,
-        () = pace.asked_to_leave() => Verdict::Leave,
+        () = io_timeout.too_slow() => Verdict::TooSlow,
+        () = io_timeout.asked_to_leave() => Verdict::Leave,
         () = stopped => Verdict::Stop,
     }
 }

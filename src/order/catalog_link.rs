@@ -9,8 +9,7 @@ use crate::cluster::{Ask, Probes, Timing, Upstream, no_answer};
 use crate::codec::{decode, encode};
 use crate::http::client::{Client, Reply};
 use crate::model::Order;
-use crate::protocol::catalog::Write;
-use crate::protocol::catalog::{DECIDE, Decided, PURCHASES, PurchasesAfter};
+use crate::protocol::catalog::{DECIDE, Decided, PURCHASES, PurchasesAfter, Write};
 use crate::replica::{Member, WriteError};
 
 #[cfg(doc)]

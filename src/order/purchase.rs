@@ -13,12 +13,10 @@ use super::application::OrderApplication;
 use super::catalog_link::CatalogLink;
 use super::sequencer::Sequencer;
 use super::state::State;
-use crate::codec::bounded;
-use crate::codec::decode;
+use crate::codec::{bounded, decode};
 use crate::model::Order;
 use crate::platform::BoxFuture;
-use crate::protocol::catalog::{Action, Decision, MAX_WRITES, Outcome, Reply, Write};
-use crate::protocol::catalog::{Decided, older_than_orders};
+use crate::protocol::catalog::{Action, Decided, Decision, MAX_WRITES, Outcome, Reply, Write, older_than_orders};
 use crate::protocol::purchase::{self, MAX_PURCHASES, Purchase, PurchaseOutcome, PurchaseReply};
 use crate::replica::{LeaderEpoch, LeaderService, WriteError};
 

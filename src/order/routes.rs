@@ -10,7 +10,6 @@
 //! A client's request means the same at every replica. A purchase carries its key in `Idempotency-Key`; a
 //! replica makes one up where it is missing.
 
-use crate::http::body::Incoming;
 use bytes::Bytes;
 use hyper::{HeaderMap, Request, StatusCode};
 use serde::Serialize;
@@ -21,6 +20,7 @@ use super::application::OrderApplication;
 use crate::api::{Call, Endpoint};
 use crate::error::ApiError;
 use crate::http::body;
+use crate::http::body::Incoming;
 use crate::http::reply::{self, Response};
 use crate::model::{BookId, OrderId};
 use crate::protocol::purchase::{self, OrderView, Purchase, PurchaseOutcome, PurchaseReply};

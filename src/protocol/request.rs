@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::http::body::Incoming;
 use bytes::Bytes;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{HeaderMap, StatusCode};
@@ -11,6 +10,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::error::ApiError;
 use crate::http::body;
+use crate::http::body::Incoming;
 use crate::http::path::{Query, number};
 use crate::http::reply::{self, Response};
 use crate::model::{BookId, Key, MAX_TEXT_BYTES, OrderId};

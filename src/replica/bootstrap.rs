@@ -89,16 +89,13 @@ pub struct Bootstrap {
     pub leadership: watch::Receiver<Leadership>,
     /// This replica was started to join, and is no voter yet, or has not caught up.
     is_joining: Arc<AtomicBool>,
-    /// The group has a history: this replica holds some of it, or somebody does who said so.
-    has_begun: Arc<AtomicBool>,
     /// Held while this replica changes the members, which it does in two steps.
     changing: Arc<Mutex<()>>,
 }
 
 impl Bootstrap {
     pub fn new(raft: Raft, peers: Peers, leadership: watch::Receiver<Leadership>) -> Bootstrap {
-        let (is_joining, has_begun) = Default::default();
-        Bootstrap { raft, peers, leadership, is_joining, has_begun, changing: Arc::default() }
+        Bootstrap { raft, peers, leadership, is_joining: Arc::default(), changing: Arc::default() }
     }
 
     /// Returns once this replica is part of its group, and the group's leader says so; and, of one that joins, once it has
@@ -136,25 +133,6 @@ impl Bootstrap {
             return Some("this replica is joining its group and does not hold everything yet");
         }
         (!self.holds_history()).then_some("this replica's group has not begun yet")
-    }
-
-    /// Whether what makes history is to be taken from a replica of this one's group: only once the group has begun. A
-    /// replica that holds nothing of its history asks the sender, at its configured address, whether that does. A stranger's
-    /// word would else be history, and nobody could begin the group any more.
-    pub async fn may_take_from(&self, sender: Option<u64>) -> bool {
-        if self.has_begun.load(Ordering::Acquire) {
-            return true;
-        }
-        let has_begun = match sender {
-            _ if self.holds_history() => true,
-            // What is rare is boxed, so that what is frequent has less to move.
-            Some(sender) => Box::pin(self.ask_origin(sender))
-                .await
-                .is_ok_and(|origin| origin.has_history && origin.cluster == self.peers.identity.cluster()),
-            None => false,
-        };
-        self.has_begun.fetch_or(has_begun, Ordering::AcqRel);
-        has_begun
     }
 
     /// Whether anything of a group's history was ever written to this disk.

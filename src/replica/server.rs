@@ -15,9 +15,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::api::Endpoint;
-use crate::codec::{decode, encode};
-use crate::http::body::Incoming;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::StatusCode;
@@ -45,9 +42,12 @@ use super::storage::log::Durability;
 use super::storage::raft_types::{LogId, Raft, TypeConfig, Vote, last_confirmed_by};
 use super::storage::snapshot::{Manifest, SnapshotFiles};
 use super::storage::state_machine::StateMachine;
+use crate::api::Endpoint;
+use crate::codec::{decode, encode};
 use crate::csv::is_unreadable;
 use crate::error::ApiError;
 use crate::http::body;
+use crate::http::body::Incoming;
 use crate::http::budget::{Taken, UNSENT};
 use crate::http::reply::{self, Response};
 use crate::platform::{DiskFile, Platform, is_descriptor_shortage, naming};
@@ -120,17 +120,6 @@ impl Service {
             Endpoint::BootstrapState | Endpoint::BootstrapPrepare | Endpoint::BootstrapJoin => Ok(()),
             _ => self.check_cluster(envelope),
         });
-        let checked = match (checked, endpoint) {
-            (
-                Ok(()),
-                Endpoint::RaftAppend
-                | Endpoint::RaftVote
-                | Endpoint::RaftVoteForSuccessor
-                | Endpoint::RaftHandOver
-                | Endpoint::RaftSnapshot,
-            ) => self.check_begun(envelope).await,
-            (checked, _) => checked,
-        };
         let answered = match checked {
             // What is rare is boxed, so that what is frequent has less to move.
             Ok(()) if endpoint == Endpoint::RaftSnapshot => Box::pin(self.receive_snapshot(body)).await,
@@ -279,15 +268,6 @@ impl Service {
                 None => format!("it is for no group, and this replica's data is of the group {own}"),
             })),
             None => Err(ApiError::Conflict("this replica is part of no group yet".to_owned())),
-        }
-    }
-
-    /// Refuses what would be the beginning of this replica's history, unless the group has begun.
-    async fn check_begun(&self, envelope: Option<Envelope<'_>>) -> Result<(), ApiError> {
-        let sender = self.member(envelope).map(|(number, _)| number);
-        match self.bootstrap.may_take_from(sender).await {
-            true => Ok(()),
-            false => Err(ApiError::Conflict("this replica's group has not begun yet".to_owned())),
         }
     }
 

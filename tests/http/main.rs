@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod connections;
-mod express;
+mod fast_path;
 mod requests;
 
 use std::io;

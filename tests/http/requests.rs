@@ -279,7 +279,7 @@ fn essence(answer: &str) -> String {
 }
 
 #[tokio::test]
-async fn whatever_comes_is_answered_alike_with_and_without_the_express_lane() {
+async fn whatever_comes_is_answered_alike_with_and_without_the_fast_path() {
     let with = Server::start(LIMITS).await;
     let without = Server::with(Routes { is_lane_closed: true, ..Routes::default() }, LIMITS).await;
     let mut taken = 0;

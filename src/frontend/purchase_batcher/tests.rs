@@ -2,14 +2,13 @@
 
 use std::sync::{Arc, Mutex};
 
-use crate::codec::decode;
-use crate::http::body::Incoming;
-use hyper::Request;
-use hyper::StatusCode;
+use hyper::{Request, StatusCode};
 
 use super::*;
 use crate::cluster::{Probes, Timing};
+use crate::codec::decode;
 use crate::error::ApiError;
+use crate::http::body::Incoming;
 use crate::http::client::Client;
 use crate::http::reply::{self, Response};
 use crate::http::server::{Handler, X_REQUEST_ID};
@@ -77,7 +76,7 @@ impl Handler for OrderServer {
 
 struct Group {
     upstream: Upstream,
-    couriers: Vec<PurchaseBatcher>,
+    batchers: Vec<PurchaseBatcher>,
     servers: Vec<Arc<OrderServer>>,
 }
 
@@ -94,12 +93,12 @@ impl Group {
         // No probe is over before the test is.
         let probes = Probes { interval: SECOND * 100, timeout: SECOND * 100, when_idle: false };
         let upstream = Upstream::start("order", members, Client::new(&platform), timing, probes);
-        Group { couriers: PurchaseBatcher::start_all(&upstream), upstream, servers }
+        Group { batchers: PurchaseBatcher::start_all(&upstream), upstream, servers }
     }
 
     /// Buys as the frontend does.
     async fn buy(&self, purchase: &Purchase) -> (String, PurchaseOutcome) {
-        let attempt = |server: usize, timeout| self.couriers[server].carry(purchase.clone(), None, timeout);
+        let attempt = |server: usize, timeout| self.batchers[server].carry(purchase.clone(), None, timeout);
         let answered = self.upstream.write_through(attempt).await.unwrap();
         (answered.by, answered.reply)
     }
@@ -119,7 +118,7 @@ async fn purchases_that_have_gathered_share_a_request_and_each_has_its_own_outco
     let group = Group::of(&[Manner::RefusesAllButBookOne]).await;
     let purchases: Vec<Purchase> = (1..=40).map(purchase).collect();
     let carried = futures_util::future::join_all(
-        purchases.iter().map(|purchase| group.couriers[0].carry(purchase.clone(), None, SECOND)),
+        purchases.iter().map(|purchase| group.batchers[0].carry(purchase.clone(), None, SECOND)),
     );
     for (outcome, purchase) in carried.await.into_iter().zip(&purchases) {
         assert_eq!(outcome.unwrap().is_ok(), purchase.book_id == book_id(1));
@@ -135,7 +134,7 @@ async fn a_request_names_the_id_of_one_of_the_purchases_that_it_carries() {
     // The first customer's request has no id, as that of a node has none.
     let carried = (1..=3).map(|number| {
         let id = (number > 1).then(|| HeaderValue::from(number));
-        group.couriers[0].carry(purchase(number), id, SECOND)
+        group.batchers[0].carry(purchase(number), id, SECOND)
     });
     for outcome in futures_util::future::join_all(carried).await {
         assert_eq!(outcome, Ok(Ok(PurchaseReply::UnknownBook)));
@@ -177,7 +176,7 @@ async fn a_server_that_is_asked_too_much_is_believed() {
 #[tokio::test]
 async fn who_waits_for_a_server_that_hangs_is_told_that_it_was_not_asked() {
     let group = Group::of(&[Manner::Hangs]).await;
-    let batcher = &group.couriers[0];
+    let batcher = &group.batchers[0];
     // The first ones are sent, one after the other; the last has to wait.
     let mut sent: Vec<_> = Vec::new();
     for number in 1..=REQUESTS_IN_FLIGHT as u64 {
@@ -200,10 +199,10 @@ async fn who_waits_for_a_server_that_hangs_is_told_that_it_was_not_asked() {
 #[tokio::test]
 async fn a_purchase_that_nobody_waits_for_any_more_is_not_sent() {
     let group = Group::of(&[Manner::Answers]).await;
-    let mut left = Box::pin(group.couriers[0].carry(purchase(1), None, SECOND));
+    let mut left = Box::pin(group.batchers[0].carry(purchase(1), None, SECOND));
     assert!(futures_util::poll!(&mut left).is_pending());
     drop(left);
-    assert_eq!(group.couriers[0].carry(purchase(2), None, SECOND).await, Ok(Ok(PurchaseReply::UnknownBook)));
+    assert_eq!(group.batchers[0].carry(purchase(2), None, SECOND).await, Ok(Ok(PurchaseReply::UnknownBook)));
     assert_eq!(group.heard(0), [[purchase(2).key]]);
 }
 
@@ -212,11 +211,11 @@ async fn more_purchases_than_may_wait_are_refused_at_once() {
     let group = Group::of(&[Manner::Answers]).await;
     let mut waiting: Vec<_> = Vec::new();
     for number in 0..QUEUED_PURCHASES as u64 {
-        let mut carried = Box::pin(group.couriers[0].carry(purchase(number), None, SECOND * 5));
+        let mut carried = Box::pin(group.batchers[0].carry(purchase(number), None, SECOND * 5));
         assert!(futures_util::poll!(&mut carried).is_pending());
         waiting.push(carried);
     }
-    let refused = group.couriers[0].carry(purchase(0), None, SECOND).await;
+    let refused = group.batchers[0].carry(purchase(0), None, SECOND).await;
     assert!(matches!(&refused, Ok(Err(WriteError::Overloaded(_)))), "{refused:?}");
     let told = purchase::tell(book_id(1), refused.unwrap()).unwrap_err();
     assert_eq!(told.status(), StatusCode::SERVICE_UNAVAILABLE);

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering as AtomicOrdering};
 use std::sync::{LazyLock, Mutex};
 
-use crate::codec::decode;
-use crate::http::body::Incoming;
 use bytes::Bytes;
 use hyper::{Request, StatusCode};
 
 use super::*;
 use crate::cluster::{Probes, Timing};
+use crate::codec::decode;
 use crate::error::ApiError;
+use crate::http::body::Incoming;
 use crate::http::client::Client;
 use crate::http::reply::{self, Response};
 use crate::http::server::Handler;
@@ -19,9 +19,9 @@ use crate::http::{self, body};
 use crate::model::testing::{an_order as order, key};
 use crate::platform::{BoxFuture, Platform};
 use crate::protocol::catalog::PurchasesAfter;
-use crate::replica::LogLimits;
 use crate::replica::{
-    self, ElectionTimeout, Group, LeaderService, Leading, Member, ProposerLimits, Replica, STANDING, Standing,
+    self, ElectionTimeout, Group, LeaderService, Leading, LogLimits, Member, ProposerLimits, Replica, STANDING,
+    Standing,
 };
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -11,7 +11,8 @@
 //! The same holds for what a leader says that takes something away: that this replica's log has other entries than its own,
 //! and that its state is to be replaced by a snapshot.
 
-use std::sync::atomic::Ordering;
+use std::cmp::Ordering;
+use std::sync::atomic;
 use std::time::Duration;
 
 use openraft::raft::AppendEntriesRequest;
@@ -121,7 +122,7 @@ impl Recognition {
 
     /// Whether this leader did not answer when it was asked something.
     fn is_doubted(&self, leader: &Vote) -> bool {
-        let doubted = self.peers.doubted.load(Ordering::Relaxed);
+        let doubted = self.peers.doubted.load(atomic::Ordering::Relaxed);
         doubted != 0 && leader.leader_id.voted_for() == Some(doubted)
     }
 
@@ -129,7 +130,7 @@ impl Recognition {
     /// follows it no more elects another.
     async fn confirm(&self, told: &Vote) -> Result<(), ApiError> {
         self.ask(told).await?;
-        self.peers.doubted.store(0, Ordering::Relaxed);
+        self.peers.doubted.store(0, atomic::Ordering::Relaxed);
         Ok(())
     }
 
@@ -156,9 +157,12 @@ impl Recognition {
         let name = self.peers.group.label(named);
         let stance = self.stance_of(named, question).await;
         let stance = stance.map_err(|error| conflict(format!("{name} was asked first where it stands: {error}")))?;
+        let own_word = format!("{name} says itself that it is at {}, and not at {told}", stance.vote);
         match stance.vote.leader_id == told.leader_id && stance.vote.committed >= told.committed {
             true => Ok(stance),
-            false => Err(conflict(format!("{name} says itself that it is at {}, and not at {told}", stance.vote))),
+            // What was true when it was sent is no fault: elections overtake messages.
+            false if stance.vote.leader_id.term > told.leader_id.term => Err(ApiError::Unavailable(own_word)),
+            false => Err(conflict(own_word)),
         }
     }
 
@@ -171,11 +175,15 @@ impl Recognition {
         self.peers.log.examine(|log| guard::leader(told, own, log)).map_err(ApiError::Conflict)
     }
 
-    /// Whether openraft, if it believed this, would change its vote.
+    /// Whether openraft, if it believed this, would change its vote. It compares votes as this does, but for two leaders of one
+    /// term, of which it knows none.
     fn is_news(&self, told: &Vote) -> bool {
         let known = self.own_vote();
-        let (term, known_term) = (told.leader_id.term, known.leader_id.term);
-        term > known_term || (term == known_term && told.committed && !known.committed)
+        match told.leader_id.partial_cmp(&known.leader_id) {
+            Some(Ordering::Less) => false,
+            Some(Ordering::Greater) => true,
+            Some(Ordering::Equal) | None => told.committed && !known.committed,
+        }
     }
 
     fn own_vote(&self) -> Vote {

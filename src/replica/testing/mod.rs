@@ -15,6 +15,7 @@ use super::storage::raft_types::{Batch, Entry, LogId};
 use crate::csv::{RowWriter, Table};
 use crate::platform::{Disk, Platform, SystemClock, TcpNetwork};
 use crate::replica::BatchTime;
+
 pub use memory_disk::{MemoryDisk, PowerLoss};
 
 /// A command that no machine understands.
