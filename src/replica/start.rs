@@ -17,6 +17,7 @@ use super::consensus::elector::{ElectionTimeout, Elector};
 use super::consensus::forward::LeaderForward;
 use super::consensus::heartbeat;
 use super::consensus::leader_contact::LeaderContact;
+use super::consensus::leader_reach::LeaderReach;
 use super::consensus::leadership::{Leadership, LeadershipMonitor};
 use super::consensus::leadership_transfer::{LeadershipTransfer, Willingness};
 use super::consensus::pre_vote::Ballot;
@@ -122,7 +123,6 @@ pub async fn open(
         is_successor: Arc::default(),
         durability,
         log: log_of_peers,
-        doubted: Arc::default(),
         sending: Arc::default(),
         refusals,
         append_timeout,
@@ -242,8 +242,8 @@ impl Opened {
         };
         tokio::spawn(keeper.run());
         tokio::spawn(heartbeat::run(raft.clone(), settings.heartbeat, is_willing.clone()));
-        let patience = settings.election_timeout.vote();
-        let recognition = Recognition::new(raft.clone(), peers.clone(), is_willing.clone(), patience);
+        let reach = LeaderReach::new(peers.clone(), contact.clone(), settings.election_timeout.vote());
+        let recognition = Recognition::new(raft.clone(), peers.clone(), reach.clone(), is_willing.clone());
         tokio::spawn(elector.run(is_willing));
         let step_aside =
             StepAside { leadership: watched.clone(), service: service.clone(), transfer: transfer.clone(), hindrance };
@@ -274,7 +274,7 @@ impl Opened {
 
         let rounds = ReadRounds {
             raft: raft.clone(),
-            peers: peers.clone(),
+            reach: reach.clone(),
             leadership: watched.clone(),
             service: service.clone(),
             contact: contact.clone(),
@@ -284,6 +284,7 @@ impl Opened {
         let leader = LeaderForward {
             raft: raft.clone(),
             peers: peers.clone(),
+            reach,
             leadership: watched.clone(),
             service,
             hindrance: hindered.clone(),

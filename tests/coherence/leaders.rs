@@ -53,14 +53,15 @@ async fn a_deposed_leader_that_still_reaches_a_frontend_does_not_keep_its_cache_
         })
         .await;
     }
-    let old_price = shop.get("frontend-1", "/info/7").await.price();
-    let old = shop.leader(&CATALOGS).await;
-    let peers: Vec<&str> = CATALOGS.into_iter().filter(|id| *id != old).collect();
-    until("the lease was just renewed", async || {
+    // Of what was in the cache before a change of leader, a lease just renewed says nothing.
+    let (old, old_price) = until("the book is in the cache, and the lease was just renewed", async || {
+        let leader = shop.leader(&CATALOGS).await;
         let stats = shop.document("frontend-1", "/cache-stats").await;
-        (stats["lease"]["remaining_ms"].as_u64()? > 900).then_some(())
+        let seen = shop.get("frontend-1", "/info/7").await;
+        (stats["lease"]["remaining_ms"].as_u64()? > 900 && seen.is_hit()).then(|| (leader, seen.price()))
     })
     .await;
+    let peers: Vec<&str> = CATALOGS.into_iter().filter(|id| *id != old).collect();
 
     // The first frontend is on the old leader's side alone; the second one is on both.
     shop.switchboard.part(&[&old, "frontend-1"], &peers);
@@ -131,7 +132,12 @@ async fn a_leader_that_comes_back_does_not_go_on_in_its_term() {
     shop.start(&leader);
     let next = shop.leader(&CATALOGS).await;
     assert!(shop.document(&next, "/cluster").await["term"].as_u64().unwrap() > term);
-    assert_eq!(shop.get(&leader, "/info/7").await.price(), 10);
+    let seen = until("it answers", async || {
+        let seen = shop.get(&leader, "/info/7").await;
+        (seen.status() == StatusCode::OK && !seen.is_stale()).then_some(seen)
+    })
+    .await;
+    assert_eq!(seen.price(), 10);
 }
 
 #[tokio::test]

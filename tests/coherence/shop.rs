@@ -217,7 +217,11 @@ impl Shop {
     /// Kills nodes at once: none of them sees that another is gone.
     pub fn kill_all(&mut self, ids: &[&str]) {
         let killed: Vec<Running> = ids.iter().map(|id| self.running.remove(*id).unwrap()).collect();
-        killed.iter().for_each(|node| node.killed.cancel());
+        // Their threads end one after another; what is dropped is waited for.
+        self.switchboard.while_cut_off(ids, || {
+            killed.iter().for_each(|node| node.killed.cancel());
+            drop(killed);
+        });
     }
 }
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::leader_reach::LeaderReach;
 use super::leadership::{self, Leadership};
 use crate::api::Endpoint;
 use crate::replica::application::{LeaderService, WriteError};
@@ -22,6 +23,7 @@ use crate::replica::storage::raft_types::Raft;
 pub struct LeaderForward {
     pub raft: Raft,
     pub peers: Peers,
+    pub reach: LeaderReach,
     pub leadership: watch::Receiver<Leadership>,
     pub service: Arc<dyn LeaderService>,
     /// What keeps this replica from serving while it leads.
@@ -88,7 +90,7 @@ impl LeaderForward {
 
     async fn call_there(&self, leader: u64, request: &Bytes) -> Result<Bytes, WriteError> {
         let answer: Result<Answer<Bytes>, _> =
-            self.peers.post(leader, Endpoint::LeaderCall, request, self.answer_timeout).await;
+            self.reach.ask(leader, Endpoint::LeaderCall, request, self.answer_timeout).await;
         match answer {
             Ok(answer) => answer,
             Err(error) if error.is_definite() => Err(WriteError::NotLeader),

@@ -48,6 +48,13 @@ impl LeaderContact {
         }
     }
 
+    /// Takes the leader for lost, whatever was heard, until it is heard again.
+    pub fn lose(&self) {
+        self.is_lost.send_replace(true);
+        // Whoever waits for it to be lost looks only then.
+        self.heard.send_modify(|_| {});
+    }
+
     /// Takes note that it is heard until what is returned is dropped.
     pub fn engage(&self) -> Engaged<'_> {
         self.tasks.fetch_add(1, Ordering::Relaxed);

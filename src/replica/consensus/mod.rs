@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`proposer`] | group commit |
 //! | [`leader_contact`] | whether a leader is heard |
+//! | [`leader_reach`] | whether the leader that is heard answers |
 //! | [`pre_vote`] | ask before standing |
 //! | [`recognition`] | which candidates and leaders are believed |
 //! | [`elector`] | when a follower stands for election |
@@ -18,6 +19,7 @@ pub mod elector;
 pub mod forward;
 pub mod heartbeat;
 pub mod leader_contact;
+pub mod leader_reach;
 pub mod leadership;
 pub mod leadership_transfer;
 pub mod pre_vote;

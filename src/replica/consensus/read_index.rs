@@ -14,10 +14,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::leader_contact::LeaderContact;
+use super::leader_reach::LeaderReach;
 use super::leadership::{self, Leadership};
 use crate::api::Endpoint;
 use crate::replica::application::{LeaderService, WriteError};
-use crate::replica::rpc::client::Peers;
 use crate::replica::rpc::wire::Answer;
 use crate::replica::storage::raft_types::{self, Raft};
 
@@ -121,7 +121,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Finds out how far the group has committed.
 pub struct ReadRounds {
     pub raft: Raft,
-    pub peers: Peers,
+    pub reach: LeaderReach,
     pub leadership: watch::Receiver<Leadership>,
     pub service: Arc<dyn LeaderService>,
     /// Whether this replica hears its leader.
@@ -258,7 +258,7 @@ impl ReadRounds {
             }
             Leadership::Other(leader) => {
                 tokio::select! {
-                    answer = self.peers.post(leader, Endpoint::ReadIndex, &questions, self.round_timeout) => {
+                    answer = self.reach.ask(leader, Endpoint::ReadIndex, &questions, self.round_timeout) => {
                         answer.unwrap_or_else(|error| Err(WriteError::Unavailable(error.to_string())))
                     }
                     // A leader that was replaced is not waited for.

@@ -5,25 +5,22 @@
 //! a message says of another replica is hearsay. Before it changes this replica's vote, that other replica is asked, at its
 //! configured address, where it stands. That takes one more round trip at each change of leader.
 //!
-//! A leader that this replica follows already is asked again when it has not answered something else: it may be heard, and yet
-//! be reached by nobody.
+//! A leader that this replica follows already is asked again when it [did not answer](super::leader_reach).
 //!
 //! The same holds for what a leader says that takes something away: that this replica's log has other entries than its own,
 //! and that its state is to be replaced by a snapshot.
 
 use std::cmp::Ordering;
-use std::sync::atomic;
-use std::time::Duration;
 
 use openraft::raft::AppendEntriesRequest;
 use tokio::sync::{Mutex, watch};
 
+use super::leader_reach::LeaderReach;
 use super::leadership_transfer::Willingness;
-use crate::api::Endpoint;
 use crate::error::ApiError;
 use crate::replica::rpc::client::Peers;
 use crate::replica::rpc::guard;
-use crate::replica::rpc::wire::{PeerError, Stance, StanceQuestion};
+use crate::replica::rpc::wire::{Stance, StanceQuestion};
 use crate::replica::storage::own_log::Own;
 use crate::replica::storage::raft_types::{LogId, Raft, Vote};
 
@@ -31,16 +28,15 @@ use crate::replica::storage::raft_types::{LogId, Raft, Vote};
 pub struct Recognition {
     raft: Raft,
     peers: Peers,
+    reach: LeaderReach,
     willingness: watch::Receiver<Willingness>,
-    /// How long a replica may take to say where it stands.
-    patience: Duration,
     /// Held from the last look at a new leader until openraft follows it: openraft would not survive two of one term.
     turn: Mutex<()>,
 }
 
 impl Recognition {
-    pub fn new(raft: Raft, peers: Peers, willingness: watch::Receiver<Willingness>, patience: Duration) -> Recognition {
-        Recognition { raft, peers, willingness, patience, turn: Mutex::default() }
+    pub fn new(raft: Raft, peers: Peers, reach: LeaderReach, willingness: watch::Receiver<Willingness>) -> Recognition {
+        Recognition { raft, peers, reach, willingness, turn: Mutex::default() }
     }
 
     /// Where this replica stands, and what `asker` wants to know besides.
@@ -60,7 +56,7 @@ impl Recognition {
     /// [`ApiError::Conflict`] if it is none.
     pub async fn of_leader(&self, told: &Vote) -> Result<(), ApiError> {
         if *told == self.own_vote() && told.leader_id.voted_for() != Some(self.peers.group.own) {
-            return match self.is_doubted(told) {
+            return match told.leader_id.voted_for().is_some_and(|leader| self.reach.is_doubted(leader)) {
                 true => Box::pin(self.confirm(told)).await,
                 false => Ok(()),
             };
@@ -116,21 +112,14 @@ impl Recognition {
         let vote = self.own_vote();
         let leader = vote.leader_id.voted_for().filter(|_| vote.committed && vote.leader_id.term == term);
         let Some(leader) = leader.filter(|leader| *leader != self.peers.group.own) else { return false };
-        let stance = self.stance_of(leader, StanceQuestion::default()).await;
+        let stance = self.reach.stance_of(leader, &StanceQuestion::default()).await;
         stance.is_ok_and(|stance| stance.hands_over && stance.vote == vote)
     }
 
-    /// Whether this leader did not answer when it was asked something.
-    fn is_doubted(&self, leader: &Vote) -> bool {
-        let doubted = self.peers.doubted.load(atomic::Ordering::Relaxed);
-        doubted != 0 && leader.leader_id.voted_for() == Some(doubted)
-    }
-
-    /// Returns once a leader that was doubted answers. One that is heard and not reached is of no use to anybody: who
-    /// follows it no more elects another.
+    /// Returns once a leader that was doubted answers.
     async fn confirm(&self, told: &Vote) -> Result<(), ApiError> {
         self.ask(told).await?;
-        self.peers.doubted.store(0, atomic::Ordering::Relaxed);
+        self.reach.trust();
         Ok(())
     }
 
@@ -155,7 +144,7 @@ impl Recognition {
             return Err(conflict(format!("it names nobody in term {}", told.leader_id.term)));
         };
         let name = self.peers.group.label(named);
-        let stance = self.stance_of(named, question).await;
+        let stance = self.reach.stance_of(named, &question).await;
         let stance = stance.map_err(|error| conflict(format!("{name} was asked first where it stands: {error}")))?;
         let own_word = format!("{name} says itself that it is at {}, and not at {told}", stance.vote);
         match stance.vote.leader_id == told.leader_id && stance.vote.committed >= told.committed {
@@ -164,10 +153,6 @@ impl Recognition {
             false if stance.vote.leader_id.term > told.leader_id.term => Err(ApiError::Unavailable(own_word)),
             false => Err(conflict(own_word)),
         }
-    }
-
-    async fn stance_of(&self, number: u64, question: StanceQuestion) -> Result<Stance, PeerError> {
-        self.peers.post(number, Endpoint::RaftStance, &question, self.patience).await
     }
 
     fn check_leader(&self, told: &Vote) -> Result<(), ApiError> {

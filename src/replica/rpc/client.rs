@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -60,8 +60,6 @@ pub struct Peers {
     /// Of the same log.
     pub log: LogReader,
     pub refusals: Refusals,
-    /// The peer that did not answer when it was asked as the leader, until it does; nobody has number 0.
-    pub doubted: Arc<AtomicU64>,
     /// To whom a snapshot is being sent now, and which.
     pub sending: Arc<Mutex<Vec<(u64, String)>>>,
     /// How long a follower may take to store entries and to say so. After as long without a word it stands for
@@ -124,11 +122,7 @@ impl Peers {
         message: &Q,
         timeout: Duration,
     ) -> Result<A, PeerError> {
-        let answer = self.send(number, Request::post(endpoint.path(), encode(message)), timeout).await;
-        if let (Err(PeerError::Call(_)), Endpoint::ReadIndex | Endpoint::LeaderCall) = (&answer, endpoint) {
-            self.doubted.store(number, Ordering::Relaxed);
-        }
-        answer
+        self.send(number, Request::post(endpoint.path(), encode(message)), timeout).await
     }
 
     async fn send<A: serde::de::DeserializeOwned>(
