@@ -1,5 +1,6 @@
 //! What somebody says of a replica is believed only if that replica says so itself.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use super::forging::{Stranger, append, append_behind, number, request_vote, varint, vote};
@@ -121,4 +122,47 @@ fn what_a_follower_has_confirmed_stays_though_a_stranger_says_that_its_leader_ha
     cluster.wait_ready();
     cluster.agreed_tables("catalog");
     assert_eq!(cluster.audit().orders.len(), 2);
+}
+
+#[test]
+fn an_entry_that_arrives_while_a_strangers_message_is_looked_at_stays() {
+    const PURCHASES: usize = 400;
+    const CUSTOMERS: usize = 4;
+    const STRANGERS: usize = 16;
+    let mut cluster = Cluster::new(1, 3, 1).open();
+    let (leader, follower) = (cluster.leader("catalog"), cluster.follower("catalog"));
+    let followers = [third(&cluster, &leader, &follower), follower];
+    let (known, leads) = (term(&cluster, &leader), number(&leader));
+    let last = |id: &str| cluster.status(id).unwrap()["last_log_index"].as_u64().unwrap();
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for id in followers.iter().flat_map(|id| [id; STRANGERS]) {
+            let (cluster, last, is_over) = (&cluster, &last, &is_over);
+            scope.spawn(move || {
+                let mut stranger = Stranger::new(cluster, id);
+                let mut next = last(id) + 1;
+                while !is_over.load(Ordering::Relaxed) {
+                    // It is refused once the entry is there.
+                    if stranger.post("raft/append", append_behind(known, leads, 0, next)).status != 200 {
+                        next = last(id) + 1;
+                    }
+                }
+            });
+        }
+        let customers: Vec<_> = (0..CUSTOMERS).map(|_| cluster.client("frontend-1")).collect();
+        thread::scope(|scope| {
+            for mut customer in customers {
+                scope.spawn(move || {
+                    (0..PURCHASES / CUSTOMERS).for_each(|_| drop(customer.post("/purchase/1").expect(201)));
+                });
+            }
+        });
+        is_over.store(true, Ordering::Relaxed);
+    });
+    cluster.kill9(&leader);
+    cluster.client("frontend-1").post("/purchase/1").expect(201);
+    cluster.start(&leader);
+    cluster.wait_ready();
+    cluster.agreed_tables("catalog");
+    assert_eq!(cluster.audit().orders.len(), PURCHASES + 1);
 }
