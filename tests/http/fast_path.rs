@@ -123,6 +123,23 @@ async fn a_client_that_reads_late_gets_every_answer_whole() {
 }
 
 #[tokio::test]
+async fn a_request_behind_an_answer_that_is_read_late_is_answered() {
+    let server = Server::start(LIMITS).await;
+    let Wire(stream) = server.connect().await;
+    let (mut from, mut to) = stream.into_split();
+    let name = "n".repeat(400);
+    let not_at_once = "cache-control: no-cache";
+    let first = format!("GET /ready/long/{name} HTTP/1.1\r\nhost: x\r\n{not_at_once}\r\n\r\n");
+    let second = "GET /ready/2 HTTP/1.1\r\nhost: x\r\n\r\n";
+    to.write_all(format!("{first}{second}").as_bytes()).await.unwrap();
+    from.readable().await.unwrap();
+    let (_, body) = tokio::time::timeout(PATIENCE, read_response(&mut from)).await.unwrap();
+    assert_eq!(body.len(), long_text(&name).len());
+    let (_, body) = tokio::time::timeout(PATIENCE, read_response(&mut from)).await.unwrap();
+    assert_eq!(body, "\"/ready/2\"\n");
+}
+
+#[tokio::test]
 async fn a_request_that_waits_behind_another_keeps_its_turn() {
     let server = Server::start(LIMITS).await;
     let mut wire = server.connect().await;

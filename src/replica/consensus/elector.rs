@@ -25,6 +25,9 @@ use crate::replica::storage::raft_types::{Raft, ServerMetrics};
 /// The pause before a majority is asked again is at first this part of the time over which followers spread.
 const FIRST_PAUSE_PART: u32 = 8;
 
+/// So many elections that are not decided, one after another, are told of.
+const UNDECIDED_TOLD: u32 = 5;
+
 /// The bounds of the time after which a follower stands.
 #[derive(Clone, Copy, Debug)]
 pub struct ElectionTimeout {
@@ -35,7 +38,7 @@ pub struct ElectionTimeout {
 }
 
 impl ElectionTimeout {
-    /// How long one vote may take to be asked for, and given.
+    /// How long one vote may take to be asked for, and given: an fsync of the candidate's, and one of the voter's.
     pub fn vote(self) -> Duration {
         self.min / 2
     }
@@ -121,6 +124,7 @@ impl Elector {
         let spread = self.bounds.spread();
         tokio::time::sleep(spread.mul_f64(fastrand::f64())).await;
         let mut pause = spread / FIRST_PAUSE_PART;
+        let mut undecided = 0;
         loop {
             let membership = self.raft.server_metrics().borrow().membership_config.clone();
             let voters = || membership.membership().voter_ids();
@@ -130,8 +134,19 @@ impl Elector {
                 && (is_alone || self.ballot.has_majority(&self.peers, self.bounds.vote()).await);
             if may_stand {
                 tracing::info!("no leader is heard, and a majority would vote for this replica: standing for election");
-                if let Err(stopped) = self.stand(self.bounds.vote()).await {
-                    return stopped;
+                match self.stand(self.bounds.vote()).await {
+                    Err(stopped) => return stopped,
+                    Ok(true) => undecided = 0,
+                    Ok(false) => undecided += 1,
+                }
+                // Candidates may take votes from each other, but not again and again.
+                if undecided == UNDECIDED_TOLD {
+                    let patience_ms = self.bounds.vote().as_millis();
+                    tracing::warn!(
+                        patience_ms, elections = undecided,
+                        "no vote comes in time from a majority that would vote for this replica: a vote takes two fsyncs; if disks \
+                         are slow, raise replication.election_timeout_min_ms, of which it may take half"
+                    );
                 }
                 pause = spread / FIRST_PAUSE_PART;
             }
@@ -154,16 +169,15 @@ impl Elector {
         }
     }
 
-    /// Stands once, and returns when it is decided, or after `patience`.
-    async fn stand(&self, patience: Duration) -> Result<(), Stopped> {
+    /// Stands once, and returns when it is decided, or after `patience`. Whether it is decided.
+    async fn stand(&self, patience: Duration) -> Result<bool, Stopped> {
         let mut server = self.raft.server_metrics();
         let term = server.borrow().vote.leader_id().term;
         let _stands = Raised::raise(&self.ballot.is_standing);
         self.raft.trigger().elect().await.map_err(|_| Stopped)?;
         let is_decided =
             |server: &ServerMetrics| server.vote.leader_id().term > term && server.state != ServerState::Candidate;
-        let _ = tokio::time::timeout(patience, server.wait_for(is_decided)).await;
-        Ok(())
+        Ok(tokio::time::timeout(patience, server.wait_for(is_decided)).await.is_ok())
     }
 }
 
