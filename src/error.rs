@@ -11,31 +11,6 @@ const RETRY_AFTER_S: u32 = 1;
 /// The same where room comes back as what was decided a day ago is forgotten, in seconds.
 const RETRY_WITHOUT_ROOM_AFTER_S: u32 = 3600;
 
-/// What an answer's status says about the request that it answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Certainty {
-    /// It was decided; the answer says how.
-    Decided,
-    /// It was certainly not done, and another server, or this one later, may do it.
-    NotDone,
-    /// It may have been done.
-    Unknown,
-}
-
-impl Certainty {
-    /// What this status says, whoever answered. Only what cannot follow an attempt is definite.
-    pub fn of(status: StatusCode) -> Certainty {
-        match status {
-            StatusCode::REQUEST_TIMEOUT
-            | StatusCode::MISDIRECTED_REQUEST
-            | StatusCode::TOO_MANY_REQUESTS
-            | StatusCode::SERVICE_UNAVAILABLE => Certainty::NotDone,
-            _ if status.is_success() || status.is_client_error() => Certainty::Decided,
-            _ => Certainty::Unknown,
-        }
-    }
-}
-
 /// An error as a client sees it. The texts are the details for people to read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApiError {
@@ -192,6 +167,7 @@ impl ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::certainty::Certainty;
 
     #[test]
     fn only_errors_after_which_nothing_was_done_invite_to_try_again_later() {
@@ -245,11 +221,7 @@ mod tests {
     #[test]
     fn each_status_says_whether_the_request_may_have_been_carried_out() {
         for (kind, certainty) in kinds() {
-            assert_eq!(Certainty::of(kind.status()), certainty, "{kind:?}");
-        }
-        assert_eq!(Certainty::of(StatusCode::CREATED), Certainty::Decided);
-        for strange in [StatusCode::BAD_GATEWAY, StatusCode::FOUND, StatusCode::CONTINUE] {
-            assert_eq!(Certainty::of(strange), Certainty::Unknown);
+            assert_eq!(Certainty::of_status(kind.status()), certainty, "{kind:?}");
         }
     }
 

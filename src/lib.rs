@@ -14,8 +14,9 @@
 //! api                     what nodes answer: the one table of endpoints
 //! http                    HTTP on both sides
 //! csv  config             tables as CSV files; settings
-//! codec  error  telemetry  key_index
-//!                         how a message is written; what can be wrong; what is logged; finding what has a key
+//! certainty  codec  error  telemetry  key_index
+//!                         whether it happened; how a message is written; what can be wrong; what is logged; finding
+//!                         what has a key
 //! platform                network, clock, disk and threads
 //! model                   the words of the shop
 //! ```
@@ -44,6 +45,7 @@ pub const VERSION: &str = env!("VERSION_AND_COMMIT");
 
 pub mod api;
 pub mod catalog;
+pub mod certainty;
 pub mod cluster;
 mod codec;
 pub mod config;

@@ -19,7 +19,7 @@ const LAYERS: &[&[&str]] = &[
     &["api"],
     &["http"],
     &["csv", "config"],
-    &["codec", "error", "telemetry", "key_index"],
+    &["certainty", "codec", "error", "telemetry", "key_index"],
     &["platform"],
     &["model"],
 ];

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::application::CatalogApplication;
 use super::command::{Command, SeedPart};
 use super::invalidation::Invalidator;
+use crate::certainty::{Certain, Certainty};
 use crate::codec::{bounded, decode, encode};
 use crate::csv::read_seed;
 use crate::model::Book;
@@ -114,7 +115,7 @@ impl CatalogLeader {
         let propose = |leader_epoch| self.consensus.propose(leader_epoch, bytes.clone());
         let (outcome, under_way) = self.invalidator.propose(command.writes(), topic_of, propose).await?;
         let outcome = outcome.await;
-        if !matches!(outcome, Err(WriteError::Unknown(_))) {
+        if outcome.certainty() != Certainty::Unknown {
             under_way.finish();
         }
         outcome

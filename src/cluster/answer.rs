@@ -4,7 +4,8 @@ use bytes::Bytes;
 use hyper::Method;
 use hyper::header::{HeaderName, HeaderValue};
 
-use crate::error::{ApiError, Certainty};
+use crate::certainty::{Certain, Certainty};
+use crate::error::ApiError;
 use crate::http::client::{Reply, Request};
 use crate::http::reply;
 use crate::http::server::X_REQUEST_ID;
@@ -55,46 +56,13 @@ pub struct Answered<A = Reply> {
     pub reply: A,
 }
 
-/// What an answer says about the write that it is an answer to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Meaning {
-    /// It was decided; the answer says how.
-    Decided,
-    /// Whoever answered does not know whether it was carried out.
-    Unknown,
-    /// It was not carried out, because whoever answered cannot now; another may.
-    Unavailable,
-    /// It was not carried out, because there is too much to do or to remember, which asking others would not change, or make
-    /// worse.
-    Overloaded,
-}
-
-/// An answer to a write.
-pub trait Answer {
-    /// What it says about the write.
-    fn meaning(&self) -> Meaning;
-}
-
-impl Answer for Reply {
-    fn meaning(&self) -> Meaning {
+impl Certain for Reply {
+    fn certainty(&self) -> Certainty {
         let for_all = [ApiError::Overloaded(String::new()).slug(), ApiError::NoRoom.slug()];
         let is_overload = || reply::problem_slug(&self.body).is_none_or(|slug| for_all.contains(&&*slug));
-        match Certainty::of(self.status) {
-            Certainty::Decided => Meaning::Decided,
-            Certainty::Unknown => Meaning::Unknown,
-            Certainty::NotDone if is_overload() => Meaning::Overloaded,
-            Certainty::NotDone => Meaning::Unavailable,
-        }
-    }
-}
-
-impl<T> Answer for Result<T, WriteError> {
-    fn meaning(&self) -> Meaning {
-        match self {
-            Ok(_) => Meaning::Decided,
-            Err(WriteError::Unknown(_)) => Meaning::Unknown,
-            Err(WriteError::Unavailable(_) | WriteError::NotLeader) => Meaning::Unavailable,
-            Err(WriteError::Overloaded(_)) => Meaning::Overloaded,
+        match Certainty::of_status(self.status) {
+            Certainty::NotDone if is_overload() => Certainty::Overloaded,
+            certainty => certainty,
         }
     }
 }
@@ -102,10 +70,10 @@ impl<T> Answer for Result<T, WriteError> {
 /// Why a reply holds no answer to a write.
 pub fn no_answer(reply: &Reply) -> WriteError {
     let what = format!("{}: {}", reply.status, reply::problem_detail(&reply.body).trim_end());
-    match reply.meaning() {
-        Meaning::Unavailable => WriteError::Unavailable(what),
-        Meaning::Overloaded => WriteError::Overloaded(what),
-        Meaning::Decided | Meaning::Unknown => WriteError::Unknown(what),
+    match reply.certainty() {
+        Certainty::NotDone => WriteError::Unavailable(what),
+        Certainty::Overloaded => WriteError::Overloaded(what),
+        Certainty::Decided | Certainty::Unknown => WriteError::Unknown(what),
     }
 }
 

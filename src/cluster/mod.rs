@@ -12,7 +12,7 @@ mod balancer;
 mod probe;
 mod upstream;
 
-pub use answer::{Answer, Answered, Ask, Meaning, no_answer};
+pub use answer::{Answered, Ask, no_answer};
 pub use balancer::{Balancer, Condition, Replica};
 pub use probe::Probes;
 pub use upstream::{Timing, Upstream};

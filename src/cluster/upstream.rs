@@ -17,9 +17,10 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::answer::{Answer, Answered, Ask, Meaning, Rank};
+use super::answer::{Answered, Ask, Rank};
 use super::balancer::{Balancer, Condition, Replica};
 use super::probe::Probes;
+use crate::certainty::{Certain, Certainty};
 use crate::error::ApiError;
 use crate::http::client::{CallError, Client, Reply};
 use crate::protocol::request::LEADER;
@@ -200,7 +201,7 @@ impl Upstream {
     ///
     /// # Errors
     /// `Unavailable` if it certainly did not happen, `Unknown` if that cannot be told.
-    pub async fn write_through<A: Answer, F: Future<Output = Result<A, CallError>>>(
+    pub async fn write_through<A: Certain, F: Future<Output = Result<A, CallError>>>(
         &self,
         attempt: impl Fn(usize, Duration) -> F,
     ) -> Result<Answered<A>, WriteError> {
@@ -217,21 +218,21 @@ impl Upstream {
                     let outcome = attempt(position, self.time_left(deadline)).await;
                     let by = self.name_of(position);
                     match outcome {
-                        Ok(reply) => match reply.meaning() {
-                            Meaning::Decided => return Ok(Answered { by, reply }),
+                        Ok(reply) => match reply.certainty() {
+                            Certainty::Decided => return Ok(Answered { by, reply }),
                             // The replica itself does not know: whoever is asked next, with the same key, will.
-                            Meaning::Unknown => WriteError::Unknown(format!(
+                            Certainty::Unknown => WriteError::Unknown(format!(
                                 "{by} does not know yet whether the request was carried out"
                             )),
                             _ if may_have_happened.is_some() => {
                                 WriteError::Unavailable(format!("{by} cannot tell now"))
                             }
-                            Meaning::Unavailable
+                            Certainty::NotDone
                                 if Instant::now() + pause < deadline && self.balancer.has_others(&tried) =>
                             {
                                 continue;
                             }
-                            Meaning::Unavailable | Meaning::Overloaded => return Ok(Answered { by, reply }),
+                            Certainty::NotDone | Certainty::Overloaded => return Ok(Answered { by, reply }),
                         },
                         // By its name: where it is, is no customer's business.
                         Err(CallError::NotSent { reason, .. }) => {
@@ -243,7 +244,7 @@ impl Upstream {
                     }
                 }
             };
-            if let WriteError::Unknown(_) = &error {
+            if error.certainty() == Certainty::Unknown {
                 may_have_happened = Some(error.clone());
             }
             if may_have_happened.is_none() && self.balancer.is_given_up() {

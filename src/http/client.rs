@@ -20,6 +20,7 @@ use hyper::{HeaderMap, Method, StatusCode, Uri};
 
 pub use super::connections::IDLE_TIMEOUT;
 use super::connections::{Connection, Connections, Failure};
+use crate::certainty::{Certain, Certainty};
 use crate::platform::{Network, Platform, is_descriptor_shortage};
 
 /// The longest body of a reply that is read, in bytes.
@@ -99,6 +100,15 @@ pub enum CallError {
         /// What happened.
         reason: String,
     },
+}
+
+impl Certain for CallError {
+    fn certainty(&self) -> Certainty {
+        match self {
+            CallError::NotSent { .. } => Certainty::NotDone,
+            CallError::Unknown { .. } => Certainty::Unknown,
+        }
+    }
 }
 
 impl CallError {

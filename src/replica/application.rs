@@ -6,6 +6,7 @@ use std::io;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::certainty::{Certain, Certainty};
 use crate::csv::Table;
 use crate::model::UnixMillis;
 use crate::platform::BoxFuture;
@@ -127,4 +128,14 @@ pub enum WriteError {
     /// It may or may not have been done, now or later.
     #[error("{0}")]
     Unknown(String),
+}
+
+impl Certain for WriteError {
+    fn certainty(&self) -> Certainty {
+        match self {
+            WriteError::NotLeader | WriteError::Unavailable(_) => Certainty::NotDone,
+            WriteError::Overloaded(_) => Certainty::Overloaded,
+            WriteError::Unknown(_) => Certainty::Unknown,
+        }
+    }
 }

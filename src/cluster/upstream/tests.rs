@@ -213,19 +213,19 @@ fn unreached(replicas: usize) -> Upstream {
     Upstream::unprobed("order", members.collect(), Client::new(&Platform::system()), timing, PROBE_TIMEOUT)
 }
 
-impl Answer for Meaning {
-    fn meaning(&self) -> Meaning {
+impl Certain for Certainty {
+    fn certainty(&self) -> Certainty {
         *self
     }
 }
 
 #[tokio::test]
 async fn a_write_whose_outcome_was_unknown_once_is_never_said_to_have_failed() {
-    for later in [Meaning::Unavailable, Meaning::Overloaded] {
+    for later in [Certainty::NotDone, Certainty::Overloaded] {
         let attempts = AtomicUsize::new(0);
         let attempt = |_, _| {
             let is_first = attempts.fetch_add(1, Ordering::Relaxed) == 0;
-            async move { Ok(if is_first { Meaning::Unknown } else { later }) }
+            async move { Ok(if is_first { Certainty::Unknown } else { later }) }
         };
         let error = unreached(2).write_through(attempt).await.err();
         assert!(matches!(error, Some(WriteError::Unknown(_))), "{error:?}");
@@ -241,13 +241,13 @@ async fn a_write_whose_outcome_was_unknown_is_answered_once_somebody_knows() {
         async move {
             match number {
                 0 => Err(CallError::Unknown { address: String::new(), reason: "lost".to_owned() }),
-                1 => Ok(Meaning::Unavailable),
-                _ => Ok(Meaning::Decided),
+                1 => Ok(Certainty::NotDone),
+                _ => Ok(Certainty::Decided),
             }
         }
     };
     let answered = unreached(3).write_through(attempt).await.ok().unwrap();
-    assert_eq!(answered.reply, Meaning::Decided);
+    assert_eq!(answered.reply, Certainty::Decided);
 }
 
 #[tokio::test]
@@ -257,7 +257,7 @@ async fn a_write_goes_to_the_leader_and_from_it_to_the_others() {
     let asked = Mutex::new(Vec::new());
     let attempt = |position, _| {
         asked.lock().unwrap().push(position);
-        async move { Ok(if position == 2 { Meaning::Unavailable } else { Meaning::Decided }) }
+        async move { Ok(if position == 2 { Certainty::NotDone } else { Certainty::Decided }) }
     };
     let answered = upstream.write_through(attempt).await.ok().unwrap();
     assert_eq!((answered.by.as_str(), asked.into_inner().unwrap()), ("order-0", vec![2, 0]));
@@ -268,22 +268,22 @@ async fn overload_is_not_passed_from_one_replica_to_the_next() {
     let attempts = AtomicUsize::new(0);
     let attempt = |_, _| {
         attempts.fetch_add(1, Ordering::Relaxed);
-        async { Ok(Meaning::Overloaded) }
+        async { Ok(Certainty::Overloaded) }
     };
-    assert!(unreached(3).write_through(attempt).await.is_ok_and(|answered| answered.reply == Meaning::Overloaded));
+    assert!(unreached(3).write_through(attempt).await.is_ok_and(|answered| answered.reply == Certainty::Overloaded));
     assert_eq!(attempts.into_inner(), 1);
 }
 
 #[tokio::test]
 async fn a_server_that_failed_may_have_done_what_it_was_asked() {
     let failed = |status| Reply { status, headers: hyper::HeaderMap::new(), body: Bytes::new() };
-    assert_eq!(failed(StatusCode::INTERNAL_SERVER_ERROR).meaning(), Meaning::Unknown);
-    assert_eq!(failed(StatusCode::NOT_FOUND).meaning(), Meaning::Decided);
-    assert_eq!(failed(StatusCode::SERVICE_UNAVAILABLE).meaning(), Meaning::Overloaded);
+    assert_eq!(failed(StatusCode::INTERNAL_SERVER_ERROR).certainty(), Certainty::Unknown);
+    assert_eq!(failed(StatusCode::NOT_FOUND).certainty(), Certainty::Decided);
+    assert_eq!(failed(StatusCode::SERVICE_UNAVAILABLE).certainty(), Certainty::Overloaded);
     let full = br#"{"type":"/problems/no-room"}"#;
     assert_eq!(
-        Reply { body: Bytes::from_static(full), ..failed(StatusCode::SERVICE_UNAVAILABLE) }.meaning(),
-        Meaning::Overloaded
+        Reply { body: Bytes::from_static(full), ..failed(StatusCode::SERVICE_UNAVAILABLE) }.certainty(),
+        Certainty::Overloaded
     );
 }
 

@@ -143,7 +143,8 @@ impl Elector {
                 if undecided == UNDECIDED_TOLD {
                     let patience_ms = self.bounds.vote().as_millis();
                     tracing::warn!(
-                        patience_ms, elections = undecided,
+                        patience_ms,
+                        elections = undecided,
                         "no vote comes in time from a majority that would vote for this replica: a vote takes two fsyncs; if disks \
                          are slow, raise replication.election_timeout_min_ms, of which it may take half"
                     );

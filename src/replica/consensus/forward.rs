@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::leader_reach::LeaderReach;
 use super::leadership::{self, Leadership};
 use crate::api::Endpoint;
+use crate::certainty::Certain;
 use crate::replica::application::{LeaderService, WriteError};
 use crate::replica::rpc::client::Peers;
 use crate::replica::rpc::wire::Answer;
@@ -93,7 +94,7 @@ impl LeaderForward {
             self.reach.ask(leader, Endpoint::LeaderCall, request, self.answer_timeout).await;
         match answer {
             Ok(answer) => answer,
-            Err(error) if error.is_definite() => Err(WriteError::NotLeader),
+            Err(error) if error.certainty().is_not_done() => Err(WriteError::NotLeader),
             // By its name: where it is, is no customer's business.
             Err(error) => {
                 let leader = self.peers.group.label(leader);

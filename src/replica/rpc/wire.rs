@@ -6,8 +6,8 @@ use hyper::header::{HeaderName, HeaderValue};
 use hyper::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
 
+use crate::certainty::{Certain, Certainty};
 use crate::codec::decode;
-use crate::error::Certainty;
 use crate::http::client::{CallError, Client, Request};
 use crate::http::reply;
 use crate::replica::application::WriteError;
@@ -82,12 +82,17 @@ pub enum PeerError {
     },
 }
 
-impl PeerError {
-    /// Whether the request was certainly not carried out.
-    pub fn is_definite(&self) -> bool {
-        matches!(self, PeerError::Refused { .. } | PeerError::Call(CallError::NotSent { .. }))
+impl Certain for PeerError {
+    fn certainty(&self) -> Certainty {
+        match self {
+            PeerError::Call(error) => error.certainty(),
+            PeerError::Refused { .. } => Certainty::NotDone,
+            PeerError::Unreadable { .. } => Certainty::Unknown,
+        }
     }
+}
 
+impl PeerError {
     /// What happened, without where.
     pub fn reason(&self) -> &str {
         match self {
@@ -144,10 +149,10 @@ pub async fn send<A: DeserializeOwned>(
     if !reply.status.is_success() {
         let what = format!("{}: {}", reply.status.as_u16(), reply::problem_detail(&reply.body));
         let is_misdirected = matches!(reply.status, StatusCode::CONFLICT | StatusCode::MISDIRECTED_REQUEST);
-        return Err(match Certainty::of(reply.status) {
-            Certainty::Unknown => PeerError::Unreadable { address, what },
-            // Replicas answer in the body: another status says that the request was not even looked at.
-            Certainty::Decided | Certainty::NotDone => PeerError::Refused { address, what, is_misdirected },
+        // Replicas answer in the body: another status says that the request was not even looked at.
+        return Err(match Certainty::of_status(reply.status) == Certainty::Unknown {
+            true => PeerError::Unreadable { address, what },
+            false => PeerError::Refused { address, what, is_misdirected },
         });
     }
     decode(&reply.body)
@@ -195,13 +200,13 @@ mod tests {
         assert_eq!(ask(&client, &address, 200).await.unwrap(), Ok(7));
         for status in [400, 404, 408, 409, 413, 421, 429, 503] {
             let error = ask(&client, &address, status).await.unwrap_err();
-            assert!(error.is_definite(), "{error}");
+            assert!(error.certainty().is_not_done(), "{error}");
             let is_taken_for_misdirected = matches!(error, PeerError::Refused { is_misdirected: true, .. });
             assert_eq!(is_taken_for_misdirected, [409, 421].contains(&status), "{error}");
         }
         for status in [302, 500, 501, 502, 504] {
             let error = ask(&client, &address, status).await.unwrap_err();
-            assert!(!error.is_definite(), "{error}");
+            assert!(!error.certainty().is_not_done(), "{error}");
         }
     }
 
@@ -210,7 +215,7 @@ mod tests {
         for body in [&b""[..], b"no answer of a replica's"] {
             let (client, address) = replica(Bytes::from_static(body)).await;
             let error = ask(&client, &address, 200).await.unwrap_err();
-            assert!(!error.is_definite(), "{error}");
+            assert!(!error.certainty().is_not_done(), "{error}");
         }
     }
 }
