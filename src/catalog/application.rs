@@ -17,15 +17,24 @@ use super::command::Command;
 use super::decisions::{Entry, Kept, OutOfPlace};
 use super::state::{Scalars, State};
 use crate::codec::{decode, encode};
-use crate::csv::{RowError, RowWriter, Table, books, read_rows};
+use crate::csv::{Column, RowError, RowWriter, Table, books, read_rows};
 use crate::model::{Book, BookId, Order, Text};
 use crate::protocol::catalog::{Action, Decision, Outcome};
 use crate::protocol::fence::Decisions;
 use crate::replica::{Application, ApplicationError, BatchTime, SnapshotReader, SnapshotView, Swap};
 
 /// A purchase has its columns, anything else those of a request and its outcome, in JSON.
-const LEDGER_HEADER: &[&str] =
-    &["idempotency_key", "decided_at", "last_order_id", "book_id", "title", "price", "quantity", "request", "outcome"];
+const LEDGER_COLUMNS: &[Column] = &[
+    Column::new("idempotency_key"),
+    Column::new("decided_at"),
+    Column::new("last_order_id"),
+    Column::new("book_id"),
+    Column::new("title"),
+    Column::new("price"),
+    Column::new("quantity"),
+    Column::new("request"),
+    Column::new("outcome"),
+];
 
 /// The catalog of one replica.
 #[derive(Default)]
@@ -124,8 +133,8 @@ impl Table for BookTable {
         "catalog"
     }
 
-    fn header(&self) -> &'static [&'static str] {
-        books::HEADER
+    fn columns(&self) -> &'static [Column] {
+        books::COLUMNS
     }
 
     fn generation(&self) -> u64 {
@@ -153,8 +162,8 @@ impl Table for DecisionTable {
         self.name
     }
 
-    fn header(&self) -> &'static [&'static str] {
-        LEDGER_HEADER
+    fn columns(&self) -> &'static [Column] {
+        LEDGER_COLUMNS
     }
 
     fn generation(&self) -> u64 {
@@ -223,7 +232,7 @@ fn read_ledger(
     titles: &Titles,
     mut restore: impl FnMut(Kept) -> Result<(), OutOfPlace>,
 ) -> Result<(), RowError> {
-    read_rows(text, LEDGER_HEADER, |row| {
+    read_rows(text, LEDGER_COLUMNS, |row| {
         let (key, at_ms) = (row.value(0)?, row.value(1)?);
         if row.text(7).is_empty() {
             let (order_id, book_id) = (row.value(2)?, row.value(3)?);
@@ -305,7 +314,7 @@ mod tests {
         let written = |table: &dyn Table| {
             let mut text = Vec::new();
             let mut out = RowWriter::new(&mut text, Readers::Bazar);
-            out.header(table.header()).unwrap();
+            out.header(table.columns()).unwrap();
             table.write(0..table.rows(), &mut out).unwrap();
             out.finish().unwrap();
             (table.name().to_owned(), text)

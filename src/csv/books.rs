@@ -7,13 +7,15 @@ use std::io;
 
 use crate::model::Book;
 
+use super::column::Column;
 use super::interner::Interner;
 use super::rows::{RowError, RowWriter, read_rows};
 
 /// The columns of the catalog.
-pub const HEADER: &[&str] = &["id", "topic", "title", "price", "quantity"];
+pub const COLUMNS: &[Column] =
+    &[Column::new("id"), Column::new("topic"), Column::new("title"), Column::new("price"), Column::new("quantity")];
 
-/// Writes one book as a row under [`HEADER`].
+/// Writes one book as a row under [`COLUMNS`].
 ///
 /// # Errors
 ///
@@ -29,7 +31,7 @@ pub fn write_book(out: &mut RowWriter<'_>, book: &Book) -> io::Result<()> {
 /// The first row that [`write_book`] did not write; or that the text cannot be read.
 pub fn read(text: impl io::Read, mut each: impl FnMut(Book)) -> Result<(), RowError> {
     let mut topics = Interner::default();
-    read_rows(text, HEADER, |row| {
+    read_rows(text, COLUMNS, |row| {
         each(Book {
             id: row.value(0)?,
             topic: topics.share(row.text(1)).map_err(|error| row.error(1, error))?,
@@ -56,7 +58,7 @@ mod tests {
     }
 
     fn written(books: &[Book]) -> Vec<u8> {
-        written_rows(HEADER, |out| books.iter().try_for_each(|book| write_book(out, book)))
+        written_rows(COLUMNS, |out| books.iter().try_for_each(|book| write_book(out, book)))
     }
 
     #[test]
@@ -78,8 +80,8 @@ mod tests {
     #[test]
     fn what_was_not_written_here_is_refused_with_line_and_column() {
         for (text, message) in [
-            ("", r#"line 1: the header is "", expected "id,topic,title,price,quantity""#),
-            ("id,title\n", r#"line 1: the header is "id,title", expected "id,topic,title,price,quantity""#),
+            ("", "line 1: the column id is missing; id,topic,title,price,quantity are needed"),
+            ("id,title\n", "line 1: the column topic is missing; id,topic,title,price,quantity are needed"),
             (
                 "id,topic,title,price,quantity\n1,\"t,u\",a,1,1\n2,t,b,1.234,1\n",
                 "line 3: price (column 4): \"1.234\": \

@@ -8,6 +8,7 @@
 //! written, under which name and next to what, is for its callers to decide.
 
 pub mod books;
+mod column;
 mod interner;
 pub mod orders;
 mod rows;
@@ -17,6 +18,7 @@ mod table_file;
 #[cfg(test)]
 mod testing;
 
+pub use column::Column;
 pub use rows::{Readers, Row, RowError, RowWriter, read_rows};
 pub use seed::{SeedErrors, read_seed};
 pub use table::Table;

@@ -4,13 +4,22 @@ use std::io;
 
 use crate::model::Order;
 
+use super::column::Column;
 use super::interner::Interner;
 use super::rows::{RowError, RowWriter, read_rows};
 
 /// The columns of the orders.
-pub const HEADER: &[&str] = &["order_id", "book_id", "title", "price", "quantity", "placed_at", "idempotency_key"];
+pub const COLUMNS: &[Column] = &[
+    Column::new("order_id"),
+    Column::new("book_id"),
+    Column::new("title"),
+    Column::new("price"),
+    Column::new("quantity"),
+    Column::new("placed_at"),
+    Column::new("idempotency_key"),
+];
 
-/// Writes one order as a row under [`HEADER`].
+/// Writes one order as a row under [`COLUMNS`].
 ///
 /// # Errors
 ///
@@ -33,7 +42,7 @@ pub fn write_order(out: &mut RowWriter<'_>, order: &Order) -> io::Result<()> {
 /// The first row that [`write_order`] did not write; or that the text cannot be read.
 pub fn read(text: impl io::Read, mut each: impl FnMut(Order)) -> Result<(), RowError> {
     let mut titles = Interner::default();
-    read_rows(text, HEADER, |row| {
+    read_rows(text, COLUMNS, |row| {
         each(Order {
             order_id: row.value(0)?,
             book_id: row.value(1)?,
@@ -62,7 +71,7 @@ mod tests {
     }
 
     fn written(orders: &[Order]) -> Vec<u8> {
-        written_rows(HEADER, |out| orders.iter().try_for_each(|order| write_order(out, order)))
+        written_rows(COLUMNS, |out| orders.iter().try_for_each(|order| write_order(out, order)))
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use csv::StringRecord;
 
+use super::column::{Column, header};
 use crate::model::is_invisible;
 
 /// How much text is gathered before it is handed on, which also bounds what a table of any size
@@ -57,8 +58,8 @@ impl<'a> RowWriter<'a> {
     }
 
     /// Writes the row of column names.
-    pub fn header(&mut self, names: &[&str]) -> io::Result<()> {
-        Ok(self.csv.write_record(names)?)
+    pub fn header(&mut self, columns: &[Column]) -> io::Result<()> {
+        Ok(self.csv.write_record(columns.iter().map(|column| column.name))?)
     }
 
     /// Writes a text as the next field.
@@ -119,17 +120,22 @@ pub(super) fn shown(text: &str) -> String {
 
 /// One row that [`RowWriter`] wrote.
 pub struct Row<'a> {
-    header: &'static [&'static str],
+    columns: &'static [Column],
+    /// Where each of the columns stands in the table; nothing of one that the table lacks.
+    places: &'a [Option<usize>],
     fields: &'a StringRecord,
 }
 
 impl Row<'_> {
-    /// The text of a column, which the header has.
+    /// The text of a column, by its position among those that are asked for.
     pub fn text(&self, column: usize) -> &str {
-        &self.fields[column]
+        match self.places[column] {
+            Some(place) => &self.fields[place],
+            None => self.columns[column].default.unwrap_or_default(),
+        }
     }
 
-    /// The value of a column, which the header has.
+    /// The value of a column, by its position among those that are asked for.
     pub fn value<T: FromStr<Err: Display>>(&self, column: usize) -> Result<T, RowError> {
         self.text(column).parse().map_err(|error| self.error(column, error))
     }
@@ -137,20 +143,21 @@ impl Row<'_> {
     /// Says that a column is wrong.
     pub fn error(&self, column: usize, problem: impl Display) -> RowError {
         let line = self.fields.position().map_or(0, csv::Position::line);
-        RowError::field(line, self.header[column], column, self.text(column), problem)
+        let place = self.places[column].unwrap_or(column);
+        RowError::field(line, self.columns[column].name, place, self.text(column), problem)
     }
 }
 
-/// Reads rows that [`RowWriter`] wrote under `header`, one after the other, so that a table of any size takes no more
-/// memory than its longest row.
+/// Reads rows that [`RowWriter`] wrote under `columns`, in this version or an earlier one, one after the other, so that a
+/// table of any size takes no more memory than its longest row.
 ///
 /// # Errors
 ///
-/// The first row that was not written so: another header, another number of fields, no UTF-8, or
+/// The first row that was not written so: other columns, another number of fields, no UTF-8, or
 /// what `each` refuses; or that the text cannot be read.
 pub fn read_rows(
     text: impl io::Read,
-    header: &'static [&'static str],
+    columns: &'static [Column],
     mut each: impl FnMut(Row<'_>) -> Result<(), RowError>,
 ) -> Result<(), RowError> {
     let mut reader = csv::ReaderBuilder::new().has_headers(false).buffer_capacity(BUFFER_BYTES).from_reader(text);
@@ -161,14 +168,35 @@ pub fn read_rows(
             problem: error.to_string(),
         })
     };
-    if !next(&mut fields)? || fields != *header {
-        let (found, expected) = (fields.iter().collect::<Vec<_>>().join(","), header.join(","));
-        return Err(RowError { line: 1, problem: format!("the header is {found:?}, expected {expected:?}") });
-    }
+    next(&mut fields)?;
+    let places = places(columns, &fields).map_err(|problem| RowError { line: 1, problem })?;
     while next(&mut fields)? {
-        each(Row { header, fields: &fields })?;
+        each(Row { columns, places: &places, fields: &fields })?;
     }
     Ok(())
+}
+
+/// Where each of `columns` stands under a header.
+fn places(columns: &[Column], found: &StringRecord) -> Result<Vec<Option<usize>>, String> {
+    let is_known = |name: &str| columns.iter().any(|column| column.name == name);
+    // What nobody reads would be lost with the next write.
+    if let Some(unknown) = found.iter().find(|name| !is_known(name)) {
+        return Err(format!(
+            "the column {} is unknown, and this version of bazar has only {}",
+            shown(unknown),
+            header(columns)
+        ));
+    }
+    let place = |column: &Column| {
+        let mut places = found.iter().enumerate().filter(|(_, name)| *name == column.name).map(|(place, _)| place);
+        match (places.next(), places.next(), column.default) {
+            (Some(place), None, _) => Ok(Some(place)),
+            (None, _, Some(_)) => Ok(None),
+            (None, _, None) => Err(format!("the column {} is missing; {} are needed", column.name, header(columns))),
+            (Some(_), Some(_), _) => Err(format!("the column {} is there twice", column.name)),
+        }
+    };
+    columns.iter().map(place).collect()
 }
 
 #[cfg(test)]
@@ -184,6 +212,39 @@ mod tests {
         out.end_row().unwrap();
         out.finish().unwrap();
         String::from_utf8(text).unwrap()
+    }
+
+    /// Books as some later version has them.
+    const LATER: &[Column] = &[Column::new("id"), Column::new("title"), Column::added("pages", "0")];
+
+    fn read(text: &str) -> Result<Vec<(u64, String, u64)>, String> {
+        let mut rows = Vec::new();
+        let each = |row: Row<'_>| {
+            rows.push((row.value(0)?, row.text(1).to_owned(), row.value(2)?));
+            Ok(())
+        };
+        read_rows(text.as_bytes(), LATER, each).map_err(|error| error.to_string())?;
+        Ok(rows)
+    }
+
+    #[test]
+    fn columns_are_read_by_name_and_those_that_an_earlier_version_had_not_have_a_default() {
+        let rows = vec![(1, "a".to_owned(), 0), (2, "b".to_owned(), 0)];
+        assert_eq!(read("id,title\n1,a\n2,b\n"), Ok(rows));
+        assert_eq!(read("pages,title,id\n7,a,1\n"), Ok(vec![(1, "a".to_owned(), 7)]));
+        let column = "pages (column 1)";
+        assert!(read("pages,title,id\nmany,a,1\n").unwrap_err().starts_with(&format!("line 2: {column}: \"many\"")));
+    }
+
+    #[test]
+    fn a_table_with_a_column_too_many_or_too_few_is_refused() {
+        for (header, problem) in [
+            ("id,title,author", "the column \"author\" is unknown, and this version of bazar has only id,title,pages"),
+            ("id,pages", "the column title is missing; id,title,pages are needed"),
+            ("id,title,id", "the column id is there twice"),
+        ] {
+            assert_eq!(read(&format!("{header}\n1,1,1\n")), Err(format!("line 1: {problem}")));
+        }
     }
 
     #[test]

@@ -14,7 +14,8 @@ use std::str::FromStr;
 
 use csv::ByteRecord;
 
-use super::books::HEADER;
+use super::books::COLUMNS;
+use super::column;
 use super::interner::Interner;
 use super::rows::{RowError, shown};
 use crate::model::{Book, BookId};
@@ -109,7 +110,7 @@ fn other_format(text: &[u8]) -> Option<String> {
 
 /// Why a first line may hold none of the names that it should; nothing if that is not clear.
 fn cause(names: &[String]) -> Option<String> {
-    let wanted = HEADER.join(",");
+    let wanted = column::header(COLUMNS);
     for (separator, called) in [(';', "semicolons"), ('\t', "tabs")] {
         if names.iter().any(|name| name.contains(separator)) {
             return Some(format!("fields are separated by {called} here: separate them by commas, as {wanted}"));
@@ -127,9 +128,9 @@ fn meant<'a>(name: &str, missing: &[&'a str]) -> Option<&'a str> {
     (missing.len() == 1 || likeness(&best) >= ALIKE).then_some(*best)
 }
 
-/// The names of the columns in their order: each of [`HEADER`] once, and no other.
+/// The names of the columns in their order: each of [`COLUMNS`] once, but for those that have a default, and no other.
 fn header(rows: &mut Rows<'_>) -> Result<Vec<String>, String> {
-    let wanted = HEADER.join(",");
+    let wanted = column::header(COLUMNS);
     if !rows.next() {
         return Err(format!("the file is empty; its first line names the columns {wanted}"));
     }
@@ -138,11 +139,12 @@ fn header(rows: &mut Rows<'_>) -> Result<Vec<String>, String> {
         return Err(cause);
     }
     let mut problems = Vec::new();
-    let is_missing = |name: &&str| !names.iter().any(|found| found == name);
-    let missing: Vec<&str> = HEADER.iter().copied().filter(is_missing).collect();
+    let is_missing = |name: &str| !names.iter().any(|found| found == name);
+    let needed = COLUMNS.iter().filter(|column| column.default.is_none()).map(|column| column.name);
+    let missing: Vec<&str> = needed.filter(|name| is_missing(name)).collect();
     problems.extend(missing.iter().map(|name| format!("{name} is missing")));
     for (column, name) in names.iter().enumerate() {
-        if !HEADER.contains(&name.as_str()) {
+        if !COLUMNS.iter().any(|column| column.name == name) {
             let hint = meant(name, &missing).map(|meant| format!(": did you mean {meant}?")).unwrap_or_default();
             problems.push(format!("{} (column {}) is unknown{hint}", shown(name), column + 1));
         } else if names[..column].contains(name) {
@@ -204,7 +206,10 @@ impl SeedRow<'_> {
 
     /// What `read` makes of the field under `name`; what it finds wrong is told.
     fn field<T>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
-        let column = self.header.iter().position(|found| found == name)?;
+        let Some(column) = self.header.iter().position(|found| found == name) else {
+            let default = COLUMNS.iter().find(|column| column.name == name).and_then(|column| column.default);
+            return read(default.unwrap_or_default()).ok();
+        };
         let field = &self.row.fields[column];
         let value = str::from_utf8(field).map(str::trim).map_err(|_| "is not UTF-8".to_owned()).and_then(read);
         let tell = |problem| RowError::field(self.row.line, name, column, &String::from_utf8_lossy(field), problem);
@@ -457,7 +462,7 @@ catalog.csv:11: a quote is not closed; a field with quotes in it is written "lik
             for (id, title) in (1..).zip(titles) {
                 books.push(book(id, &format!("t{title}t"), &format!("T{title}T"), id, id));
             }
-            let text = written_rows(HEADER, |out| books.iter().try_for_each(|book| write_book(out, book)));
+            let text = written_rows(COLUMNS, |out| books.iter().try_for_each(|book| write_book(out, book)));
             prop_assert_eq!(read(text).unwrap(), books);
         }
 

@@ -5,15 +5,15 @@
 use std::io;
 use std::ops::Range;
 
-use super::RowWriter;
+use super::{Column, RowWriter};
 
 /// An immutable view of one table at one moment, cheap to hold: it shares memory with the live state.
 pub trait Table: Send + Sync {
     /// What the table is called: `catalog`, `orders`.
     fn name(&self) -> &'static str;
 
-    /// The names of its columns.
-    fn header(&self) -> &'static [&'static str];
+    /// Its columns, in the order in which rows are written.
+    fn columns(&self) -> &'static [Column];
 
     /// Which beginning the rows have in common: of two views with the same generation, the one with
     /// fewer rows is a prefix of the other. A change anywhere but at the end starts a new

@@ -228,7 +228,7 @@ fn rewrite(disk: &dyn Disk, table: &dyn Table, path: &Path, readers: Readers) ->
     file.truncate(0)?;
     let mut content = Content { file, bytes: 0, checksum: Hasher::new() };
     let mut out = RowWriter::new(&mut content, readers);
-    out.header(table.header())?;
+    out.header(table.columns())?;
     table.write(0..table.rows(), &mut out)?;
     out.finish()?;
     disk.rename(&temporary, path)?;

@@ -4,7 +4,7 @@ use std::io;
 
 use proptest::prelude::*;
 
-use super::{Readers, RowWriter};
+use super::{Column, Readers, RowWriter};
 use crate::model::Text;
 
 /// Any text, with the characters that mean something in CSV more often than chance would have them.
@@ -19,10 +19,10 @@ pub fn any_words() -> impl Strategy<Value = Text> {
 }
 
 /// The text of a whole file.
-pub fn written_rows(header: &[&str], write: impl FnOnce(&mut RowWriter<'_>) -> io::Result<()>) -> Vec<u8> {
+pub fn written_rows(columns: &[Column], write: impl FnOnce(&mut RowWriter<'_>) -> io::Result<()>) -> Vec<u8> {
     let mut text = Vec::new();
     let mut out = RowWriter::new(&mut text, Readers::Bazar);
-    out.header(header).unwrap();
+    out.header(columns).unwrap();
     write(&mut out).unwrap();
     out.finish().unwrap();
     text

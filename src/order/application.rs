@@ -9,7 +9,7 @@ use imbl::Vector;
 
 use super::state::{Command, Reply, State};
 use crate::codec::{decode, encode};
-use crate::csv::{RowWriter, Table, orders};
+use crate::csv::{Column, RowWriter, Table, orders};
 use crate::model::Order;
 use crate::replica::{Application, ApplicationError, BatchTime, SnapshotReader, SnapshotView, Swap};
 
@@ -105,8 +105,8 @@ impl Table for OrderTable {
         "orders"
     }
 
-    fn header(&self) -> &'static [&'static str] {
-        orders::HEADER
+    fn columns(&self) -> &'static [Column] {
+        orders::COLUMNS
     }
 
     fn generation(&self) -> u64 {

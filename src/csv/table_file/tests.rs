@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use proptest::prelude::*;
 
 use super::*;
+use crate::csv::Column;
 use crate::csv::testing::{any_text, written_rows};
 use crate::platform::{FolderLock, LocalDisk};
 
@@ -29,13 +30,15 @@ fn read(prefix: &Prefix) -> Result<Vec<u8>, TableFileError> {
     Ok(text)
 }
 
+const COLUMNS: &[Column] = &[Column::new("number"), Column::new("line")];
+
 impl Table for Lines {
     fn name(&self) -> &'static str {
         "lines"
     }
 
-    fn header(&self) -> &'static [&'static str] {
-        &["number", "line"]
+    fn columns(&self) -> &'static [Column] {
+        COLUMNS
     }
 
     fn generation(&self) -> u64 {
@@ -309,7 +312,7 @@ proptest! {
     ) {
         let mut it = Fixture::new();
         let table = Lines { generation: 1, lines };
-        let expected = written_rows(table.header(), |out| table.write(0..table.rows(), out));
+        let expected = written_rows(table.columns(), |out| table.write(0..table.rows(), out));
         let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut.min(table.lines.len())).collect();
         cuts.sort_unstable();
         for cut in cuts {
@@ -355,7 +358,7 @@ fn whatever_is_done_to_a_file_the_next_update_undoes() {
             meddle(&path);
             let lines = if grows { Lines::new(1, ["a", "b", "c"]) } else { Lines::new(1, ["a", "b"]) };
             file.update(&lines, &path).unwrap();
-            let expected = written_rows(&["number", "line"], |out| lines.write(0..lines.rows(), out));
+            let expected = written_rows(COLUMNS, |out| lines.write(0..lines.rows(), out));
             assert_eq!(fs::read(&path).unwrap(), expected, "{number}, grows: {grows}");
         }
     }

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::application::{Application, ApplicationError, SnapshotReader, SnapshotView, Swap};
 use super::storage::raft_types::{Batch, Entry, LogId};
-use crate::csv::{RowWriter, Table};
+use crate::csv::{Column, RowWriter, Table};
 use crate::platform::{Disk, Platform, SystemClock, TcpNetwork};
 use crate::replica::BatchTime;
 
@@ -125,8 +125,8 @@ impl Table for View {
         self.0
     }
 
-    fn header(&self) -> &'static [&'static str] {
-        &["line"]
+    fn columns(&self) -> &'static [Column] {
+        const { &[Column::new("line")] }
     }
 
     fn generation(&self) -> u64 {
