@@ -5,6 +5,7 @@
 
 use hyper::Method;
 
+use crate::VERSION;
 use crate::config::Role;
 use crate::error::ApiError;
 use crate::http::path::Path;
@@ -99,8 +100,12 @@ const LISTS: &[Role] = &[Role::Frontend, Role::Catalog];
 const REPLICAS: &[Role] = &[Role::Catalog, Role::Order];
 const ALL: &[Role] = &[Role::Frontend, Role::Catalog, Role::Order];
 
-/// What the paths begin with at which only nodes ask.
+/// What the paths begin with at which only nodes ask; their version follows.
 pub const BETWEEN_NODES: &str = "/internal/";
+
+/// The version of what nodes say to each other. It changes whenever a node of another version could take a message for
+/// something else than what is meant.
+const NODES_VERSION: u32 = 1;
 
 const GET: &str = "GET, HEAD";
 const POST: &str = "POST";
@@ -129,28 +134,28 @@ const TABLE: [Row; 40] = [
     row(Health, "getHealth", GET, "/health", ALL, Anyone, &[200]),
     row(Ready, "getReady", GET, "/ready", ALL, Anyone, &[200]),
     row(Cluster, "getCluster", GET, "/cluster", ALL, Anyone, &[200]),
-    row(Standing, "getStanding", GET, "/internal/standing", REPLICAS, Node, &[200]),
-    row(CacheInvalidate, "invalidateEntries", POST, "/internal/cache/invalidate", FRONTEND, Node, &[200]),
-    row(CacheAnnounce, "announceLeader", POST, "/internal/cache/announce", FRONTEND, Node, &[200]),
-    row(CatalogDecide, "decideWrites", POST, "/internal/catalog/decide", CATALOG, Node, &[200]),
-    row(CatalogPurchases, "listPurchases", POST, "/internal/catalog/purchases", CATALOG, Node, &[200]),
-    row(CatalogLease, "grantLease", POST, "/internal/catalog/lease", CATALOG, Node, &[200]),
-    row(CatalogEndLease, "endLease", POST, "/internal/catalog/lease/end", CATALOG, Node, &[200]),
-    row(OrderPurchases, "makePurchases", POST, "/internal/order/purchases", ORDER, Node, &[200]),
-    row(RaftAppend, "raftAppend", POST, "/internal/raft/append", REPLICAS, Node, BETWEEN_REPLICAS),
-    row(RaftVote, "raftVote", POST, "/internal/raft/vote", REPLICAS, Node, BETWEEN_REPLICAS),
-    row(RaftVoteForSuccessor, "raftVoteForSuccessor", POST, "/internal/raft/vote-for-successor", REPLICAS, Node, BETWEEN_REPLICAS),
-    row(RaftPreVote, "raftPreVote", POST, "/internal/raft/pre-vote", REPLICAS, Node, BETWEEN_REPLICAS),
-    row(RaftHandOver, "raftHandOver", POST, "/internal/raft/hand-over", REPLICAS, Node, BETWEEN_REPLICAS),
-    row(RaftStance, "raftStance", POST, "/internal/raft/stance", REPLICAS, Node, BETWEEN_REPLICAS),
-    row(RaftCanServe, "raftCanServe", POST, "/internal/raft/can-serve", REPLICAS, Node, BETWEEN_REPLICAS),
-    row(RaftSnapshot, "raftSnapshot", POST, "/internal/raft/snapshot", REPLICAS, Node, BETWEEN_REPLICAS),
-    row(ReadIndex, "readIndex", POST, "/internal/replica/read-index", REPLICAS, Node, BETWEEN_REPLICAS),
-    row(LeaderCall, "callLeader", POST, "/internal/replica/leader", REPLICAS, Node, BETWEEN_REPLICAS),
-    row(BootstrapState, "bootstrapState", POST, "/internal/replica/origin", REPLICAS, Node, BETWEEN_REPLICAS),
-    row(BootstrapPrepare, "bootstrapPrepare", POST, "/internal/replica/prepare", REPLICAS, Node, BETWEEN_REPLICAS),
-    row(BootstrapJoin, "bootstrapJoin", POST, "/internal/replica/join", REPLICAS, Node, BETWEEN_REPLICAS),
-    row(BootstrapAdmit, "bootstrapAdmit", POST, "/internal/replica/admit", REPLICAS, Node, BETWEEN_REPLICAS),
+    row(Standing, "getStanding", GET, "/internal/v1/standing", REPLICAS, Node, &[200]),
+    row(CacheInvalidate, "invalidateEntries", POST, "/internal/v1/cache/invalidate", FRONTEND, Node, &[200]),
+    row(CacheAnnounce, "announceLeader", POST, "/internal/v1/cache/announce", FRONTEND, Node, &[200]),
+    row(CatalogDecide, "decideWrites", POST, "/internal/v1/catalog/decide", CATALOG, Node, &[200]),
+    row(CatalogPurchases, "listPurchases", POST, "/internal/v1/catalog/purchases", CATALOG, Node, &[200]),
+    row(CatalogLease, "grantLease", POST, "/internal/v1/catalog/lease", CATALOG, Node, &[200]),
+    row(CatalogEndLease, "endLease", POST, "/internal/v1/catalog/lease/end", CATALOG, Node, &[200]),
+    row(OrderPurchases, "makePurchases", POST, "/internal/v1/order/purchases", ORDER, Node, &[200]),
+    row(RaftAppend, "raftAppend", POST, "/internal/v1/raft/append", REPLICAS, Node, BETWEEN_REPLICAS),
+    row(RaftVote, "raftVote", POST, "/internal/v1/raft/vote", REPLICAS, Node, BETWEEN_REPLICAS),
+    row(RaftVoteForSuccessor, "raftVoteForSuccessor", POST, "/internal/v1/raft/vote-for-successor", REPLICAS, Node, BETWEEN_REPLICAS),
+    row(RaftPreVote, "raftPreVote", POST, "/internal/v1/raft/pre-vote", REPLICAS, Node, BETWEEN_REPLICAS),
+    row(RaftHandOver, "raftHandOver", POST, "/internal/v1/raft/hand-over", REPLICAS, Node, BETWEEN_REPLICAS),
+    row(RaftStance, "raftStance", POST, "/internal/v1/raft/stance", REPLICAS, Node, BETWEEN_REPLICAS),
+    row(RaftCanServe, "raftCanServe", POST, "/internal/v1/raft/can-serve", REPLICAS, Node, BETWEEN_REPLICAS),
+    row(RaftSnapshot, "raftSnapshot", POST, "/internal/v1/raft/snapshot", REPLICAS, Node, BETWEEN_REPLICAS),
+    row(ReadIndex, "readIndex", POST, "/internal/v1/replica/read-index", REPLICAS, Node, BETWEEN_REPLICAS),
+    row(LeaderCall, "callLeader", POST, "/internal/v1/replica/leader", REPLICAS, Node, BETWEEN_REPLICAS),
+    row(BootstrapState, "bootstrapState", POST, "/internal/v1/replica/origin", REPLICAS, Node, BETWEEN_REPLICAS),
+    row(BootstrapPrepare, "bootstrapPrepare", POST, "/internal/v1/replica/prepare", REPLICAS, Node, BETWEEN_REPLICAS),
+    row(BootstrapJoin, "bootstrapJoin", POST, "/internal/v1/replica/join", REPLICAS, Node, BETWEEN_REPLICAS),
+    row(BootstrapAdmit, "bootstrapAdmit", POST, "/internal/v1/replica/admit", REPLICAS, Node, BETWEEN_REPLICAS),
 ];
 
 const fn row(
@@ -204,6 +209,11 @@ impl Endpoint {
     pub const fn path(self) -> &'static str {
         self.row().path
     }
+
+    /// Whether it belongs to what the replicas of a group say to each other.
+    pub fn is_between_replicas(self) -> bool {
+        (RaftAppend as usize..=BootstrapAdmit as usize).contains(&(self as usize))
+    }
 }
 
 /// What a request asks of a node.
@@ -224,7 +234,7 @@ impl<'a> Call<'a> {
         // What nodes say to each other is frequent, and has one spelling.
         if path.starts_with(BETWEEN_NODES) {
             let row = TABLE.iter().find(|row| row.path == path && row.roles.contains(&role));
-            let row = row.ok_or(ApiError::UnknownPath)?;
+            let row = row.ok_or_else(|| unknown_between_nodes(path))?;
             return match row.allows(method) {
                 true => Ok(Call { endpoint: row.endpoint, path: Path::default(), parameter: None }),
                 false => Err(ApiError::MethodNotAllowed { allow: row.methods }),
@@ -251,6 +261,19 @@ impl<'a> Call<'a> {
     }
 }
 
+/// What is wrong with a path at which a node asked, and at which there is nothing.
+fn unknown_between_nodes(path: &str) -> ApiError {
+    let version: Option<u32> =
+        path[BETWEEN_NODES.len()..].strip_prefix('v').and_then(|rest| rest.split('/').next()?.parse().ok());
+    match version {
+        Some(version) if version != NODES_VERSION => ApiError::Misdirected(format!(
+            "bazar {VERSION} is asked in version {version} of the protocol between nodes, and knows version \
+             {NODES_VERSION}: upgrade the older of the two nodes"
+        )),
+        _ => ApiError::UnknownPath,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -270,6 +293,8 @@ mod tests {
         let names: BTreeSet<&str> = TABLE.iter().map(|row| row.operation_id).collect();
         let paths: BTreeSet<&str> = TABLE.iter().map(|row| row.path).collect();
         assert_eq!((names.len(), paths.len()), (TABLE.len(), TABLE.len()));
+        let is_told_apart = |row: &Row| row.endpoint.is_between_replicas() == (row.statuses == BETWEEN_REPLICAS);
+        assert!(TABLE.iter().all(is_told_apart));
     }
 
     #[test]
@@ -302,8 +327,19 @@ mod tests {
         for path in [format!("/api{path}"), format!("{path}/"), path.replace("cache", "%63ache")] {
             assert_eq!(call(Role::Frontend, Method::POST, &path), Err(ApiError::UnknownPath), "{path}");
         }
-        for path in ["/info", "/info/7/8", "/nothing", "/internal/nothing"] {
+        for path in
+            ["/internal/cache/announce", "/internal/v/cache", "/info", "/info/7/8", "/nothing", "/internal/v1/nothing"]
+        {
             assert_eq!(call(Role::Frontend, Method::GET, path), Err(ApiError::UnknownPath), "{path}");
         }
+    }
+
+    #[test]
+    fn a_node_that_is_asked_in_another_version_says_so() {
+        let path = Endpoint::CacheAnnounce.path().replacen("v1", "v2", 1);
+        let Err(ApiError::Misdirected(refusal)) = call(Role::Frontend, Method::POST, &path) else { panic!("{path}") };
+        assert!(refusal.contains("in version 2") && refusal.contains("knows version 1"), "{refusal}");
+        let is_versioned = |row: &Row| row.path.starts_with(&format!("{BETWEEN_NODES}v{NODES_VERSION}/"));
+        assert!(TABLE.iter().all(|row| row.caller != Node || is_versioned(row)));
     }
 }

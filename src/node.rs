@@ -7,8 +7,8 @@
 //! | `GET /health` | 200 while the process runs |
 //! | `GET /ready` | 200 once it can serve what it is for, 503 before |
 //! | `GET /cluster` | how this replica stands (a frontend: how all do) |
-//! | `GET /internal/standing` | how this replica stands to its group, for those who balance over it |
-//! | `POST /internal/raft/…`, `/internal/replica/…` | the replicas' conversation |
+//! | `GET /internal/v1/standing` | how this replica stands to its group, for those who balance over it |
+//! | `POST /internal/v1/raft/…`, `/internal/v1/replica/…` | the replicas' conversation |
 
 use std::io;
 use std::path::PathBuf;
@@ -239,7 +239,7 @@ impl Handler for NodeHandler {
     async fn handle(&self, request: Request<Incoming>) -> Response {
         let path = request.uri().path().to_owned();
         let call = Call::of(self.service.role(), request.method(), &path);
-        let is_between_replicas = call.as_ref().is_ok_and(|call| replica::is_between_replicas(call.endpoint));
+        let is_between_replicas = call.as_ref().is_ok_and(|call| call.endpoint.is_between_replicas());
         let answer = match call {
             Ok(call) => self.answer(&call, request).await,
             Err(error) => Err(error),
@@ -305,9 +305,7 @@ impl NodeHandler {
                 let is_tried = request.uri().query() == Some(replica::TRIED);
                 Ok(reply::json(StatusCode::OK, &replica.standing(is_tried).await))
             }
-            (endpoint, Some(replica)) if replica::is_between_replicas(endpoint) => {
-                replica.handle(endpoint, request).await
-            }
+            (endpoint, Some(replica)) if endpoint.is_between_replicas() => replica.handle(endpoint, request).await,
             _ => match &self.service {
                 Service::Frontend(frontend) => frontend.handle(call, request).await,
                 Service::Catalog(catalog) => catalog.handle(call, request).await,

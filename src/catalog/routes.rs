@@ -7,10 +7,10 @@
 //! | `PUT /update/{id}`, `/update/{id}/price`, `/update/{id}/stock` | the book after the change |
 //! | `POST /books` | the new book |
 //! | `DELETE /books/{id}` | the book that was removed |
-//! | `POST /internal/catalog/decide` | the outcome of writes that an order server brings |
-//! | `POST /internal/catalog/purchases` | the purchases after an order number |
-//! | `POST /internal/catalog/lease` | a frontend's lease |
-//! | `POST /internal/catalog/lease/end` | nothing: a frontend that stops gives its lease back |
+//! | `POST /internal/v1/catalog/decide` | the outcome of writes that an order server brings |
+//! | `POST /internal/v1/catalog/purchases` | the purchases after an order number |
+//! | `POST /internal/v1/catalog/lease` | a frontend's lease |
+//! | `POST /internal/v1/catalog/lease/end` | nothing: a frontend that stops gives its lease back |
 //!
 //! A client's request means the same at every replica. A write carries its key in `Idempotency-Key` and
 //! what a frontend has heard of in `Bazar-Decisions`; a replica makes up what is missing.

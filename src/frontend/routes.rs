@@ -11,7 +11,7 @@
 //! | `GET /` | where all this is |
 //! | `GET /cache-stats` | the cache |
 //! | `GET /cluster` | every node of the cluster |
-//! | `POST /internal/cache/invalidate`, `POST /internal/cache/announce` | the cache; from the catalog's leader |
+//! | `POST /internal/v1/cache/invalidate`, `POST /internal/v1/cache/announce` | the cache; from the catalog's leader |
 
 use std::future::Future;
 

@@ -5,7 +5,7 @@
 //! | `POST` or `PUT /purchase/{id}`, `POST /buy/{id}` | the order |
 //! | `GET /orders?limit=&after=` | a page of orders |
 //! | `GET /orders/{n}` | one order |
-//! | `POST /internal/order/purchases` | the outcome of each of the purchases that a frontend brings |
+//! | `POST /internal/v1/order/purchases` | the outcome of each of the purchases that a frontend brings |
 //!
 //! A client's request means the same at every replica. A purchase carries its key in `Idempotency-Key`; a
 //! replica makes one up where it is missing.

@@ -256,11 +256,6 @@ impl Replica {
     }
 }
 
-/// Whether an endpoint belongs to the replicas' conversation, which [`Replica::handle`] answers.
-pub fn is_between_replicas(endpoint: Endpoint) -> bool {
-    ["/internal/raft/", "/internal/replica/"].iter().any(|part| endpoint.path().starts_with(part))
-}
-
 /// How long a request between replicas may take, where that is longer than any other may.
 pub fn request_timeout(path: &str) -> Option<Duration> {
     [Endpoint::RaftSnapshot, Endpoint::BootstrapAdmit]

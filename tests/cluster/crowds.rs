@@ -123,7 +123,7 @@ fn what_customers_do_not_take_is_bounded_together_whether_it_is_cached_or_not() 
 #[test]
 fn a_crowd_that_asks_how_the_cluster_is_shares_what_one_finds_out() {
     let cluster = Cluster::alone(1, 3, 3).set("log.level", "info,bazar::http=debug").open();
-    for (path, asked) in [("/cluster", "/cluster"), ("/ready", "/internal/standing")] {
+    for (path, asked) in [("/cluster", "/cluster"), ("/ready", "/internal/v1/standing")] {
         let questions = |cluster: &Cluster| cluster.log("catalog-1").matches(asked).count();
         let before = questions(&cluster);
         let crowd = greedy_crowd(&cluster, 300, |_| path.to_owned());

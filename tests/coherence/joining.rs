@@ -67,7 +67,7 @@ async fn a_joiner_whose_leader_dies_at_any_step_votes_in_the_end() {
         shop.kill(&leader);
         // Who may not ask for votes does not get in the way.
         for id in CATALOGS.into_iter().filter(|id| *id != successor) {
-            let asks = Hold::Path("/internal/raft/pre-vote");
+            let asks = Hold::Path("/internal/v1/raft/pre-vote");
             CATALOGS.into_iter().filter(|to| *to != id).for_each(|to| shop.switchboard.hold(id, to, asks));
         }
         shop.disk(other).release();
@@ -165,7 +165,7 @@ async fn nothing_that_a_stranger_says_keeps_a_group_from_beginning() {
             let candidate = vec![1, 1, from, 0, 0];
             for (path, body) in [("append", append), ("vote", candidate.clone()), ("vote-for-successor", candidate)] {
                 let answer = until("it answers", async || {
-                    let request = Request::post(format!("/internal/raft/{path}"), Bytes::from(body.clone()));
+                    let request = Request::post(format!("/internal/v1/raft/{path}"), Bytes::from(body.clone()));
                     let header = HeaderName::from_static("bazar-envelope");
                     shop.ask(to, request.header(header, HeaderValue::try_from(&envelope).unwrap()), PATIENCE).await
                 })

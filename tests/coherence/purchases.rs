@@ -80,7 +80,7 @@ async fn a_request_for_more_writes_than_nodes_gather_is_refused_whole() {
         action: Action::Purchase { book_id, quantity },
     };
     let writes: Vec<Write> = (0..=MAX_WRITES).map(write).collect();
-    let refused = ask("catalog-1", "/internal/catalog/decide", postcard::to_stdvec(&writes).unwrap()).await;
+    let refused = ask("catalog-1", "/internal/v1/catalog/decide", postcard::to_stdvec(&writes).unwrap()).await;
     assert_eq!(refused.status(), StatusCode::BAD_REQUEST, "{}", refused.text());
 
     let purchase =
@@ -97,7 +97,7 @@ async fn a_request_for_more_writes_than_nodes_gather_is_refused_whole() {
     let bought: Vec<PurchaseOutcome> = postcard::from_bytes(&bought.unwrap()).unwrap();
     assert_eq!(bought.iter().filter(|outcome| outcome.is_ok()).count(), MAX_PURCHASES);
     let most = &writes[..MAX_WRITES];
-    let decided = send("catalog-1", "/internal/catalog/decide", postcard::to_stdvec(&most).unwrap()).await;
+    let decided = send("catalog-1", "/internal/v1/catalog/decide", postcard::to_stdvec(&most).unwrap()).await;
     let decided: Result<Vec<u8>, WriteError> = postcard::from_bytes(&decided).unwrap();
     let decided: Vec<Reply> = postcard::from_bytes(&decided.unwrap()).unwrap();
     assert_eq!(decided.len(), MAX_WRITES);

@@ -218,9 +218,9 @@ fn no_refusal_tells_an_address_or_what_the_program_calls_things() {
             ["catalog/decide", "catalog/lease", "catalog/purchases", "order/purchases", "replica/leader", "raft/vote"]
         {
             for message in messages {
-                customer.ask(&format!("POST /internal/{path}")).body(message).send().assert_discreet();
+                customer.ask(&format!("POST /internal/v1/{path}")).body(message).send().assert_discreet();
             }
         }
-        customer.get("/internal/standing").assert_discreet();
+        customer.get("/internal/v1/standing").assert_discreet();
     }
 }

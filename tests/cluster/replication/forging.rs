@@ -22,14 +22,14 @@ impl Stranger {
 
     pub fn post(&mut self, path: &str, body: Vec<u8>) -> Answer {
         let envelope = self.envelope();
-        self.client.ask(&format!("POST /internal/{path}")).header("bazar-envelope", &envelope).body(body).send()
+        self.client.ask(&format!("POST /internal/v1/{path}")).header("bazar-envelope", &envelope).body(body).send()
     }
 
     /// Begins a message of `announced` bytes, and sends `sent` of them.
     pub fn begin(&mut self, path: &str, announced: usize, sent: usize) {
         let envelope = self.envelope();
         let head = format!(
-            "POST /internal/{path} HTTP/1.1\r\nhost: x\r\nbazar-envelope: {envelope}\r\ncontent-length: {announced}\r\n\r\n"
+            "POST /internal/v1/{path} HTTP/1.1\r\nhost: x\r\nbazar-envelope: {envelope}\r\ncontent-length: {announced}\r\n\r\n"
         );
         // What is refused need not be taken.
         let _ = self.client.write_raw(&[head.into_bytes(), vec![0; sent]].concat());

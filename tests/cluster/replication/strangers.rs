@@ -192,7 +192,7 @@ fn messages_that_come_only_half_are_bounded_together_and_stop_nobody() {
     for stranger in &mut strangers {
         stranger.begin("raft/append", 31 << 20, 30 << 20);
     }
-    let refusal = strangers.last_mut().unwrap().client.read_raw("POST /internal/raft/append").unwrap();
+    let refusal = strangers.last_mut().unwrap().client.read_raw("POST /internal/v1/raft/append").unwrap();
     assert_eq!(refusal.status, 503, "{}", refusal.text());
     assert!(refusal.text().contains("too much is under way on other connections"), "{}", refusal.text());
     // It goes on following.
