@@ -16,7 +16,7 @@ use imbl::{OrdMap, Vector};
 use super::command::Command;
 use super::decisions::{Entry, Kept, OutOfPlace};
 use super::state::{Scalars, State};
-use crate::codec::{decode, encode};
+use crate::codec::encode;
 use crate::csv::{Column, RowError, RowWriter, Table, books, read_rows};
 use crate::model::{Book, BookId, Order, Text};
 use crate::protocol::catalog::{Action, Decision, Outcome};
@@ -120,7 +120,7 @@ impl Application for CatalogApplication {
 
 fn understood(command: &Bytes) -> Result<Command, ApplicationError> {
     let unknown = |error| ApplicationError(format!("not a command of the catalog: {error}"));
-    decode(command).map_err(unknown)
+    Command::decode(command).map_err(unknown)
 }
 
 struct BookTable {
@@ -279,20 +279,16 @@ mod tests {
         let update =
             |price, quantity_change| Action::Update { book_id: book_id(2), price: Some(cents(price)), quantity_change };
         let write = |text: &str, action| {
-            encode(&Command::Writes(vec![Write {
-                key: key(text),
-                is_keyless: false,
-                heard: Decisions::default(),
-                recorded_orders: 0,
-                action,
-            }]))
+            let (heard, recorded_orders) = (Decisions::default(), 0);
+            Command::Writes(vec![Write { key: key(text), is_keyless: false, heard, recorded_orders, action }]).encode()
         };
         let commands = [
-            encode(&Command::Seed(SeedPart {
+            Command::Seed(SeedPart {
                 books: vec![book(1, "Ünï,code"), book(2, "=two,lines"), book(3, "\"")],
                 is_first: true,
                 is_last: true,
-            })),
+            })
+            .encode(),
             write("a", buy(1)),
             write("b", buy(1)),
             write("c", buy(9)),
@@ -333,13 +329,9 @@ mod tests {
         assert_eq!((again.scalars.clone(), text(&again)), (cut.scalars.clone(), text(&cut)));
 
         // It goes on alike, too.
-        let next = [encode(&Command::Writes(vec![Write {
-            key: key("a"),
-            is_keyless: false,
-            heard: Decisions::default(),
-            recorded_orders: 0,
-            action: buy(1),
-        }]))];
+        let (heard, recorded_orders) = (Decisions::default(), 0);
+        let again = Write { key: key("a"), is_keyless: false, heard, recorded_orders, action: buy(1) };
+        let next = [Command::Writes(vec![again]).encode()];
         assert_eq!(restored.apply(now(), &next).unwrap(), application.apply(now(), &next).unwrap());
     }
 
@@ -418,7 +410,7 @@ mod tests {
             recorded_orders: 0,
             action: Action::Remove { book_id: book_id(1) },
         }]);
-        application.apply(now(), &[encode(&removal)]).unwrap();
+        application.apply(now(), &[removal.encode()]).unwrap();
         assert_eq!(text(&cut), before);
         assert_ne!(text(&application.cut()), before);
     }

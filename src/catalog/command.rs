@@ -1,9 +1,11 @@
 //! What the catalog's log says.
 
+use bytes::Bytes;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::codec::bounded;
+use crate::codec::versioned::{self, ReadError};
 use crate::model::Book;
 use crate::protocol::cache::ProcessId;
 use crate::protocol::catalog::{MAX_WRITES, Write};
@@ -51,7 +53,23 @@ fn surely_over_ms<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::
 /// Books of one part of a seed, at most.
 const MAX_SEED_PART_BOOKS: usize = 4096;
 
+/// The version in which commands are written.
+const VERSION: u8 = 1;
+
 impl Command {
+    /// The command as it stands in the log.
+    pub fn encode(&self) -> Bytes {
+        versioned::encode(VERSION, self)
+    }
+
+    /// The reverse of [`encode`](Self::encode).
+    ///
+    /// # Errors
+    /// If these bytes are no command, or one of another version.
+    pub fn decode(bytes: &[u8]) -> Result<Command, ReadError> {
+        versioned::decode(VERSION, bytes)
+    }
+
     /// The writes in it.
     pub fn writes(&self) -> &[Write] {
         match self {

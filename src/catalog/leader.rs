@@ -64,7 +64,7 @@ impl LeaderService for CatalogLeader {
                 // The next leader need not wait for it again. If this fails it does.
                 let _ = self
                     .consensus
-                    .propose(leader_epoch, encode(&Command::LeaseHolder { frontend, holder: None }))
+                    .propose(leader_epoch, Command::LeaseHolder { frontend, holder: None }.encode())
                     .await;
             }
             if self.application.state().seeded {
@@ -73,7 +73,7 @@ impl LeaderService for CatalogLeader {
             let seed = self.seed().await?;
             tracing::info!(books = seed.len(), from = %self.seed.display(), "filling a new shop");
             for part in seed_parts(seed) {
-                self.consensus.propose(leader_epoch, encode(&Command::Seed(part))).await?;
+                self.consensus.propose(leader_epoch, Command::Seed(part).encode()).await?;
             }
             Ok(())
         })
@@ -110,7 +110,7 @@ impl CatalogLeader {
     /// Has the group decide, and brings its replies as they are.
     async fn decide(&self, writes: Vec<Write>) -> Result<Bytes, WriteError> {
         let command = Command::Writes(writes);
-        let bytes = encode(&command);
+        let bytes = command.encode();
         let topic_of = |book_id| self.application.state().books.get(&book_id).map(|book| normalized(&book.topic));
         let propose = |leader_epoch| self.consensus.propose(leader_epoch, bytes.clone());
         let (outcome, under_way) = self.invalidator.propose(command.writes(), topic_of, propose).await?;
@@ -129,7 +129,7 @@ impl CatalogLeader {
         };
         if let Some((leader_epoch, holder)) = admission.to_note() {
             let (frontend, holder) = (request.frontend.clone(), Some(holder.clone()));
-            self.consensus.propose(leader_epoch, encode(&Command::LeaseHolder { frontend, holder })).await?;
+            self.consensus.propose(leader_epoch, Command::LeaseHolder { frontend, holder }.encode()).await?;
         }
         self.consensus.confirm_leadership().await?;
         Ok(self.invalidator.grant(request, admission))

@@ -1,6 +1,7 @@
 //! How nodes write what they say to each other, and what they propose: with postcard.
 
 pub mod bounded;
+pub mod versioned;
 
 use bytes::Bytes;
 use serde::Serialize;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use imbl::Vector;
 
 use super::state::{Command, Reply, State};
-use crate::codec::{decode, encode};
+use crate::codec::encode;
 use crate::csv::{Column, RowWriter, Table, orders};
 use crate::model::Order;
 use crate::replica::{Application, ApplicationError, BatchTime, SnapshotReader, SnapshotView, Swap};
@@ -92,7 +92,7 @@ impl Application for OrderApplication {
 
 fn understood(command: &Bytes) -> Result<Command, ApplicationError> {
     let unknown = |error| ApplicationError(format!("not a command of the orders: {error}"));
-    decode(command).map_err(unknown)
+    Command::decode(command).map_err(unknown)
 }
 
 struct OrderTable {

@@ -240,6 +240,7 @@ async fn send_to_catalog(catalog: Arc<CatalogLink>, mut waiting: mpsc::Receiver<
 mod tests {
     use super::*;
     use crate::model::testing::{an_order, copies};
+    use crate::order::state::Command;
     use crate::protocol::fence::Decisions;
     use crate::replica::{Application, BatchTime};
 
@@ -250,7 +251,7 @@ mod tests {
 
     fn recorded(orders: Vec<Order>) -> OrderApplication {
         let application = OrderApplication::default();
-        application.apply(BatchTime::default(), &[postcard::to_stdvec(&orders).unwrap().into()]).unwrap();
+        application.apply(BatchTime::default(), &[Command::encode(&orders)]).unwrap();
         application
     }
 

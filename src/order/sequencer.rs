@@ -17,8 +17,8 @@ use tokio::time::Instant;
 
 use super::application::OrderApplication;
 use super::catalog_link::CatalogLink;
-use super::state::Reply;
-use crate::codec::{decode, encode};
+use super::state::{Command, Reply};
+use crate::codec::decode;
 use crate::model::Order;
 use crate::protocol::catalog::PURCHASES_AT_ONCE;
 use crate::replica::{Consensus, LeaderEpoch, WriteError};
@@ -243,7 +243,7 @@ impl Task {
     fn propose_next(&mut self) {
         let first = self.next;
         while let Some(run) = self.next_run() {
-            let command = encode(&run);
+            let command = Command::encode(&run);
             // Queued here, in order; only the waiting comes later.
             let proposal = self.consensus.propose(self.leader_epoch, command);
             self.proposed.push_back(Box::pin(async move {

@@ -1,15 +1,35 @@
 //! The orders as a pure function: a list that only grows, without gaps.
 
+use bytes::Bytes;
 use imbl::Vector;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::bounded;
+use crate::codec::versioned::{self, ReadError};
 use crate::key_index::KeyIndex;
 use crate::model::{Key, Order, OrderId};
 
 /// One command of the orders' log: record these orders. Answered with a [`Reply`] for each.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Command(#[serde(deserialize_with = "bounded::list::<_, _, MAX_ORDERS>")] pub Vec<Order>);
+
+/// The version in which commands are written.
+const VERSION: u8 = 1;
+
+impl Command {
+    /// The command that records these orders, as it stands in the log.
+    pub fn encode(orders: &[Order]) -> Bytes {
+        versioned::encode(VERSION, orders)
+    }
+
+    /// The reverse of [`encode`](Self::encode).
+    ///
+    /// # Errors
+    /// If these bytes are no command, or one of another version.
+    pub fn decode(bytes: &[u8]) -> Result<Command, ReadError> {
+        versioned::decode(VERSION, bytes)
+    }
+}
 
 /// Orders of one command, at most. A leader records fewer at a time.
 const MAX_ORDERS: usize = 4096;

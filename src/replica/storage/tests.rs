@@ -306,7 +306,7 @@ async fn files_of_another_version_are_told_apart_from_damaged_ones() {
     a_life(&disk).await;
     let newest = files(&disk).into_keys().filter(|path| path.parent() == Some("/log".as_ref())).max().unwrap();
     let changes = [
-        (newest, "log 3", "log 4"),
+        (newest, "log 4", "log 5"),
         ("/member.json".into(), "replica 3", "replica 2"),
         ("/snapshot/manifest.json".into(), "snapshot 2", "snapshot 1"),
     ];

@@ -6,6 +6,9 @@ use super::forging::{Stranger, append, number, varint, vote};
 use crate::common::cluster::Cluster;
 use crate::common::{until, until_some};
 
+/// The version in which commands are written.
+const VERSION: u8 = 1;
+
 /// AppendEntries with one entry behind `last`, which holds one command and is committed already.
 fn append_command(term: u64, leader: u64, last: u64, command: &[u8]) -> Vec<u8> {
     append_commands(term, leader, last, 0, &[command])
@@ -97,9 +100,12 @@ fn a_command_that_no_machine_understands_is_refused_and_stops_nobody() {
         until_some("its log to stand still", || {
             let status = cluster.status(&follower)?;
             let (term, last) = (status["term"].as_u64()?, status["last_log_index"].as_u64()?);
-            let message = append_command(term, number(&leader), last, b"\xff\xff");
+            let message = append_command(term, number(&leader), last, &[VERSION, 0xff]);
             let answer = Stranger::new(&cluster, &follower).post("raft/append", message);
-            answer.text().contains("cannot be understood").then(|| answer.text())
+            answer.text().contains("cannot be understood").then_some(())?;
+            let message = append_command(term, number(&leader), last, &[VERSION + 1]);
+            let answer = Stranger::new(&cluster, &follower).post("raft/append", message);
+            answer.text().contains("version 2 of its format").then_some(())
         });
         customer.post("/purchase/1").expect(201);
         cluster.agreed_tables(group);
@@ -117,7 +123,7 @@ fn an_entry_from_beyond_all_time_or_of_more_commands_than_there_can_be_is_refuse
     customer.post("/purchase/1").expect(201);
     let (leader, follower) = (cluster.leader("catalog"), cluster.follower("catalog"));
     // Writes, and none of them.
-    let harmless: &[u8] = &[1, 0];
+    let harmless: &[u8] = &[VERSION, 1, 0];
     let many = vec![&[][..]; 70_000];
     for (group_ms, commands, refusal) in [(u64::MAX, &[harmless][..], "beyond all time"), (1, &many, "not a message")] {
         until_some("its log to stand still", || {

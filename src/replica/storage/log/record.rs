@@ -16,7 +16,7 @@ use crate::replica::storage::identity::ClusterId;
 use crate::replica::storage::raft_types::{Entry, LogId, Vote};
 
 /// The first bytes of every segment file.
-pub const MAGIC: &[u8; 16] = b"bazar raft log 3";
+pub const MAGIC: &[u8; 16] = b"bazar raft log 4";
 
 /// What [`MAGIC`] begins with in every version; one digit follows.
 pub const ANY_MAGIC: &[u8] = MAGIC.split_at(MAGIC.len() - 1).0;
