@@ -10,7 +10,7 @@ use bazar::replica::IDENTITY_FILE;
 /// # Errors
 /// What is wrong, for people to read.
 pub fn files(config: &Config) -> Result<(), String> {
-    let (data, seed) = (&config.data, &config.seed);
+    let (data, seed) = (&config.machine.data, &config.machine.seed);
     match LocalDisk.exists(data) {
         Ok(true) if !data.is_dir() => return Err(format!("data: {} is no folder", data.display())),
         Ok(_) => {}
@@ -30,6 +30,6 @@ pub fn files(config: &Config) -> Result<(), String> {
 
 /// Whether some catalog server of the configuration has its data on this machine.
 pub fn has_a_catalog(config: &Config) -> bool {
-    let mark = |node: &Node| config.data.join(&node.id).join(IDENTITY_FILE);
+    let mark = |node: &Node| config.machine.data.join(&node.id).join(IDENTITY_FILE);
     config.catalogs.iter().any(|node| matches!(LocalDisk.exists(&mark(node)), Ok(true)))
 }

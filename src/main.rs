@@ -29,7 +29,8 @@ use crate::cli::Cli;
 /// The exit code for wrong flags or a wrong configuration, which is clap's own too.
 const EXIT_WRONG_USE: u8 = 2;
 
-/// More threads would only take the machine's cores from its other nodes.
+/// Threads that work at most, unless the configuration asks for more: they would only take the machine's cores from its
+/// other nodes.
 const MAX_WORKER_THREADS: usize = 4;
 
 /// The cores for one worker thread. A node's work is many short steps, each of which wakes the next: on a thread
@@ -151,11 +152,19 @@ fn choose<'a>(cli: &Cli, config: &'a Config, role: Role) -> Result<&'a Node, Wro
     }
 }
 
+/// How many threads work, where `wanted` are asked for.
+fn worker_threads(wanted: usize) -> usize {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    match wanted {
+        0 => (cores / CORES_PER_WORKER).clamp(1, MAX_WORKER_THREADS),
+        wanted => wanted,
+    }
+}
+
 /// Runs one node until it is asked to stop.
 fn run_node(cli: &Cli, config: Config, node: &Node) -> anyhow::Result<()> {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let mut threads = match (cores / CORES_PER_WORKER).min(MAX_WORKER_THREADS) {
-        0 | 1 => runtime::Builder::new_current_thread(),
+    let mut threads = match worker_threads(config.machine.threads) {
+        1 => runtime::Builder::new_current_thread(),
         several => {
             let mut threads = runtime::Builder::new_multi_thread();
             threads.worker_threads(several).thread_name("bazar-worker");

@@ -380,7 +380,7 @@ fn replica_settings(config: &Config, node: &Node) -> replica::Settings {
 
 /// Where a replica keeps its files.
 pub fn folder(config: &Config, node: &Node) -> PathBuf {
-    config.data.join(&node.id)
+    config.machine.data.join(&node.id)
 }
 
 fn probes(config: &Config, when_idle: bool) -> Probes {
@@ -398,7 +398,7 @@ fn may_answer_stale(config: &Config) -> bool {
 fn catalog_settings(config: &Config, node: &Node) -> catalog::Settings {
     catalog::Settings {
         replica: replica_settings(config, node),
-        seed: config.seed.clone(),
+        seed: config.machine.seed.clone(),
         frontends: members(&config.frontends),
         lease: LeaseTerms {
             lease: millis(config.cache.lease_ms),

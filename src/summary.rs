@@ -16,12 +16,12 @@ pub fn of(config: &Config, file: &Path) -> String {
             let _ = writeln!(text, "  {heading:<9} {:<12} {}", node.id, addresses(node));
         }
     }
-    let _ = writeln!(text, "  {:<9} {}, each node's in the folder of its name", "data", config.data.display());
-    let when = match config.seed.exists() {
+    let _ = writeln!(text, "  {:<9} {}, each node's in the folder of its name", "data", config.machine.data.display());
+    let when = match config.machine.seed.exists() {
         true => "read once when the cluster is new",
         false => "which is not there: only a cluster that was ready once can do without",
     };
-    let _ = writeln!(text, "  {:<9} {}, {when}", "books", config.seed.display());
+    let _ = writeln!(text, "  {:<9} {}, {when}", "books", config.machine.seed.display());
     if on_one_machine(config) {
         let _ = writeln!(text, "Start all nodes on this machine:  bazar --role all --config {file}");
     }

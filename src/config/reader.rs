@@ -187,24 +187,17 @@ impl Section<'_, '_> {
         number.unwrap_or(default)
     }
 
-    /// A whole number of things that are held in memory.
-    pub(super) fn count(&mut self, name: &str, default: usize, range: RangeInclusive<usize>) -> usize {
-        self.number(name, default as u64, *range.start() as u64..=*range.end() as u64) as usize
-    }
-
     /// `true` or `false`.
     pub(super) fn flag(&mut self, name: &str, default: bool) -> bool {
         let read = self.read(name, |found| found.flag().ok_or_else(|| "true or false".to_owned()));
         or_default(read, default).unwrap_or(default)
     }
 
-    /// A word that stands for a value. The first is the default.
-    pub(super) fn choice<T: Copy, const N: usize>(&mut self, name: &str, words: [(&str, T); N]) -> T {
-        const { assert!(N > 0, "a choice is between one word at least") };
-        let default = words[0].1;
+    /// A word that stands for a value.
+    pub(super) fn choice<T: Copy>(&mut self, name: &str, default: T, words: &[(&str, T)]) -> T {
         let read = self.read(name, |found| {
             let chosen = words.iter().find(|(word, _)| found.text() == Some(word)).map(|(_, value)| *value);
-            chosen.ok_or_else(|| words.map(|(word, _)| format!("{word:?}")).join(" or "))
+            chosen.ok_or_else(|| words.iter().map(|(word, _)| format!("{word:?}")).collect::<Vec<_>>().join(" or "))
         });
         or_default(read, default).unwrap_or(default)
     }

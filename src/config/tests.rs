@@ -44,7 +44,7 @@ fn addresses(nodes: &[Node]) -> Vec<&str> {
 #[test]
 fn nodes_alone_make_a_configuration() {
     let config = load(NODES).unwrap();
-    assert_eq!(config.data, Path::new("data"));
+    assert_eq!(config.machine.data, Path::new("data"));
     assert_eq!(config.cache.capacity, 10_000);
     let node = config.node("catalog-1").unwrap();
     assert_eq!((node.role, node.number, node.listen.as_str()), (Role::Catalog, 1, "127.0.0.1:9080"));
@@ -68,7 +68,7 @@ fn the_file_of_one_machine_shows_every_key() {
     let text = include_str!("../../config/local.toml");
     let sources = source::Sources::gather(Path::new(FILE), text, Vec::new(), &[]).unwrap();
     let mut reader = reader::Reader::new(&sources);
-    schema::read(&mut reader);
+    Config::read(&mut reader);
     let missing: Vec<_> = reader.keys.iter().filter(|key| sources.entry(key).is_none()).collect();
     // One node shows that `listen` can be set, for all of them.
     assert!(missing.iter().all(|key| key.ends_with("].listen")), "{missing:?}");
@@ -79,7 +79,7 @@ fn the_other_shipped_files_load() {
     let pair = shipped("pair.toml");
     assert_eq!((pair.frontends.len(), pair.catalogs.len(), pair.orders.len()), (1, 2, 2));
     let docker = shipped("docker.toml");
-    assert_eq!(docker.data, Path::new("/data"));
+    assert_eq!(docker.machine.data, Path::new("/data"));
     assert_eq!(docker.catalogs[2].address, "catalog-3:9084");
     assert_eq!(docker.catalogs[2].listen, "0.0.0.0:9084");
     let vms = shipped("vms.toml");
@@ -94,7 +94,7 @@ fn a_flag_goes_before_a_variable_and_a_variable_before_the_file() {
     let config = load_with(&toml, &environment, &flags).unwrap();
     let cache = &config.cache;
     assert_eq!((cache.enabled, cache.capacity, cache.ttl_ms, cache.policy), (false, 1, 3, EvictionPolicy::TinyLfu));
-    assert_eq!(config.data, Path::new("7"));
+    assert_eq!(config.machine.data, Path::new("7"));
 }
 
 #[test]
@@ -225,7 +225,7 @@ fn an_unknown_key_suggests_the_nearest_known_one_in_the_form_of_its_place() {
         "environment variable BAZAR_CACHE_CAPACITY: cache_capacity: unknown key; did you mean BAZAR_CACHE__CAPACITY?";
     assert_eq!(report(NODES, &[("BAZAR_CACHE_CAPACITY", "1")], &[])[1..], [told]);
     let told = "flag --set colour: unknown key; known here are balancer, cache, data, http, log, reads, \
-                replication, seed";
+                replication, seed, threads";
     assert_eq!(report(NODES, &[], &[("colour", "red")])[1..], [told]);
 }
 

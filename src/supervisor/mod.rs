@@ -156,7 +156,7 @@ enum Event {
 
 impl<'a> Supervisor<'a> {
     fn start(config: &'a Config, options: Options) -> Result<Self, SupervisorError> {
-        let logs = config.data.join("logs");
+        let logs = config.machine.data.join("logs");
         let mut members = Vec::new();
         for node in config.nodes() {
             let log = Log::open(&logs, &node.id)?;
@@ -177,7 +177,7 @@ impl<'a> Supervisor<'a> {
             let spawned = supervisor.spawn(index);
             spawned.map_err(|source| SupervisorError::Start { id: supervisor.id(index).to_owned(), source })?;
         }
-        say(report::started(&supervisor.rows(), &config.data));
+        say(report::started(&supervisor.rows(), &config.machine.data));
         Ok(supervisor)
     }
 
@@ -329,7 +329,7 @@ impl<'a> Supervisor<'a> {
         }
         say(format!(
             "All nodes are stopped. Their data stays in {}: the same command goes on from there.",
-            self.config.data.display()
+            self.config.machine.data.display()
         ));
     }
 

@@ -10,4 +10,5 @@ mod api;
 mod common;
 mod crowds;
 mod failover;
+mod machine;
 mod replication;

@@ -262,6 +262,13 @@ impl Cluster {
         assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success(), "{script}");
     }
 
+    /// The names of a node's threads.
+    pub fn threads(&self, id: &str) -> Vec<String> {
+        let process = self.nodes[id].process.as_ref().unwrap().id();
+        let tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap();
+        tasks.map(|task| fs::read_to_string(task.unwrap().path().join("comm")).unwrap().trim().to_owned()).collect()
+    }
+
     /// Waits until a node has ended by itself.
     pub fn wait_exit(&mut self, id: &str) -> ExitStatus {
         let node = self.nodes.get_mut(id).unwrap();
