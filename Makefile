@@ -1,8 +1,9 @@
 # Bazar: what can be done here. `make` alone lists it.
 
 CONFIG ?= config/local.toml
+FUZZ_SECONDS ?= 60
 
-.PHONY: help run build test bench bench-peers faults cost check clean-data toolchain
+.PHONY: help run build test fuzz bench bench-peers faults cost check clean-data toolchain
 
 help: ## List what can be done (this)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -15,6 +16,9 @@ build: toolchain ## Build the executable, target/release/bazar
 
 test: toolchain ## Run all tests, those of the documentation too
 	cargo test --locked
+
+fuzz: toolchain ## Send random requests for a minute, and compare the answers with and without the fast path; FUZZ_SECONDS=600 for longer
+	FUZZ_SECONDS=$(FUZZ_SECONDS) cargo test --locked --test http whatever_comes
 
 bench: toolchain ## Measure the shop on this machine, in under three minutes; ARGS=--quick only tries, ARGS=--help tells more
 	cargo bench --locked --bench lab -- $(ARGS)

@@ -70,6 +70,8 @@ impl Handler for Routes {
     fn try_fast(&self, target: &str) -> Option<SerializedResponse> {
         let path = target.split('?').next().filter(|path| !self.is_lane_closed && Path::parse(path).is_ok())?;
         let text = match path.strip_prefix('/').unwrap_or(path).strip_prefix("ready/")?.strip_prefix("long/") {
+            // Whatever has to be decoded first is none of this one's business.
+            Some(name) if name.is_empty() || name.contains(['/', '%']) => return None,
             Some(name) => {
                 return Some(SerializedResponse::new(reply::content(
                     StatusCode::OK,

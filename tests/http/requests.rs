@@ -4,13 +4,22 @@ use super::*;
 
 /// What a server answers to `text`, after which the client sends nothing more, until the connection closes.
 async fn whole_answer(server: &Server, text: &str) -> String {
+    answer_to_pieces(server, &[text.as_bytes()]).await
+}
+
+/// The same of bytes that are sent in pieces.
+async fn answer_to_pieces(server: &Server, pieces: &[&[u8]]) -> String {
     let mut wire = server.connect().await;
-    // A server that refuses the beginning may close before it has all.
-    let _ = wire.0.write_all(text.as_bytes()).await;
+    wire.0.set_nodelay(true).unwrap();
+    for piece in pieces {
+        // A server that refuses the beginning may close before it has all.
+        let _ = wire.0.write_all(piece).await;
+        tokio::task::yield_now().await;
+    }
     let _ = wire.0.shutdown().await;
     let mut answer = Vec::new();
     let end = tokio::time::timeout(PATIENCE, wire.0.read_to_end(&mut answer)).await;
-    let _ = end.unwrap_or_else(|_| panic!("no end of the answer to {text:?}"));
+    let _ = end.unwrap_or_else(|_| panic!("no end of the answer to {:?}", String::from_utf8_lossy(&pieces.concat())));
     String::from_utf8(answer).unwrap()
 }
 
@@ -278,18 +287,55 @@ fn essence(answer: &str) -> String {
     parts.join("HTTP/1.")
 }
 
+/// Changes a few bytes, in a way that may matter.
+fn damage(text: &mut Vec<u8>, random: &mut fastrand::Rng) {
+    for _ in 0..random.usize(1..4) {
+        let at = random.usize(..text.len());
+        let byte = match random.bool() {
+            true => random.u8(..),
+            false => one_of(random, &["\r", "\n", " ", ":", "/", "?", "%", "\t", "\0", "0", "\u{7f}"]).as_bytes()[0],
+        };
+        match random.u8(..4) {
+            0 => text[at] = byte,
+            1 => text.insert(at, byte),
+            2 => drop(text.remove(at)),
+            _ => text.extend_from_within(at..),
+        }
+        if text.is_empty() {
+            return;
+        }
+    }
+}
+
+/// For how long requests are made up: `FUZZ_SECONDS` may ask for more, and for others each time.
+fn fuzz_budget() -> Option<Duration> {
+    let seconds = std::env::var("FUZZ_SECONDS").ok()?;
+    Some(Duration::from_secs(seconds.parse().expect("FUZZ_SECONDS is a whole number")))
+}
+
 #[tokio::test]
 async fn whatever_comes_is_answered_alike_with_and_without_the_fast_path() {
     let with = Server::start(LIMITS).await;
     let without = Server::with(Routes { is_lane_closed: true, ..Routes::default() }, LIMITS).await;
     let mut taken = 0;
-    for seed in 0..2500 {
+    let (began, budget) = (std::time::Instant::now(), fuzz_budget());
+    let first = if budget.is_some() { fastrand::u64(..u64::MAX / 2) } else { 0 };
+    let seeds = (first..).take_while(|seed| match budget {
+        Some(budget) => began.elapsed() < budget,
+        None => *seed < 2500,
+    });
+    for seed in seeds {
         let mut random = fastrand::Rng::with_seed(seed);
         let requests: Vec<String> = (0..random.usize(1..4)).map(|_| odd_request(&mut random)).collect();
-        let text = requests.concat();
-        let answers = (whole_answer(&with, &text).await, whole_answer(&without, &text).await);
-        taken += answers.0.matches("at-once").count();
-        assert_eq!(essence(&answers.0), essence(&answers.1), "seed {seed}: {text:?}");
+        let mut text = requests.concat().into_bytes();
+        if random.u8(..3) == 0 {
+            damage(&mut text, &mut random);
+        }
+        let (first, second) = text.split_at(random.usize(..=text.len()));
+        let with = answer_to_pieces(&with, &[first, second]).await;
+        let without = answer_to_pieces(&without, &[first, second]).await;
+        taken += with.matches("at-once").count();
+        assert_eq!(essence(&with), essence(&without), "seed {seed}: {:?}", String::from_utf8_lossy(&text));
     }
     assert!(taken > 300, "only {taken} requests were answered at once");
 }
