@@ -8,10 +8,11 @@
 
 use std::io;
 use std::ops::Range;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use imbl::{OrdMap, Vector};
+use parking_lot::{RwLock, RwLockReadGuard};
 
 use super::command::Command;
 use super::decisions::{Entry, Kept, OutOfPlace};
@@ -45,7 +46,7 @@ pub struct CatalogApplication {
 impl CatalogApplication {
     /// The state, to read from. Writers wait meanwhile.
     pub fn state(&self) -> RwLockReadGuard<'_, State> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
+        self.state.read()
     }
 }
 
@@ -66,7 +67,7 @@ impl Application for CatalogApplication {
 
     fn apply(&self, time: BatchTime, commands: &[Bytes]) -> Result<Vec<Bytes>, ApplicationError> {
         let commands: Vec<Command> = commands.iter().map(understood).collect::<Result<_, _>>()?;
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.write();
         let mut replies = Vec::with_capacity(commands.len());
         for command in commands {
             replies.push(encode(&state.apply(time, command)));
@@ -111,7 +112,7 @@ impl Application for CatalogApplication {
         state.check_restored().map_err(ApplicationError)?;
         let present = self.state.clone();
         Ok(Box::new(move || {
-            let mut present = present.write().unwrap_or_else(PoisonError::into_inner);
+            let mut present = present.write();
             state.succeed(&present);
             Box::new(std::mem::replace(&mut *present, state))
         }))

@@ -14,13 +14,14 @@
 //! of frontends, addresses and leases.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -119,13 +120,13 @@ impl Invalidator {
         // Any lease was granted by a majority that had not elected this leader yet, so it began before now.
         let now = Instant::now();
         let epoch = uuid::Uuid::new_v4().as_u128();
-        *self.lock() = Shared::new(leader_epoch, Sessions::new(epoch, self.terms));
+        *self.shared.lock() = Shared::new(leader_epoch, Sessions::new(epoch, self.terms));
         let announcements = holders.iter().map(async |(frontend, holder)| {
             let is_confirmed = self.announce(frontend, holder, now).await;
             (!is_confirmed).then(|| frontend.clone())
         });
         let waited_for: Vec<String> = join_all(announcements).await.into_iter().flatten().collect();
-        let mut shared = self.lock();
+        let mut shared = self.shared.lock();
         shared.is_open = shared.leader_epoch == leader_epoch;
         for (number, frontend) in self.frontends.iter().enumerate() {
             if let Some(holder) = holders.get(&frontend.member.id).filter(|_| !waited_for.contains(&frontend.member.id))
@@ -144,7 +145,7 @@ impl Invalidator {
     pub fn admit(&self, request: &LeaseRequest) -> Result<Admission, LeaseReply> {
         let position = self.frontends.iter().position(|frontend| frontend.member.id == request.frontend);
         let Some(frontend) = position else { return Err(LeaseReply::Stranger) };
-        let mut shared = self.lock();
+        let mut shared = self.shared.lock();
         if let Some(refusal) = shared.sessions.refusal(frontend, request.process, Instant::now()) {
             return Err(refusal);
         }
@@ -170,7 +171,7 @@ impl Invalidator {
     /// Answers a frontend that was let in. The caller has confirmed since that this replica leads, and that the log notes
     /// the process.
     pub fn grant(&self, request: &LeaseRequest, admission: Admission) -> LeaseReply {
-        let mut shared = self.lock();
+        let mut shared = self.shared.lock();
         if shared.sessions.epoch() != admission.epoch {
             return LeaseReply::NotNow;
         }
@@ -181,13 +182,13 @@ impl Invalidator {
     /// A process has stopped to answer from its cache.
     pub fn end(&self, lease: &LeaseEnd) {
         if let Some(frontend) = self.frontends.iter().position(|frontend| frontend.member.id == lease.frontend) {
-            self.lock().sessions.end(frontend, lease.process);
+            self.shared.lock().sessions.end(frontend, lease.process);
         }
     }
 
     /// Whether a write to what `tag` names is under way.
     pub fn is_pending(&self, tag: &Tag) -> bool {
-        self.lock().pending.contains_key(tag)
+        self.shared.lock().pending.contains_key(tag)
     }
 
     /// Marks what `writes` may change as pending, has the frontends forget it, and proposes the writes by `propose` in
@@ -209,7 +210,7 @@ impl Invalidator {
         let mut under_way = self.begin(writes)?;
         for _ in 0..MAX_WIDENINGS {
             let forgotten = {
-                let mut shared = self.lock();
+                let mut shared = self.shared.lock();
                 if shared.leader_epoch != under_way.leader_epoch {
                     return Err(WriteError::NotLeader);
                 }
@@ -241,7 +242,7 @@ impl Invalidator {
     }
 
     fn begin(&self, writes: &[Write]) -> Result<PendingWrite, WriteError> {
-        let mut shared = self.lock();
+        let mut shared = self.shared.lock();
         if !shared.is_open {
             return Err(WriteError::NotLeader);
         }
@@ -300,10 +301,6 @@ impl Invalidator {
         }
         false
     }
-
-    fn lock(&self) -> MutexGuard<'_, Shared> {
-        lock(&self.shared)
-    }
 }
 
 impl Shared {
@@ -318,10 +315,6 @@ impl Shared {
             arrivals: Arrivals::default(),
         }
     }
-}
-
-fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A process that was let in to have a lease.
@@ -344,7 +337,7 @@ impl Admission {
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        let mut shared = self.invalidator.lock();
+        let mut shared = self.invalidator.shared.lock();
         if shared.leader_epoch != self.leader_epoch {
             return;
         }
@@ -376,7 +369,7 @@ pub struct PendingWrite {
 impl PendingWrite {
     /// The write was applied, or certainly will not be.
     pub fn finish(self) {
-        let mut shared = self.invalidator.lock();
+        let mut shared = self.invalidator.shared.lock();
         if shared.leader_epoch != self.leader_epoch {
             return;
         }
@@ -436,21 +429,21 @@ impl Carrier {
     }
 
     fn deaf(&self) -> Option<ProcessId> {
-        lock(&self.shared).sessions.deaf(self.frontend)
+        self.shared.lock().sessions.deaf(self.frontend)
     }
 
     fn reopen(&self, process: ProcessId) {
         tracing::info!(frontend = self.member.id, "the frontend confirms again and may have leases");
-        lock(&self.shared).sessions.reopen(self.frontend, process);
+        self.shared.lock().sessions.reopen(self.frontend, process);
     }
 
     /// Returns once the frontend serves nothing of the old: it has confirmed, or its lease is over. It is told until then.
     async fn carry(&self, gathered: &[Forget]) {
-        let live = lock(&self.shared).sessions.live(self.frontend, Instant::now());
+        let live = self.shared.lock().sessions.live(self.frontend, Instant::now());
         let Some(process) = live else { return };
         let message = invalidation(gathered);
         let Err(reason) = self.tell(process, message.clone(), self.confirm_timeout).await else { return };
-        let over_at = lock(&self.shared).sessions.close(self.frontend, process, Instant::now());
+        let over_at = self.shared.lock().sessions.close(self.frontend, process, Instant::now());
         tracing::warn!(frontend = self.member.id, reason, "the frontend does not confirm: its lease must run out");
         let Some(over_at) = over_at else { return };
         while let Some(left) = over_at.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {

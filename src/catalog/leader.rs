@@ -1,9 +1,10 @@
 //! What only the catalog's leader does: decide writes.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::application::CatalogApplication;
@@ -149,7 +150,7 @@ impl CatalogLeader {
     /// Logs what is wrong with the seed, unless it was the last that was logged of it. It is read again and again.
     fn tell_once(&self, error: WriteError) -> WriteError {
         let mistakes = error.to_string();
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told.lock();
         if *told != mistakes {
             tracing::error!("the new shop cannot be filled: {mistakes}");
             *told = mistakes;

@@ -25,8 +25,10 @@ mod sessions;
 mod state;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::http::body::Incoming;
 

@@ -7,10 +7,11 @@
 //! What is known comes from answers, from failures and from [probes](super::probe). A replica that fails is left out at
 //! once, and comes back when a probe finds that it serves: no customer's request is spent on finding that out.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -158,12 +159,12 @@ impl Balancer {
 
     /// Whether no replica has answered for so long that none is expected to.
     pub fn is_given_up(&self) -> bool {
-        lock(&self.inner.silent_since).is_some_and(|since| since.elapsed() >= GROUP_PATIENCE)
+        self.inner.silent_since.lock().is_some_and(|since| since.elapsed() >= GROUP_PATIENCE)
     }
 
     /// Who leads, as far as is known.
     pub fn leader(&self) -> Leader {
-        *lock(&self.inner.leader)
+        *self.inner.leader.lock()
     }
 
     /// What changes: who leads, or a replica's condition.
@@ -180,7 +181,7 @@ impl Balancer {
     pub fn note_leader(&self, teller: usize, id: &str, term: u64) {
         let Some(position) = self.replicas().iter().position(|replica| replica.member.id == id) else { return };
         let former = {
-            let mut leader = lock(&self.inner.leader);
+            let mut leader = self.inner.leader.lock();
             if term < leader.term || leader.position == Some(position) && leader.term == term {
                 return;
             }
@@ -311,12 +312,12 @@ impl Balancer {
         }
         let is_silent = {
             // Looked at under the lock: the last to look sees what all others have changed.
-            let mut silent_since = lock(&self.inner.silent_since);
+            let mut silent_since = self.inner.silent_since.lock();
             let is_silent = self.is_silent();
             *silent_since = is_silent.then(|| silent_since.unwrap_or_else(Instant::now));
             is_silent
         };
-        let mut leader = lock(&self.inner.leader);
+        let mut leader = self.inner.leader.lock();
         let was_misled = condition == Condition::Stranger && self.inner.teller.load(Ordering::Relaxed) == position;
         // A group that comes back may have begun anew, with lower terms; and a stranger spoke of another group.
         if is_silent || was_misled {
@@ -344,7 +345,7 @@ impl Replica {
     }
 
     fn record(&self) -> MutexGuard<'_, Record> {
-        lock(&self.record)
+        self.record.lock()
     }
 }
 
@@ -389,11 +390,6 @@ impl Record {
     fn is_barred(&self) -> bool {
         self.barred_until.is_some_and(|until| Instant::now() < until)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Everything here is changed by plain operations that leave it whole.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -10,9 +10,9 @@
 //! generation is seen after.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -80,13 +80,13 @@ impl Lease {
 
     /// The session to name when asking for the next lease.
     pub fn session(&self) -> Option<Session> {
-        self.lock().session
+        self.granted.lock().session
     }
 
     /// Takes a lease that was asked for at `asked_at`. Returns true if everything held must be dropped first;
     /// it is out of reach already.
     pub fn grant(&self, session: Session, asked_at: Instant, lease: Duration) -> bool {
-        let mut granted = self.lock();
+        let mut granted = self.granted.lock();
         if granted.ended_at.is_some_and(|ended_at| asked_at <= ended_at) {
             return false;
         }
@@ -106,7 +106,7 @@ impl Lease {
 
     /// Ends the session: from now on nothing that is held is served, and no lease asked for before is taken.
     pub fn end(&self) {
-        let mut granted = self.lock();
+        let mut granted = self.granted.lock();
         self.era.fetch_add(1, Ordering::SeqCst);
         self.until_us.store(0, Ordering::SeqCst);
         *granted = Granted { session: None, ended_at: Some(Instant::now()) };
@@ -131,10 +131,6 @@ impl Lease {
 
     fn now_us(&self) -> u64 {
         self.started.elapsed().as_micros() as u64
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Granted> {
-        self.granted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
+use parking_lot::Mutex;
 
 type Flight<V> = Shared<BoxFuture<'static, Option<V>>>;
 
@@ -34,14 +35,14 @@ where
     /// that does not end the process.
     pub async fn share(&self, key: K, ask: impl Future<Output = V> + Send + 'static) -> Option<(V, bool)> {
         let (flight, was_under_way) = {
-            let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut under_way = self.under_way.lock();
             match under_way.get(&key) {
                 Some(flight) => (flight.clone(), true),
                 None => {
                     let (single_flights, landed) = (self.under_way.clone(), key.clone());
                     let task = tokio::spawn(async move {
                         let answer = ask.await;
-                        single_flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&landed);
+                        single_flights.lock().remove(&landed);
                         answer
                     });
                     let flight = task.map(Result::ok).boxed().shared();

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use hyper::body::{Body, Bytes};
 use hyper::client::conn::http1;
 use hyper::header::HeaderValue;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::client::RequestBody;
@@ -53,10 +54,10 @@ impl Connections {
     /// A connection that can be used, if one was kept.
     pub fn take(&self, address: &str) -> Option<Connection> {
         loop {
-            let Idle { mut connection, since } = self.lock().by_address.get_mut(address)?.pop()?;
+            let Idle { mut connection, since } = self.kept.lock().by_address.get_mut(address)?.pop()?;
             if since.elapsed() >= IDLE_TIMEOUT {
                 // Those below it are older.
-                self.lock().by_address.get_mut(address)?.clear();
+                self.kept.lock().by_address.get_mut(address)?.clear();
                 return None;
             }
             if connection.is_usable() {
@@ -70,7 +71,7 @@ impl Connections {
         if !connection.is_usable() {
             return;
         }
-        let mut all = self.lock();
+        let mut all = self.kept.lock();
         if !std::mem::replace(&mut all.is_watched, true) {
             tokio::spawn(watch(Arc::downgrade(&self.kept)));
         }
@@ -86,24 +87,15 @@ impl Connections {
 
     /// Lets go of those that are kept to one address.
     pub fn let_go_of(&self, address: &str) {
-        let kept = self.lock().by_address.get_mut(address).map(std::mem::take);
+        let kept = self.kept.lock().by_address.get_mut(address).map(std::mem::take);
         // Closing them takes a while, in which others want theirs.
         drop(kept);
     }
 
     /// Lets go of all that are kept, where something else needs their descriptors.
     pub fn let_go(&self) {
-        self.lock().by_address.clear();
+        self.kept.lock().by_address.clear();
     }
-
-    fn lock(&self) -> MutexGuard<'_, Kept> {
-        lock(&self.kept)
-    }
-}
-
-fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
-    // Changed by plain operations that leave it whole.
-    kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Lets go of connections that are of no use, as long as any are kept.
@@ -111,7 +103,7 @@ async fn watch(kept: Weak<Mutex<Kept>>) {
     loop {
         tokio::time::sleep(IDLE_TIMEOUT).await;
         let Some(kept) = kept.upgrade() else { return };
-        let mut all = lock(&kept);
+        let mut all = kept.lock();
         all.by_address.retain(|_, idle| {
             idle.retain_mut(|idle| idle.since.elapsed() < IDLE_TIMEOUT && idle.connection.is_usable());
             !idle.is_empty()

@@ -12,11 +12,12 @@
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
 use hyper::header::{CONNECTION, HeaderValue};
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
@@ -322,7 +323,7 @@ pub fn split<H: Handler>(
 impl<H: Handler> FastPathSide<H> {
     /// Answers what can be answered. Ready when hyper has something to do.
     pub fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
-        let mut fast_path = lock(&self.0);
+        let mut fast_path = self.0.lock();
         if let Lane::Between = fast_path.lane
             && fast_path.failure.is_none()
             && let Err(failure) = ready!(fast_path.poll_answer(context))
@@ -333,14 +334,9 @@ impl<H: Handler> FastPathSide<H> {
     }
 }
 
-/// Never contended: one task has both sides.
-fn lock<H>(fast_path: &Mutex<FastPath<H>>) -> MutexGuard<'_, FastPath<H>> {
-    fast_path.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl<H: Handler> AsyncRead for HyperSide<H> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let fast_path = &mut *lock(&self.0);
+        let fast_path = &mut *self.0.lock();
         if let Some(failure) = fast_path.failure.take() {
             return Poll::Ready(Err(failure));
         }
@@ -367,7 +363,7 @@ impl<H: Handler> AsyncRead for HyperSide<H> {
 
 impl<H: Handler> AsyncWrite for HyperSide<H> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let fast_path = &mut *lock(&self.0);
+        let fast_path = &mut *self.0.lock();
         if fast_path.takes_for_refusal(bytes) {
             return Poll::Ready(Ok(bytes.len()));
         }
@@ -379,7 +375,7 @@ impl<H: Handler> AsyncWrite for HyperSide<H> {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let fast_path = &mut *lock(&self.0);
+        let fast_path = &mut *self.0.lock();
         if fast_path.takes_for_refusal(slices.first().map_or(&[], |slice| slice)) {
             return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
         }
@@ -387,11 +383,11 @@ impl<H: Handler> AsyncWrite for HyperSide<H> {
     }
 
     fn is_write_vectored(&self) -> bool {
-        lock(&self.0).stream.is_write_vectored()
+        self.0.lock().stream.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let fast_path = &mut *lock(&self.0);
+        let fast_path = &mut *self.0.lock();
         if fast_path.has_refused {
             return fast_path.poll_send(context);
         }
@@ -411,7 +407,7 @@ impl<H: Handler> AsyncWrite for HyperSide<H> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let fast_path = &mut *lock(&self.0);
+        let fast_path = &mut *self.0.lock();
         fast_path.lane = Lane::HyperForGood;
         ready!(fast_path.poll_send(context))?;
         Pin::new(&mut fast_path.stream).poll_shutdown(context)

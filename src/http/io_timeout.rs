@@ -7,10 +7,11 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
@@ -80,18 +81,18 @@ impl IoTimeout {
     /// The server has answered all that arrived; or all but the beginning of another header.
     pub fn answered(&self, is_all: bool, now: Instant) {
         let turn = if is_all { Turn::Idle } else { Turn::Header };
-        *self.lock() = State { turn, since: now, is_sent: false };
+        *self.state.lock() = State { turn, since: now, is_sent: false };
     }
 
     /// As [`answered`](Self::answered), and what the server has said is handed to the system, too.
     pub fn all_sent(&self, is_all: bool, now: Instant) {
         let turn = if is_all { Turn::Idle } else { Turn::Header };
-        *self.lock() = State { turn, since: now, is_sent: true };
+        *self.state.lock() = State { turn, since: now, is_sent: true };
     }
 
     /// The server has answered all that arrived until `now`, and the peer does not take it yet.
     pub fn holds_back(&self, now: Instant) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         // Later than the first time, it is by what it took that its time counts.
         if state.is_sent {
             *state = State { turn: Turn::Idle, since: now, is_sent: false };
@@ -100,12 +101,12 @@ impl IoTimeout {
 
     /// All that the server has said is handed to the system.
     pub fn flushed(&self) {
-        self.lock().is_sent = true;
+        self.state.lock().is_sent = true;
     }
 
     /// Whether whatever is said now answers no request that reached the handler.
     pub fn owes_nothing(&self) -> bool {
-        let state = self.lock();
+        let state = self.state.lock();
         !matches!(state.turn, Turn::Working | Turn::Body) && state.is_sent
     }
 
@@ -116,12 +117,12 @@ impl IoTimeout {
 
     /// Whether the server owes no answer.
     pub fn is_answered(&self) -> bool {
-        self.lock().turn == Turn::Idle
+        self.state.lock().turn == Turn::Idle
     }
 
     /// Bytes arrived. Only the first after an answer begin anything.
     pub fn received(&self, now: Instant) {
-        let mut current = self.lock();
+        let mut current = self.state.lock();
         if let Turn::Idle | Turn::Fresh = current.turn {
             (current.turn, current.since) = (Turn::Header, now);
         }
@@ -129,13 +130,13 @@ impl IoTimeout {
 
     /// Since when nothing has been under way; nothing if something is.
     pub fn idle_since(&self) -> Option<Instant> {
-        let State { turn, since, is_sent } = *self.lock();
+        let State { turn, since, is_sent } = *self.state.lock();
         (is_sent && matches!(turn, Turn::Idle | Turn::Fresh)).then_some(since)
     }
 
     /// Since when the server has had no work; nothing if it has.
     pub fn waiting_since(&self) -> Option<Instant> {
-        let State { turn, since, .. } = *self.lock();
+        let State { turn, since, .. } = *self.state.lock();
         (turn != Turn::Working).then_some(since)
     }
 
@@ -155,18 +156,14 @@ impl IoTimeout {
 
     /// Restarts the time if `next` gives the turn to someone.
     fn update(&self, next: impl FnOnce(Turn) -> Option<Turn>) {
-        let mut current = self.lock();
+        let mut current = self.state.lock();
         if let Some(turn) = next(current.turn) {
             (current.turn, current.since) = (turn, Instant::now());
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn deadline(&self) -> Option<Instant> {
-        let State { turn, since, .. } = *self.lock();
+        let State { turn, since, .. } = *self.state.lock();
         match turn {
             Turn::Idle => Some(since + self.idle_timeout),
             Turn::Header | Turn::Fresh => Some(since + self.header_timeout),

@@ -4,8 +4,9 @@
 //! longest leave. Knows nothing of what is said on a connection.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::io_timeout::IoTimeout;
@@ -46,7 +47,7 @@ impl Places {
 
     /// A place for a connection, unless all are taken by those that cannot leave.
     pub fn take(self: &Arc<Self>, io_timeout: &Arc<IoTimeout>) -> Option<Place> {
-        let mut taken = self.lock();
+        let mut taken = self.taken.lock();
         if taken.by_number.len() >= self.limit && taken.leaving.is_empty() {
             self.make_room(&mut taken);
         }
@@ -61,7 +62,7 @@ impl Places {
 
     /// Whether some were asked to leave and are not gone yet.
     pub fn are_leaving(&self) -> bool {
-        !self.lock().leaving.is_empty()
+        !self.taken.lock().leaving.is_empty()
     }
 
     /// Asks those away that could have left for the longest. Their places are free at once.
@@ -77,10 +78,6 @@ impl Places {
             }
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Place {
@@ -91,7 +88,7 @@ impl Place {
 
     /// The connection was asked to leave, and does not.
     pub fn stay(&self) {
-        let mut taken = self.places.lock();
+        let mut taken = self.places.taken.lock();
         if let Some(io_timeout) = taken.leaving.remove(&self.number) {
             taken.by_number.insert(self.number, io_timeout);
         }
@@ -100,7 +97,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut taken = self.places.lock();
+        let mut taken = self.places.taken.lock();
         taken.by_number.remove(&self.number);
         taken.leaving.remove(&self.number);
     }

@@ -2,10 +2,11 @@
 
 use std::io;
 use std::ops::Range;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use imbl::Vector;
+use parking_lot::{RwLock, RwLockReadGuard};
 
 use super::state::{Command, Reply, State};
 use crate::codec::encode;
@@ -33,7 +34,7 @@ impl OrderApplication {
     }
 
     fn lock(&self) -> RwLockReadGuard<'_, Versioned> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
+        self.state.read()
     }
 }
 
@@ -44,7 +45,7 @@ impl Application for OrderApplication {
 
     fn apply(&self, _time: BatchTime, commands: &[Bytes]) -> Result<Vec<Bytes>, ApplicationError> {
         let commands: Vec<Command> = commands.iter().map(understood).collect::<Result<_, _>>()?;
-        let mut versioned = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut versioned = self.state.write();
         let mut replies = Vec::with_capacity(commands.len());
         for Command(orders) in commands {
             let recorded: Vec<Reply> = orders.into_iter().map(|order| versioned.state.apply(order)).collect();
@@ -83,7 +84,7 @@ impl Application for OrderApplication {
         }
         let present = self.state.clone();
         Ok(Box::new(move || {
-            let mut present = present.write().unwrap_or_else(PoisonError::into_inner);
+            let mut present = present.write();
             let generation = present.generation + 1;
             Box::new(std::mem::replace(&mut *present, Versioned { state, generation }))
         }))

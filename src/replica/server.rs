@@ -312,7 +312,7 @@ impl Service {
         let engage = || self.engage(&leader);
         let snapshots = self.state_machine.snapshots();
         let begin = move || {
-            let mut snapshots = snapshots.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut snapshots = snapshots.lock();
             match snapshots.objection(&manifest) {
                 Some(objection) => Ok(Err(objection)),
                 None => snapshots.begin_receiving(&manifest).map(Ok),

@@ -6,10 +6,11 @@
 //!
 //! A replica that is of no use for current reads finds that out once, not with each read: see [`Touch`].
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -82,7 +83,7 @@ struct Behind {
 impl Touch {
     /// Takes note that a read waits for `wanted`, and tells since when nothing was applied although some read did.
     fn note_behind(&self, applied: u64, wanted: u64) -> Instant {
-        let mut behind = lock(&self.behind);
+        let mut behind = self.behind.lock();
         let since = behind.filter(|behind| behind.applied == applied).map_or_else(Instant::now, |behind| behind.since);
         let wanted = behind.map_or(wanted, |behind| behind.wanted.max(wanted));
         *behind = Some(Behind { applied, wanted, since });
@@ -94,12 +95,12 @@ impl Touch {
         let is_stalled = |behind: &Behind| {
             behind.applied == applied && behind.wanted > applied && behind.since.elapsed() >= APPLY_STALL
         };
-        lock(&self.behind).as_ref().is_some_and(is_stalled)
+        self.behind.lock().as_ref().is_some_and(is_stalled)
     }
 
     fn note_round(&self, has_succeeded: bool) {
         let now = Instant::now();
-        let mut failures = lock(&self.failures);
+        let mut failures = self.failures.lock();
         *failures = match *failures {
             _ if has_succeeded => None,
             Some((first, _)) => Some((first, now)),
@@ -109,13 +110,8 @@ impl Touch {
 
     /// Since when rounds fail, if one did within `memory`: of an older one it is not known what became.
     fn failing_since(&self, memory: Duration) -> Option<Instant> {
-        lock(&self.failures).filter(|(_, last)| last.elapsed() < memory).map(|(first, _)| first)
+        self.failures.lock().filter(|(_, last)| last.elapsed() < memory).map(|(first, _)| first)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Changed by plain operations that leave it whole.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Finds out how far the group has committed.

@@ -2,8 +2,8 @@
 
 use std::future::Future;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -18,6 +18,7 @@ use openraft::raft::{
     VoteRequest, VoteResponse,
 };
 use openraft::{EmptyNode, OptionalSend, RaftNetwork, RaftNetworkFactory, Snapshot};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::commit_notice::{CommitNotices, Sending};
@@ -91,7 +92,7 @@ struct SendingSnapshot<'a> {
 
 impl Drop for SendingSnapshot<'_> {
     fn drop(&mut self) {
-        let mut sending = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sending = self.sending.lock();
         if let Some(position) = sending.iter().position(|sent| *sent == self.sent) {
             sending.swap_remove(position);
         }
@@ -101,13 +102,13 @@ impl Drop for SendingSnapshot<'_> {
 impl Peers {
     /// Whether the snapshot of this name is being sent to this peer.
     pub fn sends_snapshot(&self, number: u64, snapshot_id: &str) -> bool {
-        let sending = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
+        let sending = self.sending.lock();
         sending.iter().any(|(to, sent)| *to == number && sent == snapshot_id)
     }
 
     fn note_sending(&self, number: u64, snapshot_id: &str) -> SendingSnapshot<'_> {
         let sent = (number, snapshot_id.to_owned());
-        self.sending.lock().unwrap_or_else(PoisonError::into_inner).push(sent.clone());
+        self.sending.lock().push(sent.clone());
         SendingSnapshot { sending: &self.sending, sent }
     }
 

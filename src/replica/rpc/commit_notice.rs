@@ -6,10 +6,11 @@
 //! that the follower confirmed it: all that it claims, that its log agrees with the leader's up to some
 //! entry, the follower has confirmed shortly before.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::raft::AppendEntriesRequest;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::replica::storage::raft_types::{LogId, TypeConfig, Vote};
@@ -57,7 +58,7 @@ pub enum Sending {
 impl CommitNotices {
     /// Decides whether a request is sent at once. If so it overtakes the notice that waits.
     pub fn take(&self, request: &Request) -> Sending {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if !state.may_wait(request) {
             state.waiting = None;
             return Sending::Now;
@@ -71,19 +72,14 @@ impl CommitNotices {
 
     /// The timer is over: what still waits is sent now.
     pub fn due(&self) -> Option<Request> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.is_timed = false;
         state.waiting.take()
     }
 
     /// The follower's log agrees with that of the leader which this vote elected, up to `last`.
     pub fn confirmed(&self, vote: Vote, last: LogId) {
-        self.lock().confirmed = Some(Confirmed { vote, last, at: Instant::now() });
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Changed by plain assignments that cannot panic half way.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().confirmed = Some(Confirmed { vote, last, at: Instant::now() });
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::Mutex;
 
 use crate::replica::group::Group;
 use crate::telemetry::Trouble;
@@ -45,7 +46,7 @@ impl Reach {
     /// A follower has given no answer.
     pub fn failed(&self, group: &Group, number: u64, error: &impl std::fmt::Display) {
         let Some(follower) = self.followers.get(&number) else {
-            if lock(&self.strangers).insert(number) {
+            if self.strangers.lock().insert(number) {
                 let replica = group.label(number);
                 tracing::warn!(replica, "a member of the group has no address here: it counts as one that is down");
             }
@@ -67,7 +68,7 @@ impl Follower {
         if !self.is_troubled.load(Ordering::Relaxed) {
             return None;
         }
-        let times = lock(&self.trouble).gone()?;
+        let times = self.trouble.lock().gone()?;
         self.is_troubled.store(false, Ordering::Relaxed);
         Some(times)
     }
@@ -79,13 +80,8 @@ impl Follower {
             return None;
         }
         self.is_troubled.store(true, Ordering::Relaxed);
-        lock(&self.trouble).met()
+        self.trouble.lock().met()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Everything here is changed by plain operations that leave it whole.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

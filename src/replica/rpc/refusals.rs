@@ -4,10 +4,11 @@
 //! unless somebody says so, nobody finds out why there is no majority.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::telemetry::Trouble;
@@ -91,7 +92,7 @@ impl Refusals {
 
     /// What is remembered still.
     fn lock(&self) -> MutexGuard<'_, BTreeMap<(Direction, String), Refusal>> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.lock();
         current.retain(|_, refusal| refusal.last_at.elapsed() < REMEMBERED_FOR);
         current
     }

@@ -4,8 +4,7 @@
 //! stamps each batch. So it never falls, and never runs ahead of the time that has really passed, whatever the wall
 //! clocks do; it stands still while no replica runs.
 
-use std::sync::{Mutex, PoisonError};
-
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// The latest that the group's time can be, in milliseconds: far more than any group lives, and so little that adding to it
@@ -27,7 +26,7 @@ impl GroupClock {
     /// The time now, in milliseconds, on a replica that has applied batches up to `applied_ms`.
     pub fn now_ms(&self, applied_ms: u64) -> u64 {
         let now = Instant::now();
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock();
         let passed_ms = u64::try_from((now - known.0).as_millis()).unwrap_or(u64::MAX);
         let own_ms = known.1.saturating_add(passed_ms);
         if applied_ms > own_ms {

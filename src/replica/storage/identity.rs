@@ -11,8 +11,9 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -96,7 +97,7 @@ impl Identity {
 
     /// All that the mark says.
     pub fn mark(&self) -> Mark {
-        *self.lock()
+        *self.current.lock()
     }
 
     /// The file.
@@ -147,7 +148,7 @@ impl Identity {
     }
 
     fn change(&self, change: impl FnOnce(&mut Mark) -> io::Result<()>) -> io::Result<()> {
-        let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = self.writing.lock();
         let mut mark = self.mark();
         change(&mut mark)?;
         if mark == self.mark() {
@@ -166,12 +167,8 @@ impl Identity {
         };
         let text = serde_json::to_vec_pretty(&content)?;
         self.platform.disk.replace(&self.path, &text).map_err(naming(&self.path))?;
-        *self.lock() = mark;
+        *self.current.lock() = mark;
         Ok(())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Mark> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -120,12 +121,12 @@ impl SnapshotFiles {
 
     /// Keeps what was read back of it.
     pub fn keep_read_back(&self, swap: Swap) {
-        *self.read_back.lock().unwrap_or_else(PoisonError::into_inner) = Some(swap);
+        *self.read_back.lock() = Some(swap);
     }
 
     /// What was read back of it, once.
     pub fn take_read_back(&self) -> Option<Swap> {
-        self.read_back.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.read_back.lock().take()
     }
 }
 

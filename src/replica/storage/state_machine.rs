@@ -1,13 +1,14 @@
 //! The machine as openraft drives it: apply, build a snapshot, install one.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::storage::{RaftStateMachine, Snapshot};
 use openraft::{
     AnyError, EntryPayload, ErrorSubject, ErrorVerb, OptionalSend, RaftSnapshotBuilder, SnapshotMeta, StorageIOError,
 };
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -123,7 +124,7 @@ impl StateMachine {
     /// # Errors
     /// If its tables are not what the manifest says, or cannot be understood.
     pub fn read_back(&self, received: &SnapshotFiles) -> io::Result<()> {
-        let saved = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).load(&received.manifest)?;
+        let saved = self.snapshots.lock().load(&received.manifest)?;
         received.keep_read_back(self.application.restore(saved).map_err(io::Error::other)?);
         Ok(())
     }
@@ -133,8 +134,8 @@ impl StateMachine {
         self.snapshots.clone()
     }
 
-    fn lock_applied(&self) -> std::sync::MutexGuard<'_, Applied> {
-        self.applied.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_applied(&self) -> parking_lot::MutexGuard<'_, Applied> {
+        self.applied.lock()
     }
 
     /// Runs `work` on the snapshot folder beside the asynchronous tasks.
@@ -144,12 +145,9 @@ impl StateMachine {
         work: impl FnOnce(&mut SnapshotStore) -> io::Result<T> + Send + 'static,
     ) -> Result<T, StorageError> {
         let snapshots = self.snapshots.clone();
-        self.platform
-            .blocking(move || work(&mut snapshots.lock().unwrap_or_else(PoisonError::into_inner)))
-            .await
-            .map_err(|error| StorageError::IO {
-                source: StorageIOError::new(ErrorSubject::Snapshot(None), verb, AnyError::new(&error)),
-            })
+        self.platform.blocking(move || work(&mut snapshots.lock())).await.map_err(|error| StorageError::IO {
+            source: StorageIOError::new(ErrorSubject::Snapshot(None), verb, AnyError::new(&error)),
+        })
     }
 }
 
@@ -230,7 +228,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 None => application.restore(saved).map_err(io::Error::other),
             })?;
             // Locked for this alone: asynchronous tasks take this lock.
-            let mut applied = applied.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut applied = applied.lock();
             let before = swap();
             *applied = applied_by(&snapshot.manifest);
             announce.send_replace(applied.index());

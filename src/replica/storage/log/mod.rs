@@ -25,13 +25,14 @@ mod tests;
 use std::fmt::Debug;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use durability::Durability;
 use index::{Index, Place, Segment, Slot};
 use openraft::storage::{LogFlushed, RaftLogStorage};
 use openraft::{AnyError, ErrorSubject, ErrorVerb, LogState, OptionalSend, StorageIOError};
+use parking_lot::{Mutex, MutexGuard};
 pub use reader::LogReader;
 use record::{Boot, Frame, MAGIC, MAX_FRAME_BYTES, Placed, Record, State};
 pub use recovery::LogError;
@@ -278,7 +279,7 @@ fn new_segment(disk: &dyn Disk, folder: &Path, number: u64, opening: &[u8]) -> i
 impl Shared {
     fn index(&self) -> MutexGuard<'_, Index> {
         // The index is changed by plain assignments that cannot panic half way.
-        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+        self.index.lock()
     }
 
     /// Sees to it that the last segment is not full.

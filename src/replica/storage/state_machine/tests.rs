@@ -58,7 +58,7 @@ impl RaftStateMachine<TypeConfig> for Distant {
 
 /// Copies a snapshot into the folder of `receiver`.
 fn receive(receiver: &StateMachine, sent: &SnapshotFiles) -> SnapshotFiles {
-    let received = receiver.snapshots().lock().unwrap().begin_receiving(&sent.manifest).unwrap();
+    let received = receiver.snapshots().lock().begin_receiving(&sent.manifest).unwrap();
     for ((table, from), to) in sent.manifest.tables.iter().zip(&sent.files).zip(&received.files) {
         to.append(&from.read_at(0, table.bytes as usize).unwrap()).unwrap();
     }
@@ -165,7 +165,7 @@ async fn a_snapshot_holds_the_state_of_the_moment_at_which_it_was_taken() {
     state_machine.apply([entry(1, 1, "b")]).await.unwrap();
     let snapshot = builder.build_snapshot().await.unwrap();
     assert_eq!(snapshot.meta.last_log_id, Some(log_id(1, 0)));
-    let saved = state_machine.snapshots().lock().unwrap().load(&snapshot.snapshot.manifest).unwrap();
+    let saved = state_machine.snapshots().lock().load(&snapshot.snapshot.manifest).unwrap();
     let restored = Journal::default();
     restored.restore(saved).unwrap()();
     assert_eq!(restored.lines(), ["a"]);
