@@ -166,7 +166,7 @@ impl Cluster {
 
     /// The replica that leads a group and may act.
     pub fn leader(&self, role: &str) -> Result<String> {
-        let is_leader = |id: &String| self.status(id).is_some_and(|status| status["in_office"] == true);
+        let is_leader = |id: &String| self.status(id).is_some_and(|status| status["leader_ready"] == true);
         self.wait_for(&format!("a leader of the {role} group"), || self.group(role).into_iter().find(is_leader))
     }
 

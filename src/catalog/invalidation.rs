@@ -2,7 +2,7 @@
 //!
 //! A key that a write is about to change is *pending* from before its invalidation is sent until the
 //! write has been applied; a frontend does not cache what it reads of a pending key. If nobody knows
-//! whether the write happened, the key stays pending for as long as this leader is in office.
+//! whether the write happened, the key stays pending for as long as this replica leads.
 //!
 //! A frontend that does not confirm an invalidation is refused further leases and waited for until its last
 //! one is surely over; then it holds nothing that it may serve. It gets leases again once it confirms something,
@@ -90,7 +90,7 @@ struct Forget {
 }
 
 impl Invalidator {
-    /// Starts one courier for each frontend of the configuration. No lease is granted before
+    /// Starts one task for each frontend of the configuration. No lease is granted before
     /// [`on_become_leader`](Self::on_become_leader).
     pub fn start(client: &Client, frontends: Vec<Member>, terms: LeaseTerms) -> Invalidator {
         let shared = Arc::new(Mutex::new(Shared::new(0, Sessions::new(0, terms))));
@@ -192,7 +192,7 @@ impl Invalidator {
     }
 
     /// Marks what `writes` may change as pending, has the frontends forget it, and proposes the writes by `propose` in
-    /// the tenure that it is given; returns what that returned, and the mark. `topic_of` tells the topic, normalized, of
+    /// the leader epoch that it is given; returns what that returned, and the mark. `topic_of` tells the topic, normalized, of
     /// a book in the state.
     ///
     /// What a write may change depends on which books are on their way. So that is looked at once more when the
@@ -200,7 +200,7 @@ impl Invalidator {
     ///
     /// # Errors
     /// `Overloaded` if too many writes wait for a frontend already, or too many books come meanwhile; `NotLeader` if this
-    /// replica is not in office.
+    /// replica does not lead.
     pub async fn propose<T>(
         &self,
         writes: &[Write],
@@ -229,7 +229,7 @@ impl Invalidator {
                 }
             };
             match forgotten {
-                // A courier answers always; one that is gone means that the process is going.
+                // The task answers always; one that is gone means that the process is going.
                 Ok(confirmations) => drop(join_all(confirmations).await),
                 Err(error) => {
                     under_way.finish();
@@ -329,7 +329,7 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// What the log must note in this tenure before the lease is granted; nothing if it does.
+    /// What the log must note in this leader epoch before the lease is granted; nothing if it does.
     pub fn to_note(&self) -> Option<(LeaderEpoch, &LeaseHolder)> {
         (!self.is_noted).then_some((self.leader_epoch, &self.holder))
     }
@@ -356,7 +356,7 @@ impl Drop for Admission {
 #[must_use]
 pub struct PendingWrite {
     invalidator: Invalidator,
-    /// The tenure in which the frontends were told. In the next one, others may have come that were not.
+    /// The leader epoch in which the frontends were told. In the next one, others may have come that were not.
     leader_epoch: LeaderEpoch,
     /// What was told, step by step.
     tags: Vec<Arc<[Tag]>>,

@@ -1,6 +1,6 @@
 //! Carries purchases to the order servers: those that have gathered while others were on their way share a request.
 //!
-//! Each order server has a courier of its own, and each purchase gets an outcome of its own. What an outcome means
+//! Each order server has a task of its own, and each purchase gets an outcome of its own. What an outcome means
 //! for the customer, and who is asked next, is [`cluster`](crate::cluster)'s.
 
 use std::time::Duration;
@@ -38,7 +38,7 @@ struct Waiting {
 }
 
 impl PurchaseBatcher {
-    /// Starts one courier for each server of the group.
+    /// Starts one task for each server of the group.
     pub fn start_all(orders: &Upstream) -> Vec<PurchaseBatcher> {
         let start = |(server, replica): (usize, &Replica)| {
             let (queue, waiting) = mpsc::channel(QUEUED_PURCHASES);
@@ -61,7 +61,7 @@ impl PurchaseBatcher {
         let unknown = |reason| CallError::Unknown { address: self.address.clone(), reason };
         match tokio::time::timeout(timeout, arrival).await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(unknown("the courier stopped".to_owned())),
+            Ok(Err(_)) => Err(unknown("the batcher stopped".to_owned())),
             // It may be on its way, or just have been.
             Err(_) => Err(unknown(format!("nothing within {} ms", timeout.as_millis()))),
         }

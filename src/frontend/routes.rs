@@ -3,7 +3,7 @@
 //! | request | where it goes |
 //! | --- | --- |
 //! | `GET /search/{topic}`, `GET /info/{id}` | the cache, else the catalog |
-//! | `POST`, `PUT /purchase/{id}`, `POST /buy/{id}` | the order servers, by courier |
+//! | `POST`, `PUT /purchase/{id}`, `POST /buy/{id}` | the order servers, in batches |
 //! | `GET /orders`, `GET /orders/{n}` | the order servers |
 //! | `PUT /update/{id}`, `/update/{id}/price`, `/update/{id}/stock` | the catalog |
 //! | `POST /books`, `DELETE /books/{id}` | the catalog |

@@ -1,9 +1,9 @@
 //! Records what the catalog decided, in the order of the order numbers.
 //!
 //! The catalog gives out the numbers, and answers to purchases that were made at the same time may come
-//! back in any order, or not at all. The recorder holds an order back until those before it are on their
+//! back in any order, or not at all. The sequencer holds an order back until those before it are on their
 //! way. If one stays missing, it asks the catalog for what was decided since; it does the same whenever
-//! this replica takes office. What has its number recorded already need not wait for the catalog's answer.
+//! this replica becomes the leader. What has its number recorded already need not wait for the catalog's answer.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::protocol::catalog::PURCHASES_AT_ONCE;
 use crate::replica::{Consensus, LeaderEpoch, WriteError};
 use crate::telemetry::Trouble;
 
-/// Messages that may wait for the recorder. Each comes from one request of a frontend's.
+/// Messages that may wait for the sequencer. Each comes from one request of a frontend's.
 const QUEUED_MESSAGES: usize = 4096;
 
 /// Orders in one command of the log.
@@ -61,7 +61,7 @@ pub struct Sequencer {
 
 enum Message {
     Record(Waiting),
-    TakeOffice(LeaderEpoch),
+    BeginEpoch(LeaderEpoch),
 }
 
 /// Orders that came together, in the order of their numbers, and who waits for them.
@@ -96,9 +96,9 @@ impl Sequencer {
         Sequencer { messages }
     }
 
-    /// Begins a term of office: the catalog is asked at once for what its predecessors left unrecorded.
+    /// Begins a leader epoch: the catalog is asked at once for what its predecessors left unrecorded.
     pub async fn on_become_leader(&self, leader_epoch: LeaderEpoch) {
-        let _ = self.messages.send(Message::TakeOffice(leader_epoch)).await;
+        let _ = self.messages.send(Message::BeginEpoch(leader_epoch)).await;
     }
 
     /// Returns once all of `orders` are recorded, and tells what became of each: an error is `Unknown`, for the order
@@ -181,7 +181,7 @@ impl Task {
             tokio::select! {
                 message = inbox.recv() => match message {
                     Some(Message::Record(waiting)) => self.take(waiting),
-                    Some(Message::TakeOffice(leader_epoch)) => {
+                    Some(Message::BeginEpoch(leader_epoch)) => {
                         self.leader_epoch = leader_epoch;
                         self.ask_pause = Duration::ZERO;
                         self.start_over("the leader changed");
@@ -309,11 +309,11 @@ impl Task {
         }
         self.ask_at = None;
         if !self.consensus.is_leading(self.leader_epoch) {
-            // The next tenure begins by asking; until then nothing can be recorded here.
+            // The next leader epoch begins by asking; until then nothing can be recorded here.
             self.forget(&WriteError::Unknown("the order is not recorded yet: the leader changed".to_owned()));
             return;
         }
-        // What an earlier tenure had proposed may have been committed since.
+        // What an earlier leader epoch had proposed may have been committed since.
         self.next = self.next.max(self.application.with(|state| state.last_order_id()) + 1);
         let (catalog, after) = (self.catalog.clone(), self.next - 1);
         self.asking = Some(Box::pin(async move { catalog.purchases_after(after).await }));

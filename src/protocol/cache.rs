@@ -95,7 +95,7 @@ pub fn normalized(topic: &str) -> String {
     topic.trim().chars().flat_map(char::to_lowercase).map(|letter| if letter == 'ς' { 'σ' } else { letter }).collect()
 }
 
-/// One unbroken time in which one leader is in office. Never used again.
+/// One unbroken time in which one replica leads. Never used again.
 pub type Epoch = u128;
 
 /// One unbroken time in which a leader knows what a frontend may hold.
@@ -138,7 +138,7 @@ pub enum LeaseReply {
         /// How long, by the frontend's clock, from the moment at which it asked.
         lease_ms: u64,
     },
-    /// Not now: the frontend has not confirmed an invalidation, or the leader's time in office has just changed.
+    /// Not now: the frontend has not confirmed an invalidation, or the leader's epoch has just changed.
     NotNow,
     /// Not now: another process has the lease of this frontend, which must run out.
     HeldByAnother,

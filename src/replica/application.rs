@@ -77,9 +77,9 @@ pub struct SnapshotReader {
 #[error("{0}")]
 pub struct ApplicationError(pub String);
 
-/// One time in office of this replica. Counts up from 1.
+/// One time in which this replica leads and is ready to. Counts up from 1.
 ///
-/// A command carries the tenure in which it was prepared, because what was prepared in one (which caches were
+/// A command carries the leader epoch in which it was prepared, because what was prepared in one (which caches were
 /// told, say) does not hold in the next.
 pub type LeaderEpoch = u64;
 
@@ -88,8 +88,8 @@ pub type LeaderEpoch = u64;
 /// Requests and answers are opaque: the role encodes them, `replica` only carries them to the leader.
 pub trait LeaderService: Send + Sync + 'static {
     /// Called when this replica has become leader and knows all that was committed before, and before
-    /// any [`call`](Self::call). It may propose in this tenure. If it fails it is called again, with the next
-    /// tenure, while the leadership lasts.
+    /// any [`call`](Self::call). It may propose in this leader epoch. If it fails it is called again, with the next
+    /// leader epoch, while the leadership lasts.
     fn on_become_leader(&self, leader_epoch: LeaderEpoch) -> BoxFuture<'_, Result<(), WriteError>>;
 
     /// What a read that begins now must know, besides the state that it will see.

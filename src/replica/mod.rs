@@ -103,7 +103,7 @@ pub struct Consensus {
 
 impl Consensus {
     /// Queues `command` now, behind those that were queued before; the future commits it and brings what
-    /// applying it replied. Once another tenure has begun, nothing is proposed in this one.
+    /// applying it replied. Once another leader epoch has begun, nothing is proposed in this one.
     ///
     /// # Errors
     /// See [`WriteError`].
@@ -115,7 +115,7 @@ impl Consensus {
         self.proposer.begin(leader_epoch, command)
     }
 
-    /// Whether what is proposed in this tenure is taken now, as far as this replica knows.
+    /// Whether what is proposed in this leader epoch is taken now, as far as this replica knows.
     pub fn is_leading(&self, leader_epoch: LeaderEpoch) -> bool {
         self.proposer.admitted() == Some(leader_epoch)
     }
@@ -154,8 +154,8 @@ impl Replica {
         self.inner.reads.wait(question).await
     }
 
-    /// Whether the group serves, as seen from here: its leader is in office and answers. That one leads is not
-    /// enough, for it may not get into office, as that of a new shop whose first books cannot be read.
+    /// Whether the group serves, as seen from here: its leader is ready and answers. That one was elected is not
+    /// enough, for it may not get ready, as that of a new shop whose first books cannot be read.
     ///
     /// # Errors
     /// What is missing.

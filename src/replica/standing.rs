@@ -81,7 +81,7 @@ impl Inner {
             Leadership::Other(leader) => {
                 let server = self.raft.server_metrics();
                 let server = server.borrow();
-                // What is known of the office may be a moment older.
+                // What is known of the leadership may be a moment older.
                 let is_settled = server.current_leader == Some(leader);
                 is_settled.then(|| Leading { id: group.label(leader), term: server.vote.leader_id().term })
             }

@@ -19,7 +19,7 @@ pub struct Status {
     /// `leader`, `follower`, `candidate`, `learner` (does not vote yet) or `stopped`.
     pub state: String,
     /// Whether it is ready to act as leader.
-    pub in_office: bool,
+    pub leader_ready: bool,
     /// What keeps it from acting, or from serving, while it leads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hindrance: Option<String>,
@@ -87,7 +87,7 @@ pub(super) fn status(raft: &Raft, group: &Group, beside: Beside) -> Status {
             ServerState::Shutdown => "stopped",
         }
         .to_owned(),
-        in_office: matches!(leadership, Leadership::Own(_)),
+        leader_ready: matches!(leadership, Leadership::Own(_)),
         hindrance,
         leader: metrics.current_leader.map(|leader| group.label(leader)),
         term: metrics.current_term,

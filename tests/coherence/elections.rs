@@ -167,8 +167,8 @@ async fn a_leader_that_is_cut_off_says_soon_that_it_cannot_know() {
     // The longest election, and a heartbeat until it shows; far from the time that a commit may take.
     assert!(parted_at.elapsed() < Duration::from_secs(2), "{:?}", parted_at.elapsed());
     assert_eq!(shop.set_price(&successor, 7, 11).await.status(), StatusCode::OK);
-    until("it is out of office", async || {
-        (!shop.document(&leader, "/cluster").await["in_office"].as_bool()?).then_some(())
+    until("it does not lead any more", async || {
+        (!shop.document(&leader, "/cluster").await["leader_ready"].as_bool()?).then_some(())
     })
     .await;
 

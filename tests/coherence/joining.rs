@@ -133,8 +133,8 @@ async fn a_joiner_of_a_pair_answers_nobody_before_it_holds_everything() {
     shop.disk(joiner).hold_snapshots();
     shop.start_joining(joiner);
     until("it votes, and the snapshot arrives", async || (shop.disk(joiner).waiting() > 0).then_some(())).await;
-    let in_office = async || status(&shop, &leader).await["in_office"] == true;
-    until("the leader has its majority again", async || in_office().await.then_some(())).await;
+    let leader_ready = async || status(&shop, &leader).await["leader_ready"] == true;
+    until("the leader has its majority again", async || leader_ready().await.then_some(())).await;
 
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(3) {

@@ -192,7 +192,7 @@ async fn an_order_leader_that_alone_cannot_reach_the_catalog_hands_over_and_foll
     .await;
     tokio::time::sleep(SOON).await;
     let status = shop.document(&successor, "/cluster").await;
-    assert_eq!((&status["in_office"], &status["term"]), (&json!(true), &term));
+    assert_eq!((&status["leader_ready"], &status["term"]), (&json!(true), &term));
 
     shop.switchboard.open();
     until("it sells again", async || (buy(&shop, "again").await.0.status() == StatusCode::CREATED).then_some(())).await;

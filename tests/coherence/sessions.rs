@@ -111,7 +111,7 @@ async fn a_write_outlasts_the_lease_of_a_frontend_that_cannot_be_told_however_of
     assert_ne!(take_lease(&shop, "frontend-1").await, deaf_session);
 }
 
-/// Has the catalog begin another tenure, and tells how long its first write and its second took, counted from the
+/// Has the catalog begin another leader epoch, and tells how long its first write and its second took, counted from the
 /// moment at which the new leader announced itself to `hearing`; and when the first was over.
 async fn first_writes_of_a_new_leader(
     shop: &mut Shop,

@@ -330,11 +330,11 @@ impl Visitor {
         answer.status().is_success().then(|| postcard::from_bytes(&answer.0.body).unwrap())
     }
 
-    /// Waits for a catalog server to be in office, and tells which.
+    /// Waits for a catalog server to lead, and tells which.
     pub async fn leader(&self, catalogs: &[&str]) -> String {
-        until("some catalog server is in office", async || {
+        until("some catalog server leads", async || {
             for id in catalogs {
-                if self.in_office(id).await {
+                if self.leader_ready(id).await {
                     return Some((*id).to_owned());
                 }
             }
@@ -343,9 +343,9 @@ impl Visitor {
         .await
     }
 
-    async fn in_office(&self, catalog: &str) -> bool {
+    async fn leader_ready(&self, catalog: &str) -> bool {
         let status = self.ask(catalog, Request::get("/cluster"), PATIENCE).await;
-        status.is_some_and(|status| status.document()["in_office"] == true)
+        status.is_some_and(|status| status.document()["leader_ready"] == true)
     }
 }
 

@@ -287,8 +287,8 @@ impl Cluster {
 
     /// The replica that leads a group and may act, once there is one.
     pub fn leader(&self, role: &str) -> String {
-        let in_office = |id: &&str| self.status(id).is_some_and(|status| status["in_office"] == true);
-        until_some(&format!("some {role} is in office"), || self.running(role).find(in_office).map(str::to_owned))
+        let leader_ready = |id: &&str| self.status(id).is_some_and(|status| status["leader_ready"] == true);
+        until_some(&format!("some {role} leads"), || self.running(role).find(leader_ready).map(str::to_owned))
     }
 
     /// A running replica of a group that does not lead it.
@@ -297,14 +297,15 @@ impl Cluster {
         self.running(role).find(|id| *id != leader).unwrap().to_owned()
     }
 
-    /// Waits until both groups have a leader in office and all frontends see all running replicas.
+    /// Waits until both groups have a leader that is ready and all frontends see all running replicas.
     pub fn wait_ready(&self) {
         for role in ["catalog", "order"] {
             // One that hung may take itself for the leader for a moment, so each time anew.
-            until(&format!("all {role}s follow one that is in office"), || {
+            until(&format!("all {role}s follow one that leads"), || {
                 let statuses: Option<Vec<Value>> = self.running(role).map(|id| self.status(id)).collect();
                 statuses.is_some_and(|statuses| {
-                    let leader = statuses.iter().find(|status| status["in_office"] == true).map(|status| &status["id"]);
+                    let leader =
+                        statuses.iter().find(|status| status["leader_ready"] == true).map(|status| &status["id"]);
                     leader.is_some_and(|leader| statuses.iter().all(|status| status["leader"] == *leader))
                 })
             });

@@ -177,7 +177,7 @@ impl<const FRONTENDS: usize> CacheModel<FRONTENDS> {
     /// allows: one more freedom for the environment, and one less thing to keep track of.
     pub fn observe(&self, state: &mut State<FRONTENDS>, of: usize, flight: usize) -> Option<()> {
         let is_pending = self.is_pending(state);
-        self.in_office(state)?;
+        self.leader_ready(state)?;
         let stage = &mut state.frontends[of].flights[flight].as_mut()?.stage;
         *stage = match *stage {
             FlightStage::Asked if !self.breaks(Deviation::PendingSeenAfterIndex) => {
@@ -192,8 +192,8 @@ impl<const FRONTENDS: usize> CacheModel<FRONTENDS> {
     /// A majority confirms the leader, and a replica that has applied as much answers. One that has applied
     /// more answers something newer, which is never worse.
     pub fn index(&self, state: &mut State<FRONTENDS>, of: usize, flight: usize) -> Option<()> {
-        self.in_office(state)?;
-        let version: Version = if state.office.has_barrier { state.committed } else { 0 };
+        self.leader_ready(state)?;
+        let version: Version = if state.leadership.has_barrier { state.committed } else { 0 };
         let stage = &mut state.frontends[of].flights[flight].as_mut()?.stage;
         *stage = match *stage {
             FlightStage::Observed { is_pending } => FlightStage::Answered { is_pending, version },

@@ -1,12 +1,12 @@
-//! What leaders do: take office, grant leases, and write.
+//! What leaders do: become ready, grant leases, and write.
 
 use crate::deviation::Deviation;
 use crate::protocol::CacheModel;
 use crate::state::{Granted, LEASE, Leadership, Push, RequestStage, Session, State, Write};
 
 impl<const FRONTENDS: usize> CacheModel<FRONTENDS> {
-    pub fn in_office(&self, state: &State<FRONTENDS>) -> Option<()> {
-        (state.office.has_barrier || self.breaks(Deviation::NoBarrier)).then_some(())
+    pub fn leader_ready(&self, state: &State<FRONTENDS>) -> Option<()> {
+        (state.leadership.has_barrier || self.breaks(Deviation::NoBarrier)).then_some(())
     }
 
     pub fn is_pending(&self, state: &State<FRONTENDS>) -> bool {
@@ -24,7 +24,7 @@ impl<const FRONTENDS: usize> CacheModel<FRONTENDS> {
             return None;
         }
         state.epoch += 1;
-        state.office = Leadership { has_barrier: false, wait: LEASE, has_confirmed: [false; FRONTENDS] };
+        state.leadership = Leadership { has_barrier: false, wait: LEASE, has_confirmed: [false; FRONTENDS] };
         for write in &mut state.writes {
             *write = match *write {
                 Write::Invalidating(pushes) if pushes == [Push::Settled; FRONTENDS] => {
@@ -41,10 +41,10 @@ impl<const FRONTENDS: usize> CacheModel<FRONTENDS> {
 
     /// The barrier commits, and decides which writes of earlier epochs do.
     pub fn commit_barrier(&self, state: &mut State<FRONTENDS>, mut survivors: u8) -> Option<()> {
-        if state.office.has_barrier {
+        if state.leadership.has_barrier {
             return None;
         }
-        state.office.has_barrier = true;
+        state.leadership.has_barrier = true;
         for write in state.writes.iter_mut().filter(|write| **write == Write::Orphaned) {
             *write = Write::Idle;
             if survivors > 0 {
@@ -57,7 +57,7 @@ impl<const FRONTENDS: usize> CacheModel<FRONTENDS> {
     }
 
     pub fn announce(&self, state: &mut State<FRONTENDS>, to: usize) -> Option<()> {
-        if std::mem::replace(&mut state.office.has_confirmed[to], true) {
+        if std::mem::replace(&mut state.leadership.has_confirmed[to], true) {
             return None;
         }
         state.frontends[to].forget_epoch(!self.breaks(Deviation::LateGrantAdopted));
@@ -65,8 +65,8 @@ impl<const FRONTENDS: usize> CacheModel<FRONTENDS> {
     }
 
     fn may_propose(&self, state: &State<FRONTENDS>) -> bool {
-        let is_alone = state.office.wait == 0 || state.office.has_confirmed == [true; FRONTENDS];
-        state.office.has_barrier && (is_alone || self.breaks(Deviation::NewLeaderDoesNotWait))
+        let is_alone = state.leadership.wait == 0 || state.leadership.has_confirmed == [true; FRONTENDS];
+        state.leadership.has_barrier && (is_alone || self.breaks(Deviation::NewLeaderDoesNotWait))
     }
 
     /// A majority confirms that whoever received the request leads.
@@ -75,7 +75,7 @@ impl<const FRONTENDS: usize> CacheModel<FRONTENDS> {
             return None;
         }
         if by == state.epoch {
-            self.in_office(state)?;
+            self.leader_ready(state)?;
         }
         let request = state.frontends[of].requests[slot].as_mut()?;
         let RequestStage::Asked(named) = request.stage else { return None };
@@ -106,7 +106,7 @@ impl<const FRONTENDS: usize> CacheModel<FRONTENDS> {
     }
 
     pub fn begin_write(&self, state: &mut State<FRONTENDS>, write: usize) -> Option<()> {
-        self.in_office(state)?;
+        self.leader_ready(state)?;
         let Write::Idle = state.writes[write] else { return None };
         let granted = &state.granted[usize::from(state.epoch)];
         let pushes = std::array::from_fn(|of| if granted[of].expiry > 0 { Push::Sent } else { Push::Settled });

@@ -67,7 +67,7 @@ impl<const FRONTENDS: usize> CacheModel<FRONTENDS> {
 
     fn tick(&self, state: &mut State<FRONTENDS>) {
         let pass = |left: &mut u8| *left = left.saturating_sub(1);
-        pass(&mut state.office.wait);
+        pass(&mut state.leadership.wait);
         state.granted.iter_mut().flatten().for_each(|granted| pass(&mut granted.expiry));
         for frontend in &mut state.frontends {
             pass(&mut frontend.lease);
@@ -89,10 +89,10 @@ impl<const FRONTENDS: usize> CacheModel<FRONTENDS> {
     fn normalise(&self, state: &mut State<FRONTENDS>) {
         state.writes.sort_unstable();
         state.frontends.iter_mut().for_each(|frontend| self.normalise_frontend(frontend));
-        if state.office.wait == 0 {
-            state.office.has_confirmed = [true; FRONTENDS];
-        } else if state.office.has_confirmed == [true; FRONTENDS] {
-            state.office.wait = 0;
+        if state.leadership.wait == 0 {
+            state.leadership.has_confirmed = [true; FRONTENDS];
+        } else if state.leadership.has_confirmed == [true; FRONTENDS] {
+            state.leadership.wait = 0;
         }
         for epoch in 0..state.epoch {
             for (granted, frontend) in state.granted[usize::from(epoch)].iter_mut().zip(&state.frontends) {
@@ -137,7 +137,7 @@ impl<const FRONTENDS: usize> Model for CacheModel<FRONTENDS> {
         let mut state = State {
             committed: 0,
             epoch: 0,
-            office: Leadership { has_barrier: true, wait: 0, has_confirmed: [true; FRONTENDS] },
+            leadership: Leadership { has_barrier: true, wait: 0, has_confirmed: [true; FRONTENDS] },
             granted: [[Granted::default(); FRONTENDS]; EPOCHS],
             writes,
             frontends: [Frontend::default(); FRONTENDS],

@@ -21,7 +21,7 @@ pub struct State<const FRONTENDS: usize> {
     pub committed: Version,
     /// The latest leadership, counted from 0. Leaders of earlier ones do not know that they were deposed.
     pub epoch: u8,
-    pub office: Leadership<FRONTENDS>,
+    pub leadership: Leadership<FRONTENDS>,
     /// The session that the leader of each epoch last granted to each frontend.
     pub granted: [[Granted; FRONTENDS]; EPOCHS],
     /// In no particular order, hence sorted.
@@ -31,7 +31,7 @@ pub struct State<const FRONTENDS: usize> {
     pub has_read_stale: bool,
 }
 
-/// How far the leader of the latest epoch has come in taking office.
+/// How far the leader of the latest epoch has come in getting ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Leadership<const FRONTENDS: usize> {
     pub has_barrier: bool,

@@ -28,7 +28,7 @@ pub enum Deviation {
     AnswerBeforeRecording,
     /// The order leader never asks the catalog what was decided.
     NeverAsks,
-    /// The order leader asks the catalog what was decided as it takes office and when an order is missing,
+    /// The order leader asks the catalog what was decided as it becomes ready and when an order is missing,
     /// but never out of the blue.
     AsksOnlyWhenInDoubt,
     /// The order leader asks from where it last started over, whatever was recorded since.

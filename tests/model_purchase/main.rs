@@ -20,8 +20,8 @@
 //!    list refuses an order that would leave a gap, and an order that stands in it is recorded already. Only
 //!    what is recorded is acknowledged. If the catalog refuses because it may have forgotten the key, the leader looks
 //!    into its own list again: that may have been recorded meanwhile. (`outcome_of` in the order servers' `purchase`.)
-//! 5. The order leader asks the catalog what was decided after the last order of the list: as it takes
-//!    office, after a failure, when an order is missing, and every now and then.
+//! 5. The order leader asks the catalog what was decided after the last order of the list: as it gets
+//!    ready, after a failure, when an order is missing, and every now and then.
 //!
 //! # The abstractions, and why they lose nothing
 //!

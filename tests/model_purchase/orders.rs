@@ -26,10 +26,10 @@ impl PurchaseModel {
         self.start_over(state)
     }
 
-    /// The leader forgets everything but what is recorded, as it takes office or after a failure. Its
+    /// The leader forgets everything but what is recorded, as it becomes ready or after a failure. Its
     /// clients are told that the outcome is unknown.
     pub fn start_over(&self, state: &mut State) -> Option<()> {
-        self.in_office(state)?;
+        self.leader_ready(state)?;
         let next = missing(&state.recorded);
         state.leader = Leader { is_leading: true, next, held: Default::default(), must_ask: true };
         for purchase in &mut state.purchases {
@@ -40,13 +40,13 @@ impl PurchaseModel {
         Some(())
     }
 
-    fn in_office(&self, state: &State) -> Option<()> {
+    fn leader_ready(&self, state: &State) -> Option<()> {
         state.leader.is_leading.then_some(())
     }
 
     /// The leader asks the catalog what was decided: in doubt, and now and then.
     pub fn ask(&self, state: &mut State) -> Option<()> {
-        self.in_office(state)?;
+        self.leader_ready(state)?;
         // What was proposed before the leader started over may have been recorded since, and forgotten.
         if !self.breaks(Deviation::RecordedSinceNotSeen) {
             state.leader.next = state.leader.next.max(missing(&state.recorded));
@@ -66,7 +66,7 @@ impl PurchaseModel {
 
     /// A client's request arrives, for the first time or again.
     pub fn serve(&self, state: &mut State, key: usize) -> Option<()> {
-        self.in_office(state)?;
+        self.leader_ready(state)?;
         let recorded = self.recorded_under(state, key);
         let looked = state.recorded.len() as OrderId;
         let purchase = &mut state.purchases[key];
@@ -152,7 +152,7 @@ impl PurchaseModel {
     }
 
     pub fn propose(&self, state: &mut State) -> Option<()> {
-        self.in_office(state)?;
+        self.leader_ready(state)?;
         let Leader { next, held, .. } = &mut state.leader;
         let any = *held.first()?;
         let may_be_any = [Deviation::GapSkipped, Deviation::RecordedAsTheyCome, Deviation::ProposedAsTheyCome];
@@ -167,7 +167,7 @@ impl PurchaseModel {
     }
 
     pub fn commit(&self, state: &mut State) -> Option<()> {
-        self.in_office(state)?;
+        self.leader_ready(state)?;
         if state.proposed.is_empty() {
             return None;
         }

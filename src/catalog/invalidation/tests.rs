@@ -16,7 +16,7 @@ use crate::protocol::fence::Decisions;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-const TENURE: LeaderEpoch = 1;
+const EPOCH: LeaderEpoch = 1;
 
 /// A frontend that tells the test what it is to forget, and confirms once the test says so.
 struct Scripted(mpsc::UnboundedSender<(Vec<Tag>, oneshot::Sender<()>)>);
@@ -32,7 +32,7 @@ impl Handler for Scripted {
     }
 }
 
-/// A leader in office, and what its one frontend, which has a lease, is told.
+/// A leader, and what its one frontend, which has a lease, is told.
 async fn leadership() -> (Invalidator, mpsc::UnboundedReceiver<(Vec<Tag>, oneshot::Sender<()>)>) {
     let platform = Platform::system();
     let (told, hears) = mpsc::unbounded_channel();
@@ -42,7 +42,7 @@ async fn leadership() -> (Invalidator, mpsc::UnboundedReceiver<(Vec<Tag>, onesho
     // So long that the frontend is not given up while the test keeps it from confirming.
     let terms = LeaseTerms { lease: 10 * MINUTE, clock_drift_percent: 0 };
     let invalidator = Invalidator::start(&Client::new(&platform), vec![member], terms);
-    invalidator.on_become_leader(TENURE, &BTreeMap::new()).await;
+    invalidator.on_become_leader(EPOCH, &BTreeMap::new()).await;
     let request = LeaseRequest { frontend: "frontend-1".to_owned(), process: ProcessId::fresh(), session: None };
     let Ok(admission) = invalidator.admit(&request) else { panic!("the frontend is let in") };
     assert!(matches!(invalidator.grant(&request, admission), LeaseReply::Granted { .. }));
@@ -54,7 +54,7 @@ fn propose(invalidator: &Invalidator, action: Action) -> tokio::task::JoinHandle
     let write = Write { key: key("key"), is_keyless: false, heard: Decisions::default(), recorded_orders: 0, action };
     let invalidator = invalidator.clone();
     tokio::spawn(async move {
-        let proposed = invalidator.propose(&[write], |_| None, |leader_epoch| assert_eq!(leader_epoch, TENURE)).await;
+        let proposed = invalidator.propose(&[write], |_| None, |leader_epoch| assert_eq!(leader_epoch, EPOCH)).await;
         proposed.unwrap_or_else(|error| panic!("{error}")).1
     })
 }

@@ -1,4 +1,4 @@
-//! Couriers to order servers that do what the test wants them to.
+//! Batchers for order servers that do what the test wants them to.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,4 +1,4 @@
-//! The recorder on a real group of one, with a catalog that tells what the test wants it to.
+//! The sequencer on a real group of one, with a catalog that tells what the test wants it to.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering as AtomicOrdering};
@@ -64,7 +64,7 @@ impl Handler for ScriptedCatalog {
     }
 }
 
-/// Hands each tenure to the recorder, as the order leader does.
+/// Hands each leader epoch to the sequencer, as the order leader does.
 struct Leader(Sequencer);
 
 impl LeaderService for Leader {
@@ -93,7 +93,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// An order group of one in office, whose catalog has decided `decided` already.
+    /// An order group of one, which leads, and whose catalog has decided `decided` already.
     async fn start(decided: Vec<Order>) -> Bench {
         let (platform, folder) = (Platform::system(), tempfile::tempdir().unwrap());
         let client = Client::new(&platform);
@@ -291,7 +291,7 @@ async fn while_nothing_can_be_recorded_the_catalog_is_not_asked_in_a_loop() {
     let bench = Bench::start(vec![]).await;
     let asked = bench.catalog.questions.load(AtomicOrdering::SeqCst);
     bench.catalog.decided.lock().unwrap().push(order(1));
-    // As after a leader has lost its majority: what it proposes in this tenure is refused at once.
+    // As after a leader has lost its majority: what it proposes in this leader epoch is refused at once.
     bench.sequencer.on_become_leader(99).await;
     assert!(matches!(bench.record(order(1)).await, Err(WriteError::Unknown(_))));
     tokio::time::sleep(SECOND / 2).await;
@@ -353,13 +353,13 @@ async fn a_number_that_belongs_to_another_purchase_is_never_acknowledged() {
 }
 
 #[tokio::test]
-async fn a_new_tenure_fails_what_waits_and_goes_on_with_the_next() {
+async fn a_new_leader_epoch_fails_what_waits_and_goes_on_with_the_next() {
     let bench = Bench::start(vec![]).await;
     let waiting = bench.record(order(2));
-    let new_tenure = async {
+    let new_leader_epoch = async {
         bench.sequencer.on_become_leader(1).await;
     };
-    let (waiting, ()) = tokio::join!(waiting, new_tenure);
+    let (waiting, ()) = tokio::join!(waiting, new_leader_epoch);
     assert!(matches!(waiting, Err(WriteError::Unknown(_))), "{waiting:?}");
     assert_eq!(bench.record(order(1)).await, Ok(()));
     assert_eq!(bench.recorded(), [1]);

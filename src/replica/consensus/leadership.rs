@@ -2,7 +2,7 @@
 //!
 //! To be elected is not enough to serve. A leader that has just been elected does not know yet how far the
 //! group had committed: it first commits a barrier and applies it. Then its role prepares what it must
-//! ([`LeaderService::on_become_leader`]), and only then it is *in office*. It leaves office when it loses its leadership,
+//! ([`LeaderService::on_become_leader`]), and only then it is *ready*. It ends when the replica loses its leadership,
 //! hears from no majority, steps aside, or is about to stop.
 
 use std::sync::Arc;
@@ -19,14 +19,14 @@ use crate::replica::application::{LeaderEpoch, LeaderService, WriteError};
 use crate::replica::storage::raft_types::{Raft, ServerMetrics};
 use crate::telemetry::Trouble;
 
-/// The first pause before office is tried again after its role failed to take it; each further one is twice as
+/// The first pause before a leader whose role could not prepare tries again; each further one is twice as
 /// long, up to the longest.
 const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 /// See [`FIRST_RETRY_PAUSE`].
 const LONGEST_RETRY_PAUSE: Duration = Duration::from_secs(2);
 
-/// Before somebody who is in office and did not answer is asked once more.
+/// Before a leader that is ready and did not answer is asked once more.
 const ANOTHER_TRY_PAUSE: Duration = Duration::from_millis(10);
 
 /// Who may act for the group, as this replica sees it.
@@ -52,7 +52,7 @@ impl Leadership {
     }
 }
 
-/// Waits for the office to be another than the one `seen`, at most until `deadline`, and until it has been vacant for
+/// Waits for the leadership to be another than the one `seen`, at most until `deadline`, and until it has been vacant for
 /// `patience`. Whether it is of use to try again; it is not once openraft has stopped.
 pub async fn try_again(
     leadership: &mut watch::Receiver<Leadership>,
@@ -102,7 +102,7 @@ impl Signs {
     }
 }
 
-/// Keeps `office` true until openraft stops.
+/// Keeps `leadership` true until openraft stops.
 pub struct LeadershipMonitor {
     pub raft: Raft,
     pub proposer: Proposer,
@@ -113,7 +113,7 @@ pub struct LeadershipMonitor {
     pub contact: Arc<LeaderContact>,
     /// Whether this replica is willing to lead.
     pub willingness: watch::Receiver<Willingness>,
-    /// A leader that heard from no majority for this long leaves office.
+    /// A leader that heard from no majority for this long acts no more.
     pub silence_limit: Duration,
     /// How often a leader makes itself heard.
     pub heartbeat: Duration,
@@ -145,13 +145,13 @@ impl LeadershipMonitor {
             match self.prepare(term, leader_epoch, &mut signs).await {
                 Ok(()) if self.leading() != Some(term) => self.leave(),
                 Ok(()) => {
-                    tracing::info!(term, "in office: this replica leads its group");
+                    tracing::info!(term, "this replica leads its group");
                     self.announce(Leadership::Own(term));
                     self.hindrance.send_replace(None);
                     retry_pause = FIRST_RETRY_PAUSE;
                     trouble = Trouble::default();
                     let lost = self.lost(term, &mut signs).await;
-                    tracing::info!(term, "out of office");
+                    tracing::info!(term, "this replica leads its group no more");
                     self.leave();
                     if lost.is_err() {
                         return;
@@ -160,7 +160,7 @@ impl LeadershipMonitor {
                 Err(error) => {
                     self.leave();
                     if let Some(times) = trouble.met() {
-                        tracing::warn!(term, %error, times, "not in office yet");
+                        tracing::warn!(term, %error, times, "this replica was elected and is not ready to lead yet");
                     }
                     if error != WriteError::NotLeader {
                         self.hindrance.send_replace(Some(error.to_string()));
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_is_of_use_to_try_again_until_nobody_was_in_office_for_too_long() {
+    async fn it_is_of_use_to_try_again_until_there_was_no_leader_for_too_long() {
         let began = Instant::now();
         let vacant = Leadership::Vacant(began);
         let (sender, mut leadership) = watch::channel(vacant);

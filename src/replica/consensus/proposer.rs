@@ -43,14 +43,14 @@ type Outcome = Result<Bytes, WriteError>;
 enum Door {
     /// None are: this replica does not lead.
     Shut,
-    /// Those of this tenure are, as long as this replica leads in this term.
+    /// Those of this leader epoch are, as long as this replica leads in this term.
     Open { leader_epoch: LeaderEpoch, term: u64 },
-    /// No more are; those of this tenure that are under way come to their end.
+    /// No more are; those of this leader epoch that are under way come to their end.
     Closing { leader_epoch: LeaderEpoch, term: u64 },
 }
 
 impl Door {
-    /// The tenure whose commands may be under way.
+    /// The leader epoch whose commands may be under way.
     fn leader_epoch(self) -> Option<LeaderEpoch> {
         match self {
             Door::Shut => None,
@@ -95,7 +95,7 @@ impl Proposer {
     }
 
     /// Queues one command now, behind those that were queued before; the future brings its reply once it
-    /// is committed and applied here. The command is dropped if its tenure is over by its turn.
+    /// is committed and applied here. The command is dropped if its leader epoch is over by its turn.
     ///
     /// # Errors
     /// See [`WriteError`]; of them only `Unknown` leaves open whether the command will be applied.
@@ -117,7 +117,7 @@ impl Proposer {
         }
     }
 
-    /// Begins a tenure in a term: commits and applies an empty batch, so that all that was committed before is
+    /// Begins a leader epoch in a term: commits and applies an empty batch, so that all that was committed before is
     /// applied here, and nothing that was queued before comes after it.
     pub async fn begin_epoch(&self, leader_epoch: LeaderEpoch, term: u64) -> Result<(), WriteError> {
         self.door.send_replace(Door::Open { leader_epoch, term });
@@ -126,7 +126,7 @@ impl Proposer {
         outcome.await.unwrap_or_else(|_| Err(stopping()))
     }
 
-    /// Ends a tenure: nothing that was prepared in it is proposed any more, and what is under way has no known outcome.
+    /// Ends a leader epoch: nothing that was prepared in it is proposed any more, and what is under way has no known outcome.
     pub fn end_epoch(&self) {
         self.door.send_replace(Door::Shut);
     }
@@ -142,7 +142,7 @@ impl Proposer {
         });
     }
 
-    /// Takes commands of the tenure again that was closed, unless another has begun, or none is left.
+    /// Takes commands of the leader epoch again that was closed, unless another has begun, or none is left.
     pub fn reopen(&self) {
         self.door.send_if_modified(|door| match *door {
             Door::Closing { leader_epoch, term } => {
@@ -158,7 +158,7 @@ impl Proposer {
         let _ = self.in_flight.acquire_many(BATCHES_IN_FLIGHT as u32).await;
     }
 
-    /// The tenure whose commands may be proposed now.
+    /// The leader epoch whose commands may be proposed now.
     ///
     /// openraft takes requests in the order in which they come. So what is proposed while this replica leads in a term is
     /// decided in that term, or not by this replica: to lead in another, it would have to be asked to stand before.

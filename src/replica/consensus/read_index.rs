@@ -195,7 +195,7 @@ impl ReadIndex {
         Ok(position)
     }
 
-    /// The position for a follower that asks. Only a leader in office gives one.
+    /// The position for a follower that asks. Only a leader that is ready gives one.
     pub async fn position_as_leader(&self, questions: Vec<Bytes>) -> Answer<Position> {
         match *self.leadership.borrow() {
             Leadership::Own(_) => {}

@@ -148,7 +148,7 @@ fn every_node_tells_how_it_is() {
     for role in ["catalog", "order"] {
         let nodes = overview[role].as_array().unwrap();
         assert_eq!(nodes.len(), 3);
-        assert_eq!(nodes.iter().filter(|node| node["status"]["in_office"] == true).count(), 1, "{overview}");
+        assert_eq!(nodes.iter().filter(|node| node["status"]["leader_ready"] == true).count(), 1, "{overview}");
         for (number, node) in (1..).zip(nodes) {
             let id = format!("{role}-{number}");
             assert_eq!((&node["id"], &node["up"], &node["status"]["id"]), (&json!(id), &json!(true), &json!(id)));

@@ -74,7 +74,7 @@ fn a_shop_with_a_bad_seed_opens_as_soon_as_the_file_is_mended() {
     }
 
     // It is read again and again, and told once.
-    until("it was read again", || cluster.log(&leader).matches("not in office yet").count() > 1);
+    until("it was read again", || cluster.log(&leader).matches("is not ready to lead yet").count() > 1);
     assert!(cluster.group("catalog").all(|id| cluster.log(id).matches("catalog.csv:6: price (column 4)").count() <= 1));
 
     fs::write(&seed, good).unwrap();

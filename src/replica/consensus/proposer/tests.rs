@@ -42,9 +42,9 @@ fn command() -> Bytes {
 }
 
 #[tokio::test]
-async fn what_was_prepared_in_a_tenure_is_proposed_in_its_term_alone() {
+async fn what_was_prepared_in_a_leader_epoch_is_proposed_in_its_term_alone() {
     let (proposer, term) = leading().await;
-    assert_eq!(proposer.begin(1, command()).await, Err(WriteError::NotLeader), "no tenure has begun");
+    assert_eq!(proposer.begin(1, command()).await, Err(WriteError::NotLeader), "no leader epoch has begun");
     assert_eq!(proposer.begin_epoch(1, term).await, Ok(()));
     assert!(proposer.begin(1, command()).await.is_ok());
     assert_eq!(proposer.begin(2, command()).await, Err(WriteError::NotLeader));
@@ -59,7 +59,7 @@ async fn what_was_prepared_in_a_tenure_is_proposed_in_its_term_alone() {
 }
 
 #[tokio::test]
-async fn a_tenure_that_closes_or_ends_takes_nothing_that_waits_for_its_turn() {
+async fn a_leader_epoch_that_closes_or_ends_takes_nothing_that_waits_for_its_turn() {
     let (proposer, term) = leading().await;
     for end in [Proposer::close, Proposer::end_epoch] {
         assert_eq!(proposer.begin_epoch(1, term).await, Ok(()));
@@ -75,7 +75,7 @@ async fn a_tenure_that_closes_or_ends_takes_nothing_that_waits_for_its_turn() {
 }
 
 #[tokio::test]
-async fn a_tenure_that_was_closed_takes_commands_again_once_it_is_reopened_unless_it_has_ended() {
+async fn a_leader_epoch_that_was_closed_takes_commands_again_once_it_is_reopened_unless_it_has_ended() {
     let (proposer, term) = leading().await;
     assert_eq!(proposer.begin_epoch(1, term).await, Ok(()));
     proposer.close();
