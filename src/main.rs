@@ -5,10 +5,7 @@
 // They panic where the output is full or closed, and a panic ends the process.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
-mod check;
 mod cli;
-mod stop;
-mod summary;
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -24,7 +21,8 @@ use bazar::{node, supervisor, telemetry};
 use tokio::runtime::{self, Runtime};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::Cli;
+use crate::cli::flags::Cli;
+use crate::cli::{check, stop, summary};
 
 /// The exit code for wrong flags or a wrong configuration, which is clap's own too.
 const EXIT_WRONG_USE: u8 = 2;

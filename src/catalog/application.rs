@@ -6,36 +6,18 @@
 //! | `ledger.csv` | what was decided under which idempotency key |
 //! | `keyless.csv` | the latest refusals and changes under keys that nodes made |
 
-use std::io;
-use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use imbl::{OrdMap, Vector};
 use parking_lot::{RwLock, RwLockReadGuard};
 
 use super::command::Command;
-use super::decisions::{Entry, Kept, OutOfPlace};
 use super::state::{Scalars, State};
+use super::tables::{BookTable, DecisionTable, Titles, read_decisions};
 use crate::codec::encode;
-use crate::csv::{Column, RowError, RowWriter, Table, books, read_rows};
-use crate::model::{Book, BookId, Order, Text};
-use crate::protocol::catalog::{Action, Decision, Outcome};
+use crate::csv::books;
 use crate::protocol::fence::Decisions;
 use crate::replica::{Application, ApplicationError, BatchTime, SnapshotReader, SnapshotView, Swap};
-
-/// A purchase has its columns, anything else those of a request and its outcome, in JSON.
-const LEDGER_COLUMNS: &[Column] = &[
-    Column::new("idempotency_key"),
-    Column::new("decided_at"),
-    Column::new("last_order_id"),
-    Column::new("book_id"),
-    Column::new("title"),
-    Column::new("price"),
-    Column::new("quantity"),
-    Column::new("request"),
-    Column::new("outcome"),
-];
 
 /// The catalog of one replica.
 #[derive(Default)]
@@ -100,11 +82,11 @@ impl Application for CatalogApplication {
         for (name, text) in saved.tables {
             let read = match name.as_str() {
                 "catalog" => books::read(text, |book| {
-                    titles.0.push((book.id, book.title.clone()));
+                    titles.note(&book);
                     state.put(book);
                 }),
-                "ledger" => read_ledger(text, &titles, |decision| state.ledger.restore_kept(decision)),
-                "keyless" => read_ledger(text, &titles, |decision| state.ledger.restore_keyless(decision)),
+                "ledger" => read_decisions(text, &titles, |decision| state.ledger.restore_kept(decision)),
+                "keyless" => read_decisions(text, &titles, |decision| state.ledger.restore_keyless(decision)),
                 _ => return Err(ApplicationError(format!("there is no table {name}"))),
             };
             read.map_err(|error| ApplicationError(format!("table {name}, {error}")))?;
@@ -124,141 +106,17 @@ fn understood(command: &Bytes) -> Result<Command, ApplicationError> {
     Command::decode(command).map_err(unknown)
 }
 
-struct BookTable {
-    books: OrdMap<BookId, Arc<Book>>,
-    generation: u64,
-}
-
-impl Table for BookTable {
-    fn name(&self) -> &'static str {
-        "catalog"
-    }
-
-    fn columns(&self) -> &'static [Column] {
-        books::COLUMNS
-    }
-
-    fn generation(&self) -> u64 {
-        self.generation
-    }
-
-    fn rows(&self) -> u64 {
-        self.books.len() as u64
-    }
-
-    fn write(&self, rows: Range<u64>, out: &mut RowWriter<'_>) -> io::Result<()> {
-        let length = (rows.end - rows.start) as usize;
-        self.books.values().skip(rows.start as usize).take(length).try_for_each(|book| books::write_book(out, book))
-    }
-}
-
-struct DecisionTable {
-    name: &'static str,
-    entries: Vector<Kept>,
-    generation: u64,
-}
-
-impl Table for DecisionTable {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn columns(&self) -> &'static [Column] {
-        LEDGER_COLUMNS
-    }
-
-    fn generation(&self) -> u64 {
-        self.generation
-    }
-
-    fn rows(&self) -> u64 {
-        self.entries.len() as u64
-    }
-
-    fn write(&self, rows: Range<u64>, out: &mut RowWriter<'_>) -> io::Result<()> {
-        let rows = self.entries.focus().narrow(rows.start as usize..rows.end as usize);
-        rows.into_iter().try_for_each(|entry| write_entry(out, entry))
-    }
-}
-
-fn write_entry(out: &mut RowWriter<'_>, entry: &Kept) -> io::Result<()> {
-    match entry {
-        Kept::Sold(order) => out
-            .value(&order.key)?
-            .value(order.placed_at_ms)?
-            .value(order.order_id)?
-            .value(order.book_id)?
-            .text(&order.title)?
-            .value(order.price)?
-            .value(order.quantity)?
-            .text("")?
-            .text("")?
-            .end_row(),
-        Kept::Other(entry) => out
-            .value(&entry.key)?
-            .value(entry.decision.at_ms)?
-            .value(entry.orders)?
-            .text("")?
-            .text("")?
-            .text("")?
-            .text("")?
-            .text(&serde_json::to_string(&entry.action)?)?
-            .text(&serde_json::to_string(&entry.decision.outcome)?)?
-            .end_row(),
-    }
-}
-
-/// The titles of the books on sale, in the order of their numbers, for the decisions about them to share.
-#[derive(Default)]
-struct Titles(Vec<(BookId, Text)>);
-
-impl Titles {
-    fn share(&self, book_id: BookId, title: Text) -> Text {
-        let number = |(id, _): &(BookId, Text)| *id;
-        // Most shops number their books without gaps.
-        let guess = self.0.first().and_then(|first| book_id.get().checked_sub(number(first).get()));
-        let position = match guess.map(|guess| (guess as usize, self.0.get(guess as usize))) {
-            Some((guess, Some(book))) if number(book) == book_id => Ok(guess),
-            _ => self.0.binary_search_by_key(&book_id, number),
-        };
-        match position.map(|position| &self.0[position].1) {
-            Ok(known) if *known == title => known.clone(),
-            _ => title,
-        }
-    }
-}
-
-fn read_ledger(
-    text: impl io::Read,
-    titles: &Titles,
-    mut restore: impl FnMut(Kept) -> Result<(), OutOfPlace>,
-) -> Result<(), RowError> {
-    read_rows(text, LEDGER_COLUMNS, |row| {
-        let (key, at_ms) = (row.value(0)?, row.value(1)?);
-        if row.text(7).is_empty() {
-            let (order_id, book_id) = (row.value(2)?, row.value(3)?);
-            let title = titles.share(book_id, row.value(4)?);
-            let (price, quantity) = (row.value(5)?, row.value(6)?);
-            let order = Order { order_id, book_id, title, price, quantity, placed_at_ms: at_ms, key };
-            return restore(Kept::Sold(order)).map_err(|error| row.error(2, error));
-        }
-        let action: Action = serde_json::from_str(row.text(7)).map_err(|error| row.error(7, error))?;
-        let outcome: Outcome = serde_json::from_str(row.text(8)).map_err(|error| row.error(8, error))?;
-        let entry = Entry { key, action, decision: Decision { at_ms, outcome }, orders: row.value(2)? };
-        restore(entry.into()).map_err(|error| row.error(2, error))
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
     use crate::catalog::command::{LeaseHolder, SeedPart};
-    use crate::csv::Readers;
-    use crate::model::Copies;
-    use crate::model::UnixMillis;
+    use crate::csv::{Readers, RowWriter, Table};
     use crate::model::testing::{book_id, cents, change, key, stock, text as words};
+    use crate::model::{Book, Copies, UnixMillis};
     use crate::protocol::cache::ProcessId;
-    use crate::protocol::catalog::Write;
+    use crate::protocol::catalog::{Action, Write};
 
     fn now() -> BatchTime {
         BatchTime { wall: UnixMillis::of_clock(1_800_000_000_000), group_ms: 5 }

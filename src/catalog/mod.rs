@@ -6,7 +6,8 @@
 //! | [`state`] | the pure function from commands to the shop's state |
 //! | [`decisions`] | what was decided under which idempotency key |
 //! | [`memory`] | decisions that are found by their keys |
-//! | [`application`] | the state as CSV tables, and back |
+//! | [`application`] | the state as a group replicates it: commands in, tables out |
+//! | [`tables`] | the state as CSV tables, and back |
 //! | [`leader`] | what only the leader does: decide writes |
 //! | [`footprint`] | what a write may change for readers |
 //! | [`invalidation`] | before a write, every frontend forgets what it changes |
@@ -23,6 +24,7 @@ mod memory;
 pub mod routes;
 mod sessions;
 mod state;
+mod tables;
 
 use std::path::PathBuf;
 use std::sync::Arc;

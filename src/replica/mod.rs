@@ -187,7 +187,7 @@ impl Replica {
         }
     }
 
-    /// Answers a request of another replica: one that [is between replicas](is_between_replicas).
+    /// Answers a request of another replica: one that [is between replicas](Endpoint::is_between_replicas).
     ///
     /// # Errors
     /// If it is none that a replica makes.
