@@ -1,4 +1,4 @@
-//! The keys in README.md and `config/local.toml` are those that bazar reads, as it describes them.
+//! The keys in docs/configuration.md and `config/local.toml` are those that bazar reads, as it describes them.
 //!
 //! `BLESS=1 cargo test --test configuration` writes both anew.
 
@@ -26,7 +26,7 @@ fn first_sentence(text: &str) -> &str {
     text.split_once(". ").map_or(text, |(first, _)| first).trim_end_matches('.')
 }
 
-/// The rows of the table in README.md.
+/// The rows of the table in docs/configuration.md.
 fn table() -> String {
     let mut table = "| key | default | range | meaning |\n| --- | --- | --- | --- |\n".to_owned();
     for (path, _, keys) in sections() {
@@ -91,8 +91,8 @@ fn hold(file: &str, (begin, end): (&str, &str), expected: &str) {
 }
 
 #[test]
-fn the_table_of_keys_in_the_readme_is_that_of_the_source() {
-    hold("README.md", ("<!-- The keys. -->\n\n", "\n<!-- The end of the keys. -->"), &table());
+fn the_table_of_keys_is_that_of_the_source() {
+    hold("docs/configuration.md", ("<!-- The keys. -->\n\n", "\n<!-- The end of the keys. -->"), &table());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Every key there is, but for the nodes: what it is for, its default and its bounds.
 //!
-//! `config/local.toml` and the table in README.md are made of these descriptions: see `tests/configuration.rs`. The first
+//! `config/local.toml` and the table in docs/configuration.md are made of these descriptions: see `tests/configuration.rs`. The first
 //! sentence of each is what the table says.
 
 use std::path::PathBuf;

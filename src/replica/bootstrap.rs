@@ -50,11 +50,11 @@ const LONGEST_RETRY_PAUSE: Duration = Duration::from_secs(2);
 
 /// See [`WayBack::None`].
 const NO_WAY_BACK: &str = "of three or more replicas only two vote, and one of them is to join: no majority is left that \
-                           remembers everything. See \"When most disks of a group are lost\" in README.md";
+                           remembers everything. See \"When most disks of a group are lost\" in docs/operations.md";
 
 /// What a replica is told that waits for a leader.
 const NO_LEADER: &str = "no replica leads: a majority must run. If the disks of most replicas are lost for good, see \
-                         \"When most disks of a group are lost\" in README.md";
+                         \"When most disks of a group are lost\" in docs/operations.md";
 
 /// Why a replica cannot take part.
 #[derive(Debug, thiserror::Error)]

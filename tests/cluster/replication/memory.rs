@@ -83,7 +83,7 @@ fn a_group_that_lost_most_disks_says_nothing_wrong_and_is_recovered_from_the_one
     }
     assert_ne!(customer.post("/purchase/1").status, 201);
 
-    // As README has it.
+    // As docs/operations.md has it.
     cluster.kill9_all(&["catalog-1", "catalog-2", "catalog-3"]);
     for &id in &lost {
         wipe(&cluster.data(id));
