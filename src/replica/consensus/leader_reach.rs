@@ -73,9 +73,8 @@ impl LeaderReach {
     async fn look_after(&self, leader: u64) {
         loop {
             let asked = Instant::now();
-            if self.stance_of(leader, &StanceQuestion::default()).await.is_ok() {
-                return;
-            }
+            // One that refuses the question, as a crowd at its door has it do, answers.
+            let Err(PeerError::Call(_)) = self.stance_of(leader, &StanceQuestion::default()).await else { return };
             // A timer that fires late shows that this replica stood still: the answer may wait in its socket.
             if asked.elapsed() <= self.stance_timeout + TIMER_LATENESS {
                 return self.doubt(leader);

@@ -230,8 +230,16 @@ impl ReadRounds {
     async fn run(mut self, mut waiting: mpsc::Receiver<Waiter>, touch: Arc<Touch>) {
         let mut waiters = Vec::new();
         // A round must begin after every read that it serves, hence one at a time.
-        while waiting.recv_many(&mut waiters, QUEUED_READS).await > 0 {
-            let questions = waiters.iter().flat_map(|waiter| waiter.questions.iter().cloned()).collect();
+        while let Some(first) = waiting.recv().await {
+            let mut questions = first.questions.clone();
+            waiters.push(first);
+            // What has come together is answered without a break, and must not keep this thread for long.
+            while questions.len() < QUEUED_READS
+                && let Ok(next) = waiting.try_recv()
+            {
+                questions.extend_from_slice(&next.questions);
+                waiters.push(next);
+            }
             let position = self.round(questions).await;
             touch.note_round(position.is_ok());
             let index = position.as_ref().map(|(index, _)| *index).map_err(WriteError::clone);
